@@ -1,0 +1,7 @@
+"""``python -m p5t5`` is ``p5t5``."""
+
+import sys
+
+from p5t5.commands.cli import main
+
+sys.exit(main())

@@ -1,0 +1,87 @@
+"""Which items follow which in the training rows: one matrix for the count floor, graph clusters and factors."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import eigsh
+
+from p5t5.randomness import generator
+from p5t5.splits import Split
+
+
+def cooccurrence(
+    split: Split, window: int = 10, forward: float = 1.0, backward: float = 0.5
+) -> sparse.csr_array:
+    """float64 [items, items]: entry [i, j] is how strongly the training rows speak for j after i.
+
+    Each pair of a user's training rows at most ``window`` steps apart counts ``forward / gap`` for
+    the later item after the earlier one and ``backward / gap`` for the earlier after the later.
+    """
+    train, number = split.rows("train"), split.data.number_of_items
+    user, item = split.data.user[train], split.data.item[train]
+    first, second, weight = [], [], []
+    for gap in range(1, window + 1):
+        same = np.flatnonzero(user[gap:] == user[:-gap])
+        earlier, later = item[same], item[same + gap]
+        first += [earlier, later]
+        second += [later, earlier]
+        weight += [np.full(len(same), forward / gap), np.full(len(same), backward / gap)]
+    pairs = (np.concatenate(first), np.concatenate(second))
+    counts = sparse.coo_array((np.concatenate(weight), pairs), shape=(number, number)).tocsr()
+    counts.eliminate_zeros()
+    return counts
+
+
+def factors(split: Split, dimensions: int, seed: int = 0) -> np.ndarray:
+    """float32 [items, dimensions]: where items that go together lie close; rows of norm 1.
+
+    The leading singular vectors, times the root of their singular values, of D^-½ log(1 + C + Cᵀ) D^-½
+    with C the training co-occurrence and D the row sums. An item that no training row has gets a
+    random direction. With more dimensions than items the last ones are 0.
+    """
+    counts = cooccurrence(split)
+    matrix = (counts + counts.T).tocsr()
+    matrix.data = np.log1p(matrix.data)
+    degree = np.asarray(matrix.sum(axis=1)).ravel()
+    scale = sparse.dia_array((degree_root(degree)[None], [0]), shape=matrix.shape)
+    vectors, values = _leading(scale @ matrix @ scale, min(dimensions, matrix.shape[0]), seed)
+    table = np.zeros((matrix.shape[0], dimensions))
+    table[:, : len(values)] = vectors * np.sqrt(values)
+    return unit_rows(table, seed)
+
+
+def user_factors(split: Split, item_factors: np.ndarray, seed: int = 0) -> np.ndarray:
+    """float32 [users, dimensions]: the mean of the factors of each user's training items, of norm 1."""
+    train = split.rows("train")
+    user, item = split.data.user[train], split.data.item[train]
+    shape = (split.data.number_of_users, len(item_factors))
+    visits = sparse.coo_array((np.ones(len(train)), (user, item)), shape=shape).tocsr()
+    return unit_rows(visits @ item_factors.astype(np.float64), seed + 1)
+
+
+def degree_root(degree: np.ndarray) -> np.ndarray:
+    """1/√degree, and 0 where the degree is 0."""
+    return np.where(degree > 0, 1 / np.sqrt(np.where(degree > 0, degree, 1)), 0.0)
+
+
+def unit_rows(table: np.ndarray, seed: int) -> np.ndarray:
+    """float32: each row scaled to norm 1; a row of zeros becomes a random direction."""
+    table = np.array(table, np.float64)
+    empty = np.linalg.norm(table, axis=1) < 1e-12
+    table[empty] = generator(seed, 29).standard_normal((int(empty.sum()), table.shape[1]))
+    return (table / np.linalg.norm(table, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _leading(matrix: sparse.csr_array, number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Singular vectors [n, number] and values of a symmetric matrix, largest first, each sign fixed."""
+    size = matrix.shape[0]
+    if size <= max(200, 2 * number) or not matrix.nnz:
+        values, vectors = np.linalg.eigh(matrix.toarray())
+    else:
+        start = generator(seed, 23).standard_normal(size)  # without it ARPACK's own start is random
+        values, vectors = eigsh(matrix, k=number, which="LM", v0=start, tol=1e-4)
+    order = np.argsort(-np.abs(values), kind="stable")[:number]
+    values, vectors = np.abs(values[order]), vectors[:, order]
+    largest = np.abs(vectors).argmax(axis=0)
+    return vectors * np.sign(vectors[largest, np.arange(number)]), values
