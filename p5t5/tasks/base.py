@@ -1,0 +1,154 @@
+"""What a task is: a kind of question with its slots, its answer, its metrics and its decoding.
+
+A slot value is a list of **elements**; an element is (pool, index). The pools are the only kinds of
+things a prompt can hold, so that text and token ids are rendered by one rule: look each element up
+in its pool and join with spaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from p5t5.ragged import Ragged
+from p5t5.records import IndexedRecords
+from p5t5.splits import Split
+
+# Pools: what an element's index counts.
+USER, ITEM, TITLE, RATING, WORD, TEXT = range(6)
+POOLS = ("user", "item", "title", "rating", "word", "text")
+
+# The pool WORD: every fixed answer and separator of the tasks. Append only: checkpoints count on it.
+WORDS = ("yes", "no", "like", "dislike", ";", ",", ":")
+YES, NO, LIKE, DISLIKE, SEMICOLON, COMMA, COLON = range(len(WORDS))
+
+
+@dataclass(frozen=True)
+class Column:
+    """One slot's values for n examples: ``elements`` Ragged int32 [n], ``pools`` uint8 a value."""
+
+    elements: Ragged
+    pools: np.ndarray
+
+    @staticmethod
+    def single(pool: int, index: np.ndarray) -> Column:
+        """One element an example."""
+        index = np.asarray(index, np.int32)
+        return Column.listed(pool, Ragged.from_lengths(index, np.ones(len(index), np.int64)))
+
+    @staticmethod
+    def listed(pool: int, elements: Ragged) -> Column:
+        """Several elements an example, all of one pool."""
+        return Column(elements, np.full(len(elements.values), pool, np.uint8))
+
+    @staticmethod
+    def grouped(parts: Sequence[tuple[int, Ragged]], separator: int | None = None) -> Column:
+        """a0 b0 ; a1 b1 …: aligned lists, each of its pool, with a WORD between groups if one is given."""
+        pools = [pool for pool, _ in parts]
+        values = [elements.values for _, elements in parts]
+        lengths, counts = parts[0][1].lengths, len(parts) * parts[0][1].lengths
+        if separator is not None:
+            pools.append(WORD)
+            values.append(np.full(len(values[0]), separator))
+            counts = np.maximum(counts + lengths - 1, 0)
+        flat = np.stack([part.astype(np.int32) for part in values], 1).reshape(-1)
+        flat_pools = np.tile(np.array(pools, np.uint8), len(values[0]))
+        if separator is not None:  # a group's separator goes, where the group ends its row
+            keep = np.ones(len(flat), bool)
+            keep[np.cumsum(lengths)[lengths > 0] * len(pools) - 1] = False
+            flat, flat_pools = flat[keep], flat_pools[keep]
+        return Column(Ragged.from_lengths(flat, counts), flat_pools)
+
+    @staticmethod
+    def separated(pool: int, elements: Ragged, separator: int = SEMICOLON) -> Column:
+        """Elements of one pool with a WORD between each two: titles need one, identifiers none."""
+        return Column.grouped([(pool, elements)], separator)
+
+    @staticmethod
+    def interleaved(pool_a: int, a: Ragged, pool_b: int, b: Ragged) -> Column:
+        """a0 b0 a1 b1 …: aligned lists of two pools, such as items with their ratings."""
+        return Column.grouped([(pool_a, a), (pool_b, b)])
+
+    def take(self, rows: np.ndarray) -> Column:
+        return Column(self.elements.take(rows), Ragged(self.pools, self.elements.offsets).take(rows).values)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """n questions of one task: the slot columns, and what is needed to judge an answer.
+
+    - ``rows``: int64 [n], the interaction (row of IndexedRecords) each example comes from.
+    - ``columns``: slot name → Column. ``texts``: what elements of pool TEXT count.
+    - ``candidates``: Ragged of item indexes for tasks that choose; ``answer``: int32 [n], the place
+      of the truth (in ``candidates``, or in the task's ``choices``), −1 where there is none.
+    - ``references``: the true text of each example, for text tasks; the true rating is
+      ``IndexedRecords.rating[rows]``, the true item ``IndexedRecords.item[rows]``.
+    """
+
+    task: str
+    rows: np.ndarray
+    columns: Mapping[str, Column]
+    texts: Sequence[str] = ()
+    candidates: Ragged | None = None
+    answer: np.ndarray | None = None
+    references: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """``doc`` is shown by the lint's errors; ``target`` slots may appear in targets only."""
+
+    doc: str
+    target: bool = False
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How examples are built. All of it goes into the checkpoint's ``p5t5.json``."""
+
+    max_history: int = 20
+    max_titles: int = 10  # of the history, where it is told in titles: they are long
+    max_continue: int = 10
+    candidates: int = 100  # of an evaluation: one positive, the rest drawn uniformly
+    train_candidates: int = 20  # of training, where a hundred would be most of the prompt
+    max_words: int = 80  # longest text slot, in words
+    seed: int = 0
+    epoch: int = 0  # −1: evaluation, where draws must not change
+
+    @property
+    def drawn_candidates(self) -> int:
+        """How many candidates a question of this epoch has."""
+        return self.candidates if self.epoch < 0 else min(self.candidates, self.train_candidates)
+
+
+class Task:
+    """A family/task. One subclass a task; no state, so that an instance is a constant."""
+
+    name: ClassVar[str]
+    slots: ClassVar[Mapping[str, Slot]]
+    needs: ClassVar[tuple[str, ...]] = ()  # interaction columns without which the task is off
+    decoding: ClassVar[str]  # items | candidates | choice | rating | text | rating_and_text
+    choices: ClassVar[tuple[int, ...]] = ()  # for decoding "choice": words, the positive one first
+    metrics: ClassVar[tuple[str, ...]]
+
+    @property
+    def family(self) -> str:
+        return self.name.split("/")[0]
+
+    def missing(self, data: IndexedRecords) -> list[str]:
+        """The needed columns that the data lacks; empty when the task can be used."""
+        return [column for column in self.needs if not data.has(column)]
+
+    def eligible(self, split: Split, part: str) -> np.ndarray:
+        """int64: the interactions of ``part`` from which an example can be built."""
+        raise NotImplementedError
+
+    def build(self, split: Split, rows: np.ndarray, options: BuildOptions) -> Examples:
+        """Examples for the given interactions, vectorised; draws are keyed by row, seed, epoch."""
+        raise NotImplementedError

@@ -1,0 +1,75 @@
+"""Direct picks: is this one for the user, and which of these is.
+
+Unlike the sequential tasks, these can be asked of a user without any history.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from p5t5.splits import Split
+from p5t5.tasks.base import ITEM, NO, USER, WORD, YES, BuildOptions, Column, Examples, Slot, Task
+from p5t5.tasks.columns import Texts, history, user_item_title
+from p5t5.tasks.negatives import draw_candidates, draw_pairs
+from p5t5.tasks.sequential import CHOOSING
+
+
+class Verify(Task):
+    """Should this item be recommended to the user?"""
+
+    name = "direct/verify"
+    slots = {
+        "user": Slot("the user's identifier"),
+        "item": Slot("an item's identifier"),
+        "title": Slot("its title"),
+        "about": Slot("its attributes in words"),
+        "history": Slot("the user's earlier items, oldest first"),
+        "history_titles": Slot("their titles, oldest first"),
+        "answer": Slot("yes or no", target=True),
+    }
+    decoding = "choice"
+    choices = (YES, NO)
+    metrics = ("accuracy", "auc")
+
+    def eligible(self, split: Split, part: str) -> np.ndarray:
+        return split.rows(part)
+
+    def build(self, split: Split, rows: np.ndarray, options: BuildOptions) -> Examples:
+        data, texts = split.data, Texts(options.max_words)
+        items, is_true = draw_pairs(data, rows, options.seed, options.epoch)
+        columns = user_item_title(data, rows, items) | history(split, rows, options)
+        columns["about"] = texts.about(data, items)
+        columns["answer"] = Column.single(WORD, np.where(is_true, YES, NO))
+        answer = np.where(is_true, 0, 1).astype(np.int32)
+        return Examples(self.name, rows, columns, texts.strings, answer=answer)
+
+
+class Choose(Task):
+    """Which of these candidates is for the user? The others are uniform over what they have not met."""
+
+    name = "direct/choose"
+    slots = {
+        "user": Slot("the user's identifier"),
+        "history": Slot("the user's earlier items, oldest first"),
+        "history_titles": Slot("their titles, oldest first"),
+        "candidates": Slot("the items to choose from"),
+        "item": Slot("the item picked", target=True),
+    }
+    decoding = "candidates"
+    metrics = CHOOSING
+
+    def eligible(self, split: Split, part: str) -> np.ndarray:
+        return split.rows(part)
+
+    def build(self, split: Split, rows: np.ndarray, options: BuildOptions) -> Examples:
+        data = split.data
+        candidates, answer = draw_candidates(
+            data, rows, options.drawn_candidates, options.seed, options.epoch
+        )
+        columns = {
+            "user": Column.single(USER, data.user[rows]),
+            **history(split, rows, options),
+            "candidates": Column.listed(ITEM, candidates),
+            "item": Column.single(ITEM, data.item[rows]),
+        }
+        return Examples(self.name, rows, columns, candidates=candidates, answer=answer)
