@@ -1,0 +1,39 @@
+"""Random identifiers: a few digits drawn from a hash of the id; things share tokens by chance only."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from p5t5.identifiers.base import Identifiers, count_of, digits, ids_of, levels_for
+from p5t5.splits import Split
+
+ROOM = 4  # numbers per thing: few collisions now, and place for things that come later
+
+
+def fit(split: Split, of: str, seed: int = 0, base: int = 100, levels: int | None = None) -> Identifiers:
+    """Hash (seed, id) to a number of ``levels`` digits; on a collision hash again, in the order of sorted ids.
+
+    ``levels`` defaults to the fewest digits with room for four times as many things. A later thing
+    gets its identifier in the same way, without a change to those given. Raises ValueError if
+    ``base ** levels`` is less than the number of things.
+    """
+    levels = levels_for(ROOM * count_of(split.data, of), base) if levels is None else levels
+    room = base**levels
+    if room < count_of(split.data, of):
+        raise ValueError(f"{levels} digits of base {base} name {room} {of}s; there are more")
+    taken: dict[int, str] = {}
+    for name in sorted(ids_of(split.data, of)):
+        attempt = 0
+        while (number := _hash(name, seed, attempt) % room) in taken:
+            attempt += 1
+        taken[number] = name
+    number_of = {name: number for number, name in taken.items()}
+    numbers = np.array([number_of[name] for name in ids_of(split.data, of)], np.int64)
+    return Identifiers("random", of, digits(numbers, base, levels), (base,) * levels)
+
+
+def _hash(name: str, seed: int, attempt: int) -> int:
+    key = f"{seed}\0{attempt}\0{name}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")

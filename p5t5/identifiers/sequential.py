@@ -1,0 +1,32 @@
+"""Sequential identifiers: numbers in the order of first appearance, so that neighbours share digits.
+
+The numbering walks over *training rows only*. P5 walked over whole sequences, test item included,
+and "the largest number in the history plus one" then found the test item (see the leak gates).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from p5t5.identifiers.base import Identifiers, count_of, digits, levels_for
+from p5t5.randomness import generator
+from p5t5.splits import Split
+
+
+def fit(split: Split, of: str, seed: int = 0, base: int = 100) -> Identifiers:
+    """Number things by their first training row (users in user order, then time); write the digits.
+
+    Things without a training row come last, shuffled by ``seed``: any fixed order of theirs might
+    say something about the rows that are held back.
+    """
+    column = split.data.item if of == "item" else split.data.user
+    trained = column[split.rows("train")]
+    found, first = np.unique(trained, return_index=True)
+    seen = found[np.argsort(first, kind="stable")]
+    unseen = generator(seed, len(column)).permutation(np.setdiff1d(np.arange(count_of(split.data, of)), seen))
+    order = np.concatenate([seen, unseen]).astype(np.int64)
+    number = np.empty(len(order), np.int64)
+    number[order] = np.arange(len(order))
+    levels = levels_for(len(order), base)
+    leading = max(-(-len(order) // base ** (levels - 1)), 1)  # first digits in use
+    return Identifiers("sequential", of, digits(number, base, levels), (leading,) + (base,) * (levels - 1))
