@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from p5t5.cleaning import unescape_html
 from p5t5.errors import UserError
+from p5t5.records.cleaning import unescape_html
 from p5t5.sources import amazon, movielens, sequences, table
 from p5t5.sources.files import read_table
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from p5t5.cleaning import unescape_html
 from p5t5.errors import UserError
 from p5t5.records import Records, make_records
+from p5t5.records.cleaning import unescape_html
 from p5t5.sources.files import read_table
 
 # our column → the names it has in the layouts, the first that is there counts

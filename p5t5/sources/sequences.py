@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from p5t5.cleaning import unescape_html
 from p5t5.errors import UserError
 from p5t5.records import Records, make_records
+from p5t5.records.cleaning import unescape_html
 from p5t5.sources.files import read_table
 
 # Site-wide aggregates (also_bought, sales_rank, …) may contain test purchases: never read (benchmarks.md).

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from p5t5.cleaning import clean_text
 from p5t5.errors import UserError
+from p5t5.records.cleaning import clean_text
 
 MOST_RATING_VALUES = 101
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from p5t5 import checks
-from p5t5.cleaning import clean_column, clean_ids, clean_text
-from p5t5.dataset_card import dataset_card
 from p5t5.errors import UserError
+from p5t5.records import checks
+from p5t5.records.cleaning import clean_column, clean_ids, clean_text
+from p5t5.records.dataset_card import dataset_card
 
 # Free text of an interaction; "" where missing.
 TEXT_COLUMNS = ("review", "summary", "feature", "explanation")

@@ -1,0 +1,263 @@
+"""Puts the examples of a task to a model and turns what it says into values, as the task's decoding asks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from p5t5.decoding import (
+    all_item_scores,
+    expected_value,
+    generate_text,
+    padded_batches,
+    rank_all,
+    score_choices,
+    score_items,
+)
+from p5t5.errors import UserError
+from p5t5.metrics import absolute_error, accuracy, candidate_ranks, list_ranks, squared_error
+from p5t5.metrics import text as text_metrics
+from p5t5.prompts import PLACEHOLDER
+from p5t5.ragged import Ragged
+from p5t5.randomness import hashed
+from p5t5.records import IndexedRecords
+from p5t5.results import ranking_values
+from p5t5.splits import Split
+from p5t5.tasks import TASKS, BuildOptions, Examples
+from p5t5.tasks.base import WORDS
+from p5t5.trie import Trie
+
+if TYPE_CHECKING:
+    from p5t5.checkpoint import Checkpoint
+
+DEEPEST = 20  # ranked lists are this long: the largest k of any metric
+SHOWN = 5  # of them, how many a sample shows
+WHOLE = 2**31  # longer than any history
+UNSPEAKABLE = re.compile(r"^▁?<(item|user|extra_id)_")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The judged answers to the examples of one task under one protocol.
+
+    ``values`` and ``totals`` are as in `results.Measured`; ``shown(i)`` is answer i as a person reads
+    it; ``kept``: int64, the examples that the values are about, None for all.
+    """
+
+    protocol: str
+    values: Mapping[str, np.ndarray]
+    totals: Mapping[str, float]
+    shown: Callable[[int], str] | None = None
+    kept: np.ndarray | None = None
+
+
+class Asker:
+    """A model that is asked examples. ``model`` may be replaced between calls (validation in training)."""
+
+    def __init__(self, checkpoint: Checkpoint, data: IndexedRecords, token_budget: int = 8192) -> None:
+        self.model: Any = checkpoint.model
+        self.tokenizer, self.prompts = checkpoint.tokenizer, checkpoint.prompts
+        self.renderer = checkpoint.renderer_for(data)
+        self.trie, self.titles = checkpoint.catalogue.trie, checkpoint.catalogue.titles
+        self.rating_values = checkpoint.rating_values
+        self.data, self.token_budget = data, token_budget
+        self.forbidden = [
+            number for piece, number in self.tokenizer.get_vocab().items() if UNSPEAKABLE.match(piece)
+        ]
+
+    def ask(
+        self,
+        examples: Examples,
+        prompt_index: np.ndarray,
+        split: Split,
+        options: BuildOptions,
+        protocols: Sequence[str],
+        inputs: Ragged | None = None,
+    ) -> Iterator[Answers]:
+        """The answers, protocol by protocol. ``inputs``: the rendered prompts, where they are at hand."""
+        inputs = self.renderer.encode_inputs(examples, prompt_index) if inputs is None else inputs
+        decoding = TASKS[examples.task].decoding
+        if decoding == "items":
+            yield from self._items(examples, inputs, split, protocols)
+        elif decoding == "candidates":
+            yield from self._candidates(examples, inputs, prompt_index, options)
+        elif decoding == "choice":
+            yield self._choice(examples, inputs, prompt_index)
+        else:
+            if decoding != "text":
+                yield self._rating(examples, inputs, prompt_index)
+            if decoding != "rating":
+                yield self._text(examples, inputs, split, decoding == "rating_and_text")
+
+    def _items(
+        self, examples: Examples, inputs: Ragged, split: Split, protocols: Sequence[str]
+    ) -> Iterator[Answers]:
+        truth = self.data.item[examples.rows]
+        for protocol in protocols:
+            exclude = split.history_items(examples.rows, WHOLE) if protocol == "filtered" else None
+            k = min(DEEPEST, len(self.trie))
+            ranked = rank_all(
+                self.model, inputs, self.trie, k, exclude=exclude, token_budget=self.token_budget
+            )
+            values = ranking_values(list_ranks(ranked.items, truth), TASKS[examples.task].metrics)
+
+            def shown(row: int, items: np.ndarray = ranked.items) -> str:
+                return self._titles(items[row])
+
+            yield Answers(protocol, values, {}, shown)
+
+    def _candidates(
+        self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray, options: BuildOptions
+    ) -> Iterator[Answers]:
+        candidates, answer = examples.candidates, examples.answer
+        assert candidates is not None and answer is not None
+        scores = np.empty(len(candidates.values), np.float32)
+        for rows, ids, mask in self._batches(inputs):
+            part = score_items(self.model, ids, mask, self.trie, candidates.take(rows))
+            for place, row in enumerate(rows.tolist()):
+                scores[candidates.offsets[row] : candidates.offsets[row + 1]] = part[place]
+        ragged = Ragged(scores, candidates.offsets)
+        values = ranking_values(candidate_ranks(ragged, answer, options.seed), TASKS[examples.task].metrics)
+
+        def shown(row: int) -> str:
+            return self._titles(candidates[row][np.argsort(-ragged[row], kind="stable")])
+
+        protocol = f"1+{options.candidates - 1}"
+        yield Answers(protocol, values, {}, shown)
+        # Wordings with and without the history are different questions: told apart where both occur.
+        told = np.array(["history" in " ".join(prompt.slots) for prompt in self.prompts])[prompt_index]
+        if told.any() and not told.all():
+            for name, kept in ((" history", np.flatnonzero(told)), (" no history", np.flatnonzero(~told))):
+                part_values = {metric: value[kept] for metric, value in values.items()}
+                yield Answers(protocol + name, part_values, {}, kept=kept)
+
+    def _choice(self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray) -> Answers:
+        words = [WORDS[choice] for choice in TASKS[examples.task].choices]
+        scores = self._choice_scores(inputs, prompt_index, words)
+        answer = np.asarray(examples.answer)
+        values = {
+            "accuracy": accuracy(scores.argmax(1), answer),
+            "auc": np.stack([np.nan_to_num(scores[:, 0] - scores[:, 1]), answer == 0], 1).astype(np.float64),
+        }
+        return Answers("choice", values, {}, lambda row: words[int(scores[row].argmax())])
+
+    def _rating(self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray) -> Answers:
+        assert self.data.rating is not None
+        words = [f"{value:g}" for value in self.rating_values]
+        guess = expected_value(self._choice_scores(inputs, prompt_index, words), self.rating_values)
+        truth = self.data.rating[examples.rows]
+        ends = self.rating_values[[0, -1]]
+        farthest = ends[np.abs(ends[None, :] - truth[:, None]).argmax(1)]
+        guess = np.where(np.isfinite(guess), guess, farthest)  # no answer is the worst answer
+        values = {"rmse": squared_error(guess, truth), "mae": absolute_error(guess, truth)}
+        return Answers("expected", values, {}, lambda row: f"{guess[row]:.2f}")
+
+    def _text(self, examples: Examples, inputs: Ragged, split: Split, after_rating: bool) -> Answers:
+        texts = [""] * len(examples)
+        for rows, ids, mask in self._batches(inputs):
+            tokens = generate_text(self.model, ids, mask, forbid=self.forbidden)
+            decoded = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+            for row, text in zip(rows.tolist(), decoded, strict=True):
+                texts[row] = text.strip()
+        if after_rating:
+            numbers = {f"{value:g}" for value in self.rating_values}
+            texts = [after_number(text, numbers) for text in texts]
+        references = list(examples.references or [""] * len(examples))
+        values, totals = text_values(texts, references, split, examples.task, examples.rows)
+        return Answers("greedy", values, totals, lambda row: texts[row])
+
+    def _choice_scores(self, inputs: Ragged, prompt_index: np.ndarray, words: Sequence[str]) -> np.ndarray:
+        """float32 [examples, words]: log-probability of each answer in the words of each prompt's target."""
+        scores = np.full((len(inputs), len(words)), -np.inf, np.float32)
+        targets = np.array([prompt.target for prompt in self.prompts], object)[prompt_index]
+        for target in dict.fromkeys(targets.tolist()):
+            mine = np.flatnonzero(targets == target)
+            first, *rest = PLACEHOLDER.split(target)  # text, slot, text, slot, …
+            ends = len(rest) < 3  # nothing but this slot
+            choices = [self.renderer.encode_text(" ".join([first, word, *rest[1:2]])) for word in words]
+            score = score_choices if ends else score_beginnings
+            for rows, ids, mask in self._batches(inputs.take(mine)):
+                scores[mine[rows]] = score(self.model, ids, mask, choices)
+        return scores
+
+    def _batches(self, inputs: Ragged):
+        device = next(self.model.parameters()).device
+        return padded_batches(inputs, self.token_budget, device)
+
+    def _titles(self, items: np.ndarray) -> str:
+        return " ; ".join(self.titles[item] for item in items[:SHOWN].tolist() if item >= 0)
+
+    def samples(
+        self, examples: Examples, index: np.ndarray, answers: Answers, count: int, seed: int, kind: str
+    ) -> list[dict[str, Any]]:
+        """``count`` questions with what was answered and what is true, drawn by the seed."""
+        if answers.shown is None:
+            return []
+        rows = np.argsort(hashed(seed, examples.rows), kind="stable")[:count]
+        few = Examples(
+            examples.task,
+            examples.rows[rows],
+            {name: column.take(rows) for name, column in examples.columns.items()},
+            examples.texts,
+        )
+        texts = self.renderer.text(few, index[rows])
+        items = TASKS[examples.task].decoding in ("items", "candidates")
+        return [
+            {
+                "task": examples.task,
+                "prompt": self.prompts[index[row]].id,
+                "kind": kind,
+                "protocol": answers.protocol,
+                "question": question,
+                "answer": answers.shown(int(row)),
+                "truth": self.titles[self.data.item[examples.rows[row]]] if items else target,
+            }
+            for row, (question, target) in zip(rows, texts, strict=True)
+        ]
+
+
+def text_values(
+    texts: Sequence[str], references: Sequence[str], split: Split, task: str, rows: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Per-example values and totals of the text metrics that the task names."""
+    names = TASKS[task].metrics
+    values: dict[str, np.ndarray] = {}
+    if "bleu4" in names:
+        values["bleu4"] = text_metrics.bleu_statistics(texts, references)
+    rouge = text_metrics.rouge(texts, references)
+    values |= {kind: rouge[:, at] for at, kind in enumerate(text_metrics.ROUGE_KINDS) if kind in names}
+    if "feature_match" in names and split.data.has("feature"):
+        features = [split.data.texts["feature"][row] for row in rows.tolist()]
+        known = np.array([bool(text_metrics.words(feature)) for feature in features], np.float64)
+        if known.any():
+            values["feature_match"] = np.stack([text_metrics.feature_match(texts, features), known], 1)
+    totals = {
+        "distinct1": text_metrics.distinct_n(texts, 1),
+        "distinct2": text_metrics.distinct_n(texts, 2),
+        "unique_sentences": text_metrics.unique_sentence_ratio(texts),
+    }
+    return values, {name: value for name, value in totals.items() if name in names}
+
+
+def score_beginnings(model: Any, ids: Any, mask: Any, choices: Sequence[Sequence[int]]) -> np.ndarray:
+    """float32 [B, C]: log-probability that the answer begins so; what follows is left open.
+
+    Where one choice begins another ("1" and "1 . 5" as tokens) they can't be told apart by their
+    beginnings, and each is scored as if it were the whole answer.
+    """
+    eos = int(model.config.eos_token_id)
+    tokens = Ragged.from_lists([[token for token in choice if token != eos] for choice in choices]).padded(-1)
+    try:
+        trie = Trie.build(tokens, eos=eos, end=False)
+    except UserError:
+        return score_choices(model, ids, mask, choices)
+    return all_item_scores(model, ids, mask, trie)
+
+
+def after_number(text: str, numbers: set[str]) -> str:
+    first, _, rest = text.partition(" ")
+    return rest if first in numbers else text

@@ -1,0 +1,192 @@
+"""One question, rendered and decoded as its task says, for people: an Answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor
+
+from p5t5.answering import UNSPEAKABLE, after_number, score_beginnings
+from p5t5.asking.filling import Facts, fill
+from p5t5.checkpoint import Checkpoint
+from p5t5.decoding import (
+    expected_value,
+    generate_text,
+    padded_batches,
+    rank_all,
+    score_choices,
+    score_items,
+)
+from p5t5.errors import UserError
+from p5t5.prompts import PLACEHOLDER
+from p5t5.ragged import Ragged
+from p5t5.tasks import TASKS, WORDS, Examples
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """``score``: the log-probability that the model gives the item; higher is better."""
+
+    item_id: str
+    title: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came out, and how the question was understood.
+
+    - ``kind``: "items" (``items``, best first), "number" (``value``, a rating) or "text" (``text``; for
+      a yes/no question ``value`` is the probability of yes or like, beside an explanation the rating).
+    - ``prompt``: id of the wording used, None where the text went to the model as it is or no answer
+      could be given; ``asked``: that wording with its slots filled; ``task``; ``similarity`` (0 to 1)
+      of the nearest wording.
+    - ``linked``: titles found in the question; ``notes``: what was assumed, or could not be used.
+    """
+
+    kind: str
+    items: tuple[Recommendation, ...] = ()
+    value: float | None = None
+    text: str = ""
+    prompt: str | None = None
+    task: str | None = None
+    asked: str = ""
+    similarity: float = 0.0
+    linked: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.kind == "items":
+            return "\n".join(f"{place:2d}. {item.title}" for place, item in enumerate(self.items, 1))
+        if self.kind == "number":
+            return f"{self.value:.1f}"
+        return self.text if self.value is None else f"{self.text} ({self.value:.2f})"
+
+
+class Answerer:
+    """Asks a checkpoint's model the wording ``place`` (an index into its prompts) of a task."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.model = checkpoint.model.eval()
+        self.catalogue = checkpoint.catalogue
+        self.options = checkpoint.build_options()
+
+    @cached_property
+    def attributes(self) -> list[str] | None:
+        """A text an item, for the slot ``about``."""
+        items = self.catalogue.items
+        return items["attributes"].tolist() if "attributes" in items else None
+
+    @cached_property
+    def _unspeakable(self) -> list[int]:
+        """Token ids that free text must not hold: identifiers and sentinels."""
+        vocabulary = self.checkpoint.tokenizer.get_vocab()
+        return [number for piece, number in vocabulary.items() if UNSPEAKABLE.match(piece)]
+
+    def answer(self, task: str, place: int, facts: Facts, k: int = 10, seen: Sequence[int] = ()) -> Answer:
+        """The answer as the task's decoding asks. ``seen``: items never to recommend.
+
+        Where the facts hold candidates, a task that ranks the catalogue ranks them alone.
+        """
+        decoding = TASKS[task].decoding
+        asked = self._wording(task, place, facts)
+        if decoding == "candidates" or (decoding == "items" and len(facts.candidates)):
+            return Answer("items", items=tuple(self.rank(task, place, facts)[:k]), asked=asked)
+        if decoding == "items":
+            ranked = self.recommend(task, place, [facts], k, Ragged.from_lists([seen]))
+            return Answer("items", items=tuple(ranked[0]), asked=asked)
+        ids, mask = self._tensors(self.inputs(task, place, [facts]))
+        if decoding == "choice":
+            words = [WORDS[word] for word in TASKS[task].choices]
+            scores = self._choice_scores(ids, mask, place, words)
+            share = float(expected_value(scores, np.eye(len(words))[0])[0])
+            return Answer("text", text=words[int(scores[0].argmax())], value=share, asked=asked)
+        value, text = None, ""
+        if decoding != "text":
+            values = self.checkpoint.rating_values
+            if not len(values):
+                raise UserError("the model was trained on data without ratings: it cannot give a number.")
+            scores = self._choice_scores(ids, mask, place, [f"{value:g}" for value in values])
+            value = float(expected_value(scores, values)[0])
+        if decoding != "rating":
+            text = self._generate(ids, mask)
+        if decoding == "rating_and_text":
+            text = after_number(text, {f"{value:g}" for value in self.checkpoint.rating_values})
+        return Answer("number" if decoding == "rating" else "text", value=value, text=text, asked=asked)
+
+    def recommend(
+        self,
+        task: str,
+        place: int,
+        facts: Sequence[Facts],
+        k: int,
+        exclude: Ragged,
+        allow: np.ndarray | None = None,
+        token_budget: int = 8192,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[list[Recommendation]]:
+        """The k best items of the catalogue for each of the questions."""
+        ranked = rank_all(
+            self.model,
+            self.inputs(task, place, facts),
+            self.catalogue.trie,
+            k,
+            exclude=exclude,
+            allow=allow,
+            token_budget=token_budget,
+            progress=progress,
+        )
+        return [self._named(items, scores) for items, scores in zip(ranked.items, ranked.scores, strict=True)]
+
+    def rank(self, task: str, place: int, facts: Facts) -> list[Recommendation]:
+        """The candidates among the facts, best first."""
+        ids, mask = self._tensors(self.inputs(task, place, [facts]))
+        candidates = Ragged.from_lists([facts.candidates])
+        scores = score_items(self.model, ids, mask, self.catalogue.trie, candidates).values
+        best = np.argsort(-scores, kind="stable")
+        return self._named(candidates.values[best], scores[best])
+
+    def plain_text(self, text: str) -> str:
+        """What the model says to a cleaned text, taken as it is."""
+        ids = self.checkpoint.renderer.encode_text(text)
+        return self._generate(*self._tensors(Ragged.from_lists([ids])))
+
+    def inputs(self, task: str, place: int, facts: Sequence[Facts]) -> Ragged:
+        """Ragged int32: the rendered prompts."""
+        examples = self._examples(task, facts)
+        return self.checkpoint.renderer.encode_inputs(examples, np.full(len(facts), place))
+
+    def _examples(self, task: str, facts: Sequence[Facts]) -> Examples:
+        filled = fill(facts, self.options, self.attributes)
+        return Examples(task, np.zeros(len(facts), np.int64), filled.columns, filled.texts)
+
+    def _wording(self, task: str, place: int, facts: Facts) -> str:
+        """The prompt as a person reads it."""
+        ids = self.inputs(task, place, [facts]).values
+        return str(self.checkpoint.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+    def _tensors(self, inputs: Ragged) -> tuple[Tensor, Tensor]:
+        device = next(self.model.parameters()).device
+        ((_, ids, mask),) = padded_batches(inputs, max(int(inputs.lengths.sum()), 1), device)
+        return ids, mask
+
+    def _generate(self, ids: Tensor, mask: Tensor) -> str:
+        tokens = generate_text(self.model, ids, mask, forbid=self._unspeakable)
+        return str(self.checkpoint.tokenizer.decode(tokens[0], skip_special_tokens=True)).strip()
+
+    def _choice_scores(self, ids: Tensor, mask: Tensor, place: int, words: Sequence[str]) -> np.ndarray:
+        """float32 [1, words]: log-probability of each word as (the beginning of) the prompt's target."""
+        first, *rest = PLACEHOLDER.split(self.checkpoint.prompts[place].target)  # text, slot, text, slot, …
+        encode = self.checkpoint.renderer.encode_text
+        choices = [encode(" ".join([first, word, *rest[1:2]])) for word in words]
+        score = score_choices if len(rest) < 3 else score_beginnings
+        return score(self.model, ids, mask, choices)
+
+    def _named(self, items: np.ndarray, scores: np.ndarray) -> list[Recommendation]:
+        ids, titles = self.catalogue.item_ids, self.catalogue.titles
+        pairs = zip(items.tolist(), scores.tolist(), strict=True)
+        return [Recommendation(ids[item], titles[item], score) for item, score in pairs if item >= 0]

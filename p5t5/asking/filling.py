@@ -1,0 +1,152 @@
+"""From what is known of a question to a rendered prompt: facts → slot columns → the wording to use."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from p5t5.prompts import PLACEHOLDER, Prompt
+from p5t5.ragged import Ragged
+from p5t5.tasks import ITEM, RATING, SEMICOLON, TEXT, TITLE, USER, BuildOptions, Column
+from p5t5.tasks.columns import shorten
+
+# What else can answer a question whose own task the model has not learnt, or whose slots stay empty.
+SUBSTITUTES: Mapping[str, tuple[str, ...]] = {
+    "rating/verify": ("rating/score",),
+    "rating/like": ("rating/score", "direct/verify"),
+    "sequential/continue": ("sequential/next_item",),
+    "sequential/choose": ("direct/choose", "sequential/next_item"),
+    "sequential/verify": ("direct/verify", "rating/like"),
+    "explanation/explain_feature": ("explanation/explain",),
+    "explanation/rate_and_explain": ("explanation/explain",),
+    "direct/verify": ("rating/like", "rating/score"),
+    "direct/choose": ("sequential/choose", "sequential/next_item"),
+}
+# Slots that say something of the person who asks; a wording that uses more of them is preferred.
+PERSONAL = ({"user"}, {"history", "history_titles"}, {"rated_history", "rated_titles"})
+
+NAMED = {"history", "rated_history", "item"}  # slots that hold identifiers of items
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that may fill a slot. Users count as in the checkpoint, items as in the catalogue.
+
+    ``rated``: (item, place of its rating among the rating values), oldest first; ``guess`` is such a
+    place too. None, "" and () mean: not known.
+    """
+
+    user: int | None = None
+    item: int | None = None
+    history: Sequence[int] = ()
+    rated: Sequence[tuple[int, int]] = ()
+    candidates: Sequence[int] = ()
+    review: str = ""
+    feature: str = ""
+    guess: int | None = None
+
+
+@dataclass(frozen=True)
+class Filled:
+    """``columns``: the slots that can be filled in every row; ``empty``: those of them that say nothing."""
+
+    columns: dict[str, Column]
+    texts: list[str]
+    empty: frozenset[str]
+
+
+def fill(facts: Sequence[Facts], options: BuildOptions, attributes: Sequence[str] | None = None) -> Filled:
+    """The slot columns for n questions; a slot that one of them cannot fill is left out.
+
+    ``attributes``: a text an item, for the slot ``about``.
+    """
+    columns: dict[str, Column] = {}
+    texts: list[str] = []
+
+    def single(slot: str, pool: int, values: Sequence[int | None]) -> None:
+        if all(value is not None for value in values):
+            columns[slot] = Column.single(pool, np.array(values, np.int32))
+
+    def text(slot: str, values: Sequence[str]) -> None:
+        columns[slot] = Column.single(TEXT, len(texts) + np.arange(len(values)))
+        texts.extend(shorten(value, options.max_words) for value in values)
+
+    few = min(options.max_titles, options.max_history)
+    histories = Ragged.from_lists([f.history[-options.max_history :] for f in facts])
+    told = Ragged.from_lists([f.history[-few:] for f in facts])
+    single("user", USER, [f.user for f in facts])
+    single("item", ITEM, [f.item for f in facts])
+    single("title", TITLE, [f.item for f in facts])
+    single("rating_guess", RATING, [f.guess for f in facts])
+    columns["history"] = Column.listed(ITEM, histories)
+    columns["history_titles"] = Column.separated(TITLE, told)
+    columns["rated_history"] = Column.grouped(_pairs(facts, ITEM, options.max_history))
+    columns["rated_titles"] = Column.grouped(_pairs(facts, TITLE, few), SEMICOLON)
+    if all(len(f.candidates) for f in facts):
+        columns["candidates"] = Column.listed(ITEM, Ragged.from_lists([f.candidates for f in facts]))
+    if "item" in columns:
+        text("about", ["" if attributes is None else attributes[f.item or 0] for f in facts])
+    for slot in ("review", "feature"):
+        if all(getattr(f, slot) for f in facts):
+            text(slot, [getattr(f, slot) for f in facts])
+    empty = {slot for slot, column in columns.items() if not len(column.elements.values)}
+    return Filled(columns, texts, frozenset(empty))
+
+
+def choose_prompt(
+    prompts: Sequence[Prompt],
+    task: str,
+    filled: Filled,
+    similarity: np.ndarray | None = None,
+    allow_empty: bool = False,
+) -> int | None:
+    """The wording of ``task`` (an index into ``prompts``) to ask with; None if no wording can be filled.
+
+    Wordings that training has seen come first, then those that use most of what is known of the person,
+    then those that name items by identifier (what training learns best), then the nearest
+    (``similarity``, one number a prompt), then the first. ``allow_empty``: a history may be empty.
+    """
+    best: tuple[tuple, int] | None = None
+    for place, prompt in enumerate(prompts):
+        slots = set(PLACEHOLDER.findall(prompt.input))
+        if (
+            prompt.task != task
+            or not slots <= filled.columns.keys()
+            or (slots & filled.empty and not allow_empty)
+        ):
+            continue
+        used = sum(bool(slots & kind - filled.empty) for kind in PERSONAL)
+        near = 0.0 if similarity is None else float(similarity[place])
+        key = (not prompt.held_out, -len(slots & filled.empty), used, bool(slots & NAMED), near, -place)
+        if best is None or key > best[0]:
+            best = key, place
+    return None if best is None else best[1]
+
+
+def plan(
+    prompts: Sequence[Prompt],
+    task: str,
+    filled: Filled,
+    learnt: Collection[str] = (),
+    similarity: np.ndarray | None = None,
+) -> tuple[str, int] | None:
+    """(task, prompt index): the task itself where it can be asked, else its nearest substitute, else None.
+
+    ``learnt``: the tasks that the model was trained on; empty: unknown, all may be asked.
+    """
+    for allow_empty in (False, True):
+        for name in (task, *SUBSTITUTES.get(task, ())):
+            if learnt and name not in learnt:
+                continue
+            place = choose_prompt(prompts, name, filled, similarity, allow_empty)
+            if place is not None:
+                return name, place
+    return None
+
+
+def _pairs(facts: Sequence[Facts], pool: int, longest: int) -> list[tuple[int, Ragged]]:
+    kept = [list(f.rated)[-longest:] for f in facts]
+    items = Ragged.from_lists([[item for item, _ in pairs] for pairs in kept])
+    return [(pool, items), (RATING, Ragged.from_lists([[rating for _, rating in pairs] for pairs in kept]))]

@@ -1,0 +1,138 @@
+"""Batches: a plan of global batches for an epoch, its slices for ranks and accumulation, and tensors.
+
+The plan is a pure function of (lengths, seed, epoch, token budget). World size and accumulation only
+slice its batches, so every slicing trains the same model, and a resumed run sees the same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from p5t5.ragged import Encoded
+from p5t5.randomness import generator
+
+# A bucket's longest input is this much longer than its shortest. Narrow: less padding, but batches of
+# ever the same rows together.
+_INPUT_WIDTH = 1.03
+# The same for targets: which is best depends on how many examples there are to fill the buckets with.
+_TARGET_WIDTHS = (1.1, 1.26, 1.6, 2.5, 5.0)
+
+
+def plan(
+    input_lengths: np.ndarray, target_lengths: np.ndarray, *, token_budget: int, seed: int, epoch: int
+) -> list[np.ndarray]:
+    """The epoch's global batches, in order: int64 arrays of example indexes; each example once.
+
+    A batch of n examples costs n × (longest input + longest target) padded tokens, at most
+    ``token_budget`` unless a single example costs more. Examples are sorted into buckets of similar
+    target and input lengths, at random within a bucket, cut into batches, and the batches shuffled.
+    Within a batch the order is the buckets', so that contiguous slices pad little too.
+    """
+    inputs, targets = np.asarray(input_lengths, np.int64), np.asarray(target_lengths, np.int64)
+    if len(inputs) == 0:
+        return []
+    rng = generator(seed, epoch)
+    ties = rng.random(len(inputs))
+    candidates = []
+    for width in _TARGET_WIDTHS:
+        order = _bucket_order(inputs, targets, ties, width)
+        bounds = _cut(inputs[order], targets[order], token_budget)
+        candidates.append((len(bounds), order, bounds))
+        if len(inputs) > 200_000:  # enough to fill the narrowest buckets
+            break
+    _, order, bounds = min(candidates, key=lambda candidate: candidate[0])
+    batches = np.split(order, bounds[1:-1])
+    return [batches[place] for place in rng.permutation(len(batches))]
+
+
+def _bucket_order(
+    inputs: np.ndarray, targets: np.ndarray, ties: np.ndarray, target_width: float
+) -> np.ndarray:
+    """Example indexes by target bucket, then input bucket (up and down in turns), then ``ties``.
+
+    Up and down: where one target bucket ends and the next begins, the input lengths do not jump.
+    """
+    outer = (np.log(np.maximum(targets, 1)) / np.log(target_width)).astype(np.int64)
+    inner = (np.log(np.maximum(inputs, 1)) / np.log(_INPUT_WIDTH)).astype(np.int64)
+    turn = np.unique(outer, return_inverse=True)[1] % 2
+    return np.lexsort((ties, np.where(turn == 1, -inner, inner), outer))
+
+
+def _cut(inputs: np.ndarray, targets: np.ndarray, token_budget: int) -> list[int]:
+    """Places [0, …, n] where the ordered examples are cut: greedily, each batch as long as it may be."""
+    bounds = [0]
+    total = len(inputs)
+    window = 64
+    while bounds[-1] < total:
+        start = bounds[-1]
+        while True:
+            stop = min(start + window, total)
+            width = np.maximum.accumulate(inputs[start:stop]) + np.maximum.accumulate(targets[start:stop])
+            fits = int(np.searchsorted(np.arange(1, stop - start + 1) * width, token_budget, side="right"))
+            if fits < stop - start or stop == total:
+                break
+            window *= 2
+        bounds.append(start + max(fits, 1))
+    # A last batch of a few examples would make a step like any other from a much noisier gradient.
+    if len(bounds) > 2 and 2 * (bounds[-1] - bounds[-2]) < bounds[-2] - bounds[-3]:
+        middle = (bounds[-3] + bounds[-1] + 1) // 2
+        if (total - middle) * (inputs[middle:].max() + targets[middle:].max()) <= token_budget:
+            bounds[-2] = middle
+    return bounds
+
+
+def slices(batch: np.ndarray, world: int, rank: int, accumulation: int) -> list[np.ndarray]:
+    """The rank's micro-batches of a global batch, ``accumulation`` of them.
+
+    Some are empty where the batch has fewer examples than there are slices; the caller then runs any
+    example at weight zero, so that all ranks make the same steps.
+    """
+    parts = np.array_split(batch, world * accumulation)
+    return [parts[micro * world + rank] for micro in range(accumulation)]
+
+
+def collate(encoded: Encoded, rows: np.ndarray, pad_id: int = 0) -> dict[str, torch.Tensor]:
+    """The model's inputs for some examples, padded to the longest of them, not more.
+
+    ``input_ids``, ``attention_mask`` int64 [B, S]; ``labels`` int64 [B, T], -100 where none;
+    ``label_weights`` float32 [B, T], 0 where none.
+    """
+    part = encoded.take(rows)
+    inputs = part.inputs.padded(pad_id)
+    labels = part.targets.padded(-100).astype(np.int64)
+    weights = np.zeros(labels.shape, np.float32)
+    weights[np.arange(labels.shape[1]) < part.targets.lengths[:, None]] = part.weights
+    mask = (np.arange(inputs.shape[1]) < part.inputs.lengths[:, None]).astype(np.int64)
+    return {
+        "input_ids": torch.from_numpy(inputs.astype(np.int64)),
+        "attention_mask": torch.from_numpy(mask),
+        "labels": torch.from_numpy(labels),
+        "label_weights": torch.from_numpy(weights),
+    }
+
+
+def real_share(batches: Sequence[np.ndarray], input_lengths: np.ndarray, target_lengths: np.ndarray) -> float:
+    """The share of real tokens among all tokens of the padded batches, inputs and targets."""
+    inputs, targets = np.asarray(input_lengths, np.int64), np.asarray(target_lengths, np.int64)
+    padded = sum(len(rows) * (inputs[rows].max() + targets[rows].max()) for rows in batches)
+    return float((inputs.sum() + targets.sum()) / padded) if padded else 1.0
+
+
+def fingerprint(encoded: Encoded) -> str:
+    """A hash of the examples, quick even for millions: their lengths, units, and tokens in order."""
+    parts = (
+        encoded.inputs.offsets,
+        encoded.targets.offsets,
+        encoded.units,
+        encoded.inputs.values,
+        encoded.targets.values,
+    )
+    places = [np.arange(len(part), dtype=np.uint64) for part in parts]
+    total = [
+        int((part.astype(np.uint64) * (place * np.uint64(2654435761) + np.uint64(1))).sum())
+        for part, place in zip(parts, places, strict=True)
+    ]
+    return "-".join(f"{value:x}" for value in total)

@@ -1,0 +1,142 @@
+"""``p5t5 evaluate``: the clean protocol, the model beside the baselines on the same rows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from p5t5.commands.cli import run
+from p5t5.commands.options import option, parse, required
+from p5t5.commands.starting import quiet
+from p5t5.errors import UserError
+
+EXAMPLE = "p5t5 evaluate --data runs/ml-100k --model runs/model --out runs/results.json"
+SAMPLES, COMPARISONS = "samples.json", "comparisons.json"
+
+
+@dataclass
+class EvaluateOptions:
+    """What is evaluated, on what."""
+
+    data: str = required("data folder, as `p5t5 prepare` writes it")
+    out: str = required("file for the result rows; samples.json and comparisons.json are put beside it")
+    model: str = option("", "p5t5 model folder or Hub id; empty: baselines only")
+    split: str = option("loo", "loo (leave one out) or temporal; a model brings its own")
+    tasks: str = option("", "tasks, separated by commas; empty: the model's own")
+    part: str = option("test", "test, or validation while you are still choosing")
+    prompts: str = option("seen,held_out", "wordings: seen, held_out, or prompt ids")
+    protocols: str = option("filtered,unfiltered", "full rankings without and with the items of the history")
+    baselines: bool = option(True, "evaluate the baselines on the same rows too")
+    limit: int = option(0, "at most this many users, drawn by seed; 0: all")
+    variant: str = option("main", "the name of an ablation, kept in the rows")
+    seed: int = option(0, "seed of wordings, candidates and bootstraps")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return run("evaluate", lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> None:
+    (options,) = parse(
+        (EvaluateOptions,),
+        argv,
+        name="evaluate",
+        about="Evaluates a model, and baselines beside it, by the clean protocol (docs/evaluation.md).",
+        example=EXAMPLE,
+    )
+    from p5t5.checkpoint import Checkpoint
+    from p5t5.evaluation import evaluate_baselines, evaluate_checkpoint
+    from p5t5.records import load
+    from p5t5.results import compare, write_rows
+    from p5t5.splits import PARTS, split_by
+    from p5t5.tasks import TASKS
+
+    quiet()
+    if options.part not in PARTS:
+        raise UserError(f"--part {options.part}: choose test or validation.")
+    tasks = _names(options.tasks)
+    if unknown := [name for name in tasks if name not in TASKS]:
+        raise UserError(f"--tasks: there is no task {unknown[0]!r}; there are {', '.join(TASKS)}.")
+    checkpoint = Checkpoint.load(options.model) if options.model else None
+    split = split_by(checkpoint.info["split"] if checkpoint else options.split, load(options.data))
+    shared = dict(
+        part=options.part, seed=options.seed, protocols=_names(options.protocols), limit=options.limit or None
+    )
+    found = []
+    if checkpoint is not None:
+        tasks = tasks or checkpoint.info["tasks"]
+        model = evaluate_checkpoint(
+            checkpoint,
+            split,
+            tasks or None,
+            prompts=_names(options.prompts),
+            checkpoint_name=Path(options.model).name,
+            variant=options.variant,
+            **shared,
+        )
+        found.append(model)
+    if options.baselines:
+        build = checkpoint.build_options() if checkpoint else None
+        found.append(evaluate_baselines(split, tasks=tasks or None, options=build, **shared))
+    rows = [row for part in found for row in part.rows]
+    if not rows:
+        raise UserError("nothing was evaluated: " + "; ".join(s for part in found for s in part.skipped))
+    out = Path(options.out)
+    write_rows(out, rows)
+    comparisons = compare(found[0], found[1], options.seed) if len(found) == 2 else []
+    _write(out.with_name(COMPARISONS), comparisons)
+    _write(out.with_name(SAMPLES), [sample for part in found for sample in part.samples])
+    for sentence in dict.fromkeys(sentence for part in found for sentence in part.skipped):
+        print(sentence)
+    print(_table(rows))
+    for line in _verdicts(comparisons):
+        print(line)
+    print(f"{len(rows)} rows → {out}")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _write(path: Path, content: list) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    temporary.replace(path)
+
+
+def _table(rows: list[dict]) -> str:
+    """The main metric of each task and model, as people read it in a terminal."""
+    shown = [row for row in rows if row["metric"] in ("ndcg@10", "rmse", "accuracy", "rouge1")]
+    lines = [
+        f"{'task':<24} {'model':<16} {'prompt':<9} {'protocol':<11} {'metric':<9} {'value':>7}  95 % interval"
+    ]
+    for row in shown:
+        low, high = row["ci95"] or (float("nan"), float("nan"))
+        value = float("nan") if row["value"] is None else row["value"]
+        lines.append(
+            f"{row['task']:<24} {row['model']:<16} {row['prompt'] or '':<9} {row['protocol']:<11} "
+            f"{row['metric']:<9} {value:7.4f}  {low:.4f} to {high:.4f}"
+        )
+    return "\n".join(lines)
+
+
+def _verdicts(comparisons: list[dict]) -> list[str]:
+    """One sentence for each comparison that a reader will ask for."""
+    words = {True: "better than", False: "worse than", None: "level with"}
+    return [
+        f"{one['task']}, {one['protocol']}: p5t5 is {words[one['better']]} {one['against']} "
+        f"({one['metric']} {one['difference']:+.4f}, 95 % {one['ci95'][0]:+.4f} to {one['ci95'][1]:+.4f})"
+        for one in comparisons
+        if one["against"] in ("count_floor", "bias")
+        and one["prompt"] == "seen"
+        and one["difference"] is not None
+        and one["ci95"] is not None
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

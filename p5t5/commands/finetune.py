@@ -1,0 +1,82 @@
+"""``p5t5 finetune``: prompts → answers, several tasks at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from p5t5.commands.cli import run
+from p5t5.commands.options import option, parse
+from p5t5.commands.starting import StartOptions, load_split, quiet, rates, start
+
+EXAMPLE = """p5t5 finetune --data runs/ml-100k --model runs/pretrained --out runs/model --epochs 10
+  accelerate launch scripts/finetune.py --data runs/ml-100k --model runs/pretrained --out runs/model"""
+
+
+@dataclass
+class FinetuneOptions:
+    """What is asked how often."""
+
+    tasks: str = option(
+        "", "rates of tasks or families, rating/score=1,sequential=2; empty: all that the data allows"
+    )
+    loss_weights: str = option("", "weights of tasks in the loss, rating/score=0.5; empty: 1 each")
+    epoch_size: int = option(0, "examples an epoch; 0: the number of training interactions")
+    validation_users: int = option(1000, "validation rows looked at during training, drawn by seed; 0: all")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return run("finetune", lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> None:
+    from p5t5.training.schedule import TrainOptions
+
+    start_options, finetune, training = parse(
+        (StartOptions, FinetuneOptions, TrainOptions),
+        argv,
+        name="finetune",
+        about="Fine-tunes a T5 on several recommendation tasks at once, on any number of processes.",
+        example=EXAMPLE,
+    )
+    from p5t5.evaluation import validation_metric
+    from p5t5.mixture import make_mixture
+    from p5t5.rendering import render_mixture
+    from p5t5.report.model_card import training_card
+    from p5t5.training.loop import train
+
+    quiet()
+    split = load_split(start_options)
+    checkpoint = start(start_options, split, training.seed)
+    mixture, off = make_mixture(
+        split,
+        checkpoint.prompts,
+        rates(finetune.tasks, "--tasks"),
+        checkpoint.build_options(),
+        training.seed,
+        finetune.epoch_size or None,
+        rates(finetune.loss_weights, "--loss-weights"),
+    )
+    renderer = checkpoint.renderer_for(split.data)
+    result = train(
+        checkpoint.model,
+        lambda epoch: render_mixture(renderer, mixture, epoch),
+        training,
+        Path(start_options.out),
+        validation_metric(checkpoint, split, mixture.tasks, limit=finetune.validation_users or None),
+        notes=off,
+    )
+    checkpoint.info["tasks"] = list(mixture.tasks)
+    checkpoint.info["stages"].append(
+        {"stage": "finetune", "rates": dict(mixture.weights), **result.summary()}
+    )
+    if result.is_main:
+        checkpoint.save(start_options.out, training_card(checkpoint.info))
+        print(f"fine-tuned {result.steps} steps on {', '.join(mixture.tasks)} → {start_options.out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

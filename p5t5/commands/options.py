@@ -1,0 +1,77 @@
+"""Command-line options from dataclasses, with a YAML file as defaults: ``--config recipe.yaml``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from p5t5.errors import UserError
+
+
+def option(default: Any, help: str, **more: Any) -> Any:
+    """A dataclass field with a help text: ``steps: int = option(100, "how many")``."""
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(
+            default_factory=lambda: type(default)(default), metadata={"help": help, **more}
+        )
+    return dataclasses.field(default=default, metadata={"help": help, **more})
+
+
+def required(help: str) -> Any:
+    """A dataclass field that the command line (or the YAML file) must give."""
+    return dataclasses.field(metadata={"help": help})
+
+
+def parse(
+    kinds: Sequence[Any], argv: Sequence[str] | None, *, name: str, about: str, example: str
+) -> list[Any]:
+    """One instance of each dataclass in ``kinds``; the command line wins over ``--config``.
+
+    Raises UserError for a key of the YAML file that is no option; argparse itself exits with code 2
+    for a wrong command line.
+    """
+    from transformers import HfArgumentParser
+
+    parser = HfArgumentParser(
+        kinds,
+        prog=f"p5t5 {name}",
+        description=about,
+        epilog=f"example:\n  {example}",
+        formatter_class=_Formatter,
+    )
+    parser.add_argument("--config", metavar="YAML", help="a file of options; the command line wins over it")
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--config")
+    known, _ = early.parse_known_args(argv)
+    if known.config:
+        _set_defaults(parser, kinds, Path(known.config))
+    *options, _rest = parser.parse_args_into_dataclasses(args=argv)
+    return options
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+def _set_defaults(parser: argparse.ArgumentParser, kinds: Sequence[Any], path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"--config: there is no file {path}.")
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"--config: {path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"--config: {path} must hold `option: value` lines.")
+    names = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - names)
+    if unknown:
+        raise UserError(f"--config: {path}: no option {', '.join(unknown)}; see `{parser.prog} --help`.")
+    for action in parser._actions:
+        if action.dest in values:
+            action.required = False
+    parser.set_defaults(**values)

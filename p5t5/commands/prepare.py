@@ -1,0 +1,197 @@
+"""``p5t5 prepare SOURCE``: raw files → a data folder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from p5t5.commands.cli import run
+from p5t5.errors import UserError
+from p5t5.randomness import generator
+from p5t5.records import IndexedRecords, Records, make_records
+from p5t5.sources import amazon, movielens, sequences, simulated, table
+from p5t5.splits import k_core
+from p5t5.tasks import TASKS
+
+EXAMPLES = {
+    "ml-100k": "p5t5 prepare ml-100k --out data/ml-100k",
+    "sequences": "p5t5 prepare sequences --raw DIR --out data/beauty",
+    "amazon": "p5t5 prepare amazon --raw DIR --out data/instruments --k-core 5",
+    "table": "p5t5 prepare table --raw ratings.csv --items films.csv --columns user_id=member rating=stars --out data/mine",
+    "simulated": "p5t5 prepare simulated --users 300 --out data/simulated",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A wrong command line is a user's mistake like any other: one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see `{self.prog} --help`.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the folder and says what is in it, what was dropped, and which tasks it allows."""
+    return run("prepare", lambda: _prepare(argv))
+
+
+def _prepare(argv: Sequence[str] | None) -> int:
+    options = _parser().parse_args(argv)
+    if options.k_core < 0 or (options.sample_users is not None and options.sample_users < 1):
+        raise UserError("--k-core must be 0 or more, --sample-users 1 or more.")
+    records = narrowed(
+        _read(options), options.k_core, options.sample_users, options.seed, _all_items(options)
+    )
+    try:
+        data = records.write(options.out)
+    except OSError as error:
+        raise UserError(f"--out: {options.out} cannot be written: {error}") from error
+    print(summary(records, data, options.out))
+    return 0
+
+
+def narrowed(
+    records: Records, k: int, sample_users: int | None, seed: int, all_items: bool = False
+) -> Records:
+    """First a sample of the users (by seed), then the k-core; 0 and None leave the records as they are."""
+    interactions, steps = records.interactions, []
+    if sample_users is not None:
+        users = sorted(set(interactions["user_id"]))
+        if sample_users < len(users):
+            chosen = generator(seed, 41).choice(len(users), sample_users, replace=False)
+            interactions = interactions[interactions["user_id"].isin({users[place] for place in chosen})]
+            steps.append(f"{sample_users} of {len(users)} users drawn with seed {seed}")
+    if k:
+        before = len(interactions)
+        interactions = k_core(interactions, k)
+        if not len(interactions):
+            raise UserError(f"--k-core {k}: no user and item are left; take a smaller k.")
+        steps.append(f"{k}-core: {before} → {len(interactions)} interactions")
+    if not steps:
+        return records
+    info = {**records.info, "steps": steps}
+    return make_records(
+        records.name,
+        interactions,
+        records.items,
+        records.users,
+        records.triples,
+        info=info,
+        all_items=all_items,
+    )
+
+
+def summary(records: Records, data: IndexedRecords, out: Path) -> str:
+    """What a person wants to know of a fresh data folder, in a few lines."""
+    lines = [
+        f"{records.name}: {data.number_of_users:,} users, {data.number_of_items:,} items, "
+        f"{len(data):,} interactions → {out}"
+    ]
+    lines += [f"step: {step}" for step in records.info.get("steps", [])]
+    dropped = records.info.get("dropped", {})
+    lines += [f"dropped: {number:,} rows ({reason})" for reason, number in dropped.items()] or [
+        "dropped: nothing"
+    ]
+    missing = {name: task.missing(data) for name, task in TASKS.items()}
+    lines.append(f"tasks: {', '.join(name for name, columns in missing.items() if not columns)}")
+    for columns in dict.fromkeys(tuple(columns) for columns in missing.values() if columns):
+        off = [name for name, needed in missing.items() if tuple(needed) == columns]
+        lines.append(f"off: {', '.join(off)}: the data have no column {' and no column '.join(columns)}")
+    if not data.has("title"):
+        lines.append("note: the items have no titles; only prompts that speak in identifiers are used")
+    return "\n".join(lines)
+
+
+def _read(options: argparse.Namespace) -> Records:
+    if options.source == "ml-100k":
+        return movielens.read(options.raw)
+    if options.source == "sequences":
+        return sequences.read(options.raw, options.name, options.all_items)
+    if options.source == "amazon":
+        return amazon.read(options.raw, options.items, options.name, options.all_items)
+    if options.source == "table":
+        columns = _mapping(options.columns)
+        return table.read(
+            options.raw,
+            options.items,
+            options.users,
+            columns,
+            options.name,
+            options.separator,
+            options.all_items,
+        )
+    if options.users < 8 or options.items < 160:
+        raise UserError("simulated: --users must be at least 8 and --items at least 160.")
+    return simulated.simulate(options.users, options.items, options.seed).records
+
+
+def _all_items(options: argparse.Namespace) -> bool:
+    return bool(getattr(options, "all_items", False))
+
+
+def _mapping(pairs: list[str]) -> dict[str, str]:
+    columns = {}
+    for pair in pairs:
+        ours, equals, theirs = pair.partition("=")
+        if not (ours and equals and theirs):
+            raise UserError(f"--columns: {pair!r} is not OURS=THEIRS, as in user_id=member.")
+        columns[ours] = theirs
+    return columns
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="p5t5 prepare",
+        description="Turns raw files into a data folder (Parquet tables that `datasets` loads too).",
+        epilog="examples:\n  " + "\n  ".join(EXAMPLES.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="source", required=True, metavar="SOURCE", parser_class=_Parser)
+    film = _source(commands, "ml-100k", "MovieLens-100K; fetched through pip unless --raw names a copy")
+    film.add_argument(
+        "--raw", metavar="DIR_OR_ZIP", help="GroupLens' ml-100k folder or zip, or the recbole wheel"
+    )
+    lines = _source(commands, "sequences", "sequences.txt (a line a user), items.tsv, kg/")
+    lines.add_argument("--raw", metavar="DIR", required=True, help="the folder with sequences.txt")
+    shop = _source(commands, "amazon", "Amazon reviews as JSON lines, and an item table")
+    shop.add_argument(
+        "--raw", metavar="DIR_OR_FILE", required=True, help="the reviews, or the folder they are in"
+    )
+    shop.add_argument(
+        "--items", metavar="FILE", help="the item table (default: items.* or meta.* in the folder)"
+    )
+    own = _source(commands, "table", "your own CSV, TSV, Parquet or JSON lines")
+    own.add_argument("--raw", metavar="FILE", required=True, help="the interactions")
+    own.add_argument("--items", metavar="FILE", help="item_id, title, and any attributes")
+    own.add_argument("--users", metavar="FILE", help="user_id and any attributes")
+    own.add_argument(
+        "--columns", metavar="OURS=THEIRS", nargs="+", default=[], help="names that differ from ours"
+    )
+    own.add_argument("--separator", help="of CSV files (default: seen from the header)")
+    for command in (lines, shop, own):
+        command.add_argument("--name", help="the data set's name (default: from the path)")
+        command.add_argument(
+            "--all-items", action="store_true", help="keep items that nobody interacted with"
+        )
+    toy = _source(commands, "simulated", "a simulated shop with a known best answer, for all families")
+    toy.add_argument("--users", type=int, default=300, help="how many (default: 300)")
+    toy.add_argument("--items", type=int, default=160, help="how many (default: 160)")
+    return parser
+
+
+def _source(commands, name: str, about: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=about,
+        description=about,
+        epilog=f"example:\n  {EXAMPLES[name]}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the data folder goes")
+    command.add_argument(
+        "--k-core", metavar="K", type=int, default=0, help="keep users and items with ≥ K interactions"
+    )
+    command.add_argument("--sample-users", metavar="N", type=int, help="keep N users, drawn by --seed")
+    command.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
+    return command

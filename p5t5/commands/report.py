@@ -1,0 +1,89 @@
+"""``p5t5 report``: results.json → report.html and the model card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from p5t5.commands.cli import run
+from p5t5.commands.evaluate import COMPARISONS, SAMPLES
+from p5t5.commands.options import option, parse, required
+
+EXAMPLE = (
+    "p5t5 report --results runs/results.json --model runs/model --data runs/ml-100k --out runs/report.html"
+)
+
+
+@dataclass
+class ReportOptions:
+    """What the report is made from."""
+
+    results: str = required(
+        "results.json of `p5t5 evaluate` (its samples.json and comparisons.json are read too)"
+    )
+    out: str = required("HTML file to write")
+    model: str = option("", "model folder: its learning curve is shown, its model card filled")
+    pretrained: str = option("", "folder of the pretraining: its learning curve is shown")
+    data: str = option("", "data folder: its counts are shown")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return run("report", lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> None:
+    (options,) = parse(
+        (ReportOptions,),
+        argv,
+        name="report",
+        about="Makes one self-contained HTML page of the results, and fills the model's card.",
+        example=EXAMPLE,
+    )
+    from p5t5.report import read_curve, write_report
+    from p5t5.report.model_card import card_template, fill_model_card
+    from p5t5.results import read_rows
+
+    results = Path(options.results)
+    rows = read_rows(results)
+    curves = {
+        stage: read_curve(Path(folder) / "metrics.jsonl")
+        for stage, folder in (("pretrain", options.pretrained), ("finetune", options.model))
+        if folder and (Path(folder) / "metrics.jsonl").is_file()
+    }
+    write_report(
+        options.out,
+        rows,
+        comparisons=_read(results.with_name(COMPARISONS), []),
+        samples=_read(results.with_name(SAMPLES), []),
+        curves=curves,
+        data=_facts(_read(Path(options.data) / "prepare.json", {})) if options.data else {},
+    )
+    if options.model:
+        model = Path(options.model)
+        info = json.loads((model / "p5t5.json").read_text())
+        card = fill_model_card(card_template(), rows, info, options.model)
+        (model / "README.md").write_text(card)
+        if results.resolve() != (model / "results.json").resolve():
+            shutil.copyfile(results, model / "results.json")
+    print(f"report → {options.out}")
+
+
+def _read(path: Path, otherwise: Any) -> Any:
+    return json.loads(path.read_text()) if path.is_file() else otherwise
+
+
+def _facts(prepared: dict[str, Any]) -> dict[str, Any]:
+    """What a report says of the data: the name, the source, the counts."""
+    facts = {name: prepared[name] for name in ("name", "source", "licence") if prepared.get(name)}
+    counted = ("users", "items", "interactions")
+    return facts | {name: f"{prepared[name]:,}" for name in counted if name in prepared}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

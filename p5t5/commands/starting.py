@@ -1,0 +1,118 @@
+"""What pretrain and finetune share: the data, its split, and the model they start from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from p5t5.commands.options import option, required
+from p5t5.errors import UserError
+
+if TYPE_CHECKING:
+    from p5t5.checkpoint import Checkpoint
+    from p5t5.splits import Split
+
+
+@dataclass
+class StartOptions:
+    """The data, and the model that training starts from."""
+
+    data: str = required("data folder, as `p5t5 prepare` writes it")
+    out: str = required("folder for the trained model")
+    model: str = option(
+        "tiny",
+        "what to start from: a p5t5 model folder, a T5 checkpoint (folder or Hub id), or a preset to train from "
+        "scratch: tiny, mini, small, base",
+    )
+    split: str = option("loo", "loo (leave one out) or temporal")
+    prompts: str = option("", "folder of prompt files; empty: the ones that come with p5t5")
+    item_identifiers: str = option("atomic", "how items are named: atomic, random, sequential")
+    user_identifiers: str = option(
+        "atomic", "how users are named: atomic, random, sequential, or none (history alone)"
+    )
+    vocabulary_size: int = option(4000, "text pieces of a tokenizer trained from scratch")
+    dropout: float = option(0.1, "dropout rate")
+    whole_word_embeddings: bool = option(False, "add an embedding of each token's word number to the encoder")
+    start_from_factors: bool = option(True, "from scratch: start identifiers at the factors of co-occurrence")
+    max_history: int = option(20, "items of a history that the model sees")
+    max_continue: int = option(10, "items that sequential/continue asks for")
+    candidates: int = option(100, "candidates of a choice in evaluation, the right one included")
+    train_candidates: int = option(20, "candidates of a choice in training")
+    max_words: int = option(80, "longest text of a slot, in words")
+
+
+def load_split(options: StartOptions) -> Split:
+    """Reads the data folder and splits it."""
+    from p5t5.records import load
+    from p5t5.splits import split_by
+
+    return split_by(options.split, load(options.data))
+
+
+def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
+    """The checkpoint to train: a p5t5 folder's, or a new one from a preset or a T5 checkpoint.
+
+    A p5t5 folder keeps its own prompts, identifiers and ways of building examples.
+    """
+    from p5t5.checkpoint import INFO, Checkpoint, set_dropout
+    from p5t5.prompts import lint, load_prompts
+    from p5t5.tasks import TASKS, BuildOptions
+
+    if (Path(options.model) / INFO).is_file():
+        checkpoint = Checkpoint.load(options.model)
+        checkpoint.check(split.data)
+        if checkpoint.info["split"] != split.scheme:
+            raise UserError(
+                f"--split: {options.model} was trained on the split {checkpoint.info['split']}; with "
+                f"{split.scheme} its training data would hold test rows."
+            )
+        set_dropout(checkpoint.model, options.dropout)
+        return checkpoint
+    prompts = load_prompts(options.prompts or None)
+    lint(prompts, {name: task.slots for name, task in TASKS.items()})
+    build = BuildOptions(
+        max_history=options.max_history,
+        max_continue=options.max_continue,
+        candidates=options.candidates,
+        train_candidates=options.train_candidates,
+        max_words=options.max_words,
+        seed=seed,
+    )
+    return Checkpoint.create(
+        split,
+        prompts,
+        model=options.model,
+        options=build,
+        item_identifiers=options.item_identifiers,
+        user_identifiers=options.user_identifiers,
+        vocabulary_size=options.vocabulary_size,
+        dropout=options.dropout,
+        whole_word_embeddings=options.whole_word_embeddings,
+        start_from_factors=options.start_from_factors,
+        seed=seed,
+    )
+
+
+def rates(text: str | Mapping[str, float], option_name: str) -> dict[str, float] | None:
+    """ "rating/score=1,sequential=2" (or a mapping from a recipe) → {task or family: number}; None if empty."""
+    if isinstance(text, Mapping):
+        return {name: float(value) for name, value in text.items()} or None
+    found: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = part.partition("=")
+        try:
+            found[name.strip()] = float(value or 1)
+        except ValueError:
+            raise UserError(f"{option_name}: {part!r} is not TASK=NUMBER, such as rating/score=1.") from None
+    return found or None
+
+
+def quiet() -> None:
+    """Keeps transformers' loading reports and progress bars out of a command's output."""
+    from transformers.utils import logging as hf_logging
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    hf_logging.disable_progress_bar()

@@ -1,0 +1,234 @@
+"""Beam search down the trie: only real items, no duplicates, nothing excluded, and a proof where it is exact.
+
+Log-probabilities only fall along a path. So if no prefix that was pruned scores above the K-th final
+item, nothing below a pruned prefix can either, and the K items found are the K best of the whole
+catalogue. That costs one comparison, and every answer carries it (``certified``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from p5t5.decoding.tree_decoder import NEVER, Memory, TreeDecoder, log_normaliser, token_logits
+from p5t5.ragged import Ragged
+from p5t5.trie import Trie
+
+
+class TrieOnDevice:
+    """The trie's arrays as tensors (views of the same memory on a CPU)."""
+
+    def __init__(self, trie: Trie, device: torch.device) -> None:
+        def put(array: np.ndarray) -> Tensor:
+            if not array.flags.writeable:
+                array = array.copy()
+            return torch.from_numpy(array).to(device)
+
+        self.trie = trie
+        self.first_child = [None if p is None else put(p) for p in trie.first_child]
+        self.codes = [put(codes) for codes in trie.codes]
+        self.tokens = [put(tokens.astype(np.int64)) for tokens in trie.level_tokens]
+        self.columns: list[Tensor | slice] = [
+            _as_slice(tokens, own) for tokens, own in zip(trie.level_tokens, self.tokens, strict=True)
+        ]
+        self._several: dict[int, Tensor] = {}
+        # where a level has as many nodes as there are items, a node is its item's position
+        needed = [kind != "none" and trie.nodes(d) < len(trie) for d, kind in enumerate(trie.leaf_levels)]
+        self.first_position = [put(trie.first_position[d]) if need else None for d, need in enumerate(needed)]
+
+    @staticmethod
+    def of(trie: Trie, device: torch.device) -> TrieOnDevice:
+        """Kept with the trie, so that a second call costs nothing."""
+        if device not in trie._on_device:
+            trie._on_device[device] = TrieOnDevice(trie, device)
+        return trie._on_device[device]
+
+    def children(self, level: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Nodes [B, W] → (children [B, W, most children of a node], which of them exist)."""
+        pointers = self.first_child[level]
+        if pointers is None:
+            children = nodes[..., None]
+            return children, torch.ones_like(children, dtype=torch.bool)
+        first, end = pointers[nodes].long(), pointers[nodes + 1].long()
+        children = first[..., None] + torch.arange(self.trie.max_branch[level], device=nodes.device)
+        return children.clamp(max=self.trie.nodes(level + 1) - 1), children < end[..., None]
+
+    def only_child(self, level: int, nodes: Tensor) -> Tensor:
+        """The child of nodes that have exactly one."""
+        pointers = self.first_child[level]
+        return nodes if pointers is None else pointers[nodes].long()
+
+    def several_items(self, level: int) -> Tensor:
+        """bool [nodes of the level]: more than one item below."""
+        if level not in self._several:
+            counts = torch.from_numpy(self.trie.leaf_counts[level] > 1)
+            self._several[level] = counts.to(self.tokens[0].device)
+        return self._several[level]
+
+    def positions(self, level: int, nodes: Tensor) -> Tensor:
+        """The positions of leaves of this level."""
+        first = self.first_position[level]
+        return nodes if first is None else first[nodes].long()
+
+
+def _as_slice(tokens: np.ndarray, own: Tensor) -> Tensor | slice:
+    """Neighbouring token ids are a view of the head's rows, others a copy."""
+    if len(tokens) and int(tokens[-1]) - int(tokens[0]) + 1 == len(tokens):
+        return slice(int(tokens[0]), int(tokens[-1]) + 1)
+    return own
+
+
+class Filter:
+    """Which nodes a user may enter: by keys ``user * nodes + node`` of the blocked, or of the allowed."""
+
+    def __init__(self, keys: list[Tensor], allowed: bool, trie: Trie) -> None:
+        self.keys, self.allowed, self.trie = keys, allowed, trie
+
+    @staticmethod
+    def of(trie: Trie, exclude: Ragged | None, allow: Ragged | None, device: torch.device) -> Filter | None:
+        if allow is not None:
+            keys = trie.reachable(allow, exclude)
+        elif exclude is not None and len(exclude.values):
+            keys = trie.blocked(exclude)
+        else:
+            return None
+        return Filter([torch.from_numpy(level).to(device) for level in keys], allow is not None, trie)
+
+    def users(self, users: Tensor) -> Filter:
+        """The filter of some users (long [n], ascending), who become users 0 … n − 1."""
+        keys = []
+        for level, own in enumerate(self.keys):
+            nodes = self.trie.nodes(level)
+            rank = torch.searchsorted(users, own // nodes).clamp(max=len(users) - 1)
+            mine = users[rank] == own // nodes
+            keys.append((rank * nodes + own % nodes)[mine])
+        return Filter(keys, self.allowed, self.trie)
+
+    def passes(self, level: int, nodes: Tensor) -> Tensor:
+        """bool, shaped as ``nodes`` [B, …] of a level."""
+        keys = self.keys[level]
+        if not len(keys):
+            return torch.full_like(nodes, not self.allowed, dtype=torch.bool)
+        users = torch.arange(nodes.shape[0], device=nodes.device).view(-1, *[1] * (nodes.dim() - 1))
+        wanted = users * self.trie.nodes(level) + nodes
+        found = keys[torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)] == wanted
+        return found if self.allowed else ~found
+
+
+@dataclass
+class Found:
+    """K items a user as tensors: ``scores`` float32 [B, K] falling, ``positions`` long [B, K], and the
+    score of the best prefix that was pruned on the way, ``bound`` [B]."""
+
+    scores: Tensor
+    positions: Tensor
+    bound: Tensor
+
+    @property
+    def certified(self) -> Tensor:
+        """bool [B]: no pruned prefix scores above the last item found."""
+        return self.bound <= self.scores[:, -1]
+
+
+def child_scores(
+    model, tries: TrieOnDevice, level: int, hidden: Tensor, nodes: Tensor, filter: Filter | None, scores: str
+) -> tuple[Tensor, Tensor]:
+    """Children [B, W, C] of each row's node, and log p(child | row) as float32 [B, W, C], −inf where
+    there is no such child or no item may be reached through it.
+
+    ``scores``: "vocabulary" is log-softmax over the whole vocabulary, as `generate` has it; "trie" over
+    the allowed children only, as `generate(renormalize_logits=True)` has it.
+    """
+    children, exists = tries.children(level, nodes)
+    if filter is not None:
+        exists = exists & filter.passes(level + 1, children)
+    logits = token_logits(model, hidden, tries.columns[level])
+    logits = logits.gather(2, tries.codes[level][children].long())
+    if scores == "vocabulary":
+        logits = logits - log_normaliser(model, hidden)[..., None]
+        return children, logits.masked_fill(~exists, NEVER)
+    logits = logits.masked_fill(~exists, NEVER)
+    total = torch.logsumexp(logits, -1, keepdim=True)
+    return children, torch.where(exists, logits - total, NEVER)
+
+
+def beam_search(
+    model, memory: Memory, trie: Trie, k: int, filter: Filter | None, scores: str, width: int | None = None
+) -> Found:
+    """The K best items a user by beam search with K (or ``width``) beams; one decoder row a user in the
+    first step.
+
+    With trie-local scores a beam with one item below it is settled: every further probability is 1, so
+    it keeps its place among the K but needs no decoder row. Open beams stand before settled ones.
+    """
+    users, device = len(memory), memory.keys[0].device
+    tries = TrieOnDevice.of(trie, device)
+    widths = [min(width or k, trie.nodes(level)) for level in range(trie.depth)]
+    settles = scores == "trie" and set(trie.leaf_levels[:-1]) == {"none"}
+    decoder = TreeDecoder(model, memory, sum(widths))
+    hidden: Tensor | None = decoder.start()
+    nodes = torch.zeros(users, 1, dtype=torch.long, device=device)
+    beam = torch.zeros(users, 1, device=device)
+    found = Found(
+        torch.full((users, k), NEVER, device=device),
+        torch.zeros(users, k, dtype=torch.long, device=device),
+        torch.full((users,), NEVER, device=device),
+    )
+    open_rows = 1
+    for level in range(trie.depth):
+        total, children, branch = beam[:, open_rows:], tries.only_child(level, nodes[:, open_rows:]), 0
+        if hidden is not None:
+            below, logp = child_scores(model, tries, level, hidden, nodes[:, :open_rows], filter, scores)
+            branch = below.shape[-1]
+            total = torch.cat([(beam[:, :open_rows, None] + logp).flatten(1), total], 1)
+            children = torch.cat([below.flatten(1), children], 1)
+        kind = trie.leaf_levels[level + 1]
+        if kind != "none":
+            total = _finish(found, tries, level + 1, total, children, kind)
+        if level + 1 == trie.depth:
+            break
+        beams = widths[level + 1]
+        best, place = total.topk(min(beams + 1, total.shape[1]), dim=1)
+        if best.shape[1] > beams:
+            found.bound = torch.maximum(found.bound, best[:, beams])
+        beam, place = best[:, :beams], place[:, :beams]
+        nodes = children.gather(1, place)
+        rows = open_rows
+        open_rows = beams
+        if settles:
+            is_open = tries.several_items(level + 1)[nodes] & (beam > NEVER)
+            order = is_open.byte().argsort(dim=1, descending=True, stable=True)
+            beam, place, nodes = (x.gather(1, order) for x in (beam, place, nodes))
+            open_rows = int(is_open.sum(1).max())
+        if not open_rows or hidden is None:
+            hidden = None
+            continue
+        here = nodes[:, :open_rows]
+        tokens = tries.tokens[level][tries.codes[level][here].long()]
+        # a settled beam among the open rows of its batch may come from no row: what it reads is not used
+        parents = (place[:, :open_rows] // max(branch, 1)).clamp(max=rows - 1)
+        hidden = decoder.step(tokens, parents)
+    return found
+
+
+def _finish(
+    found: Found, tries: TrieOnDevice, level: int, total: Tensor, children: Tensor, kind: str
+) -> Tensor:
+    """Takes the leaves among the candidates into ``found``; returns the scores of the others."""
+    k = found.scores.shape[1]
+    if kind == "all":
+        final, rest = total, total
+    else:
+        pointers = tries.first_child[level]
+        assert pointers is not None
+        leaf = pointers[children] == pointers[children + 1]
+        final, rest = total.masked_fill(~leaf, NEVER), total.masked_fill(leaf, NEVER)
+    best, place = final.topk(min(k, final.shape[1]), dim=1)
+    scores = torch.cat([found.scores, best], 1)
+    positions = torch.cat([found.positions, tries.positions(level, children.gather(1, place))], 1)
+    found.scores, order = scores.topk(k, dim=1)
+    found.positions = positions.gather(1, order)
+    return rest

@@ -1,0 +1,399 @@
+"""The front door: a trained checkpoint that answers questions, in plain text or by method.
+
+rec = Recommender.from_pretrained("runs/quickstart/model")
+print(rec("I loved Alien (1979) and Fargo (1996). What should I watch next?"))
+rec.recommend(history=["Alien (1979)", "Fargo (1996)"], k=5)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from p5t5.asking.answers import Answer, Answerer, Recommendation
+from p5t5.asking.filling import Facts, choose_prompt, fill, plan
+from p5t5.asking.linking import Linker
+from p5t5.asking.questions import Question, read_question
+from p5t5.asking.routing import Route, Router
+from p5t5.checkpoint import Checkpoint, resolve, user_key
+from p5t5.errors import UserError
+from p5t5.prompts import PLACEHOLDER
+from p5t5.ragged import Ragged
+from p5t5.records import IndexedRecords, clean_text, load
+from p5t5.tasks import TASKS
+
+__all__ = ["Answer", "Recommendation", "Recommender"]
+
+NEXT = "sequential/next_item"
+Data = IndexedRecords | str | os.PathLike
+History = Sequence[str] | Sequence[tuple[str, float]] | Mapping[str, float]
+
+
+class Recommender:
+    """Answers for one checkpoint. Holds no interactions: pass ``history=`` or ``data=`` with a user."""
+
+    def __init__(self, checkpoint: Checkpoint, card: str = "") -> None:
+        self.checkpoint = checkpoint
+        self.catalogue = checkpoint.catalogue
+        self.card = card
+        self._answerer = Answerer(checkpoint)
+        self._user_place = {key: place for place, key in enumerate(checkpoint.users)}
+        self._loaded: dict[int | str, tuple[IndexedRecords, dict[str, int], np.ndarray]] = {}
+
+    @staticmethod
+    def from_pretrained(
+        folder_or_id: str | os.PathLike, device: str | torch.device | None = None
+    ) -> Recommender:
+        """From a checkpoint folder or a Hub id (offline: from its cache). UserError if there is none."""
+        folder = resolve(os.fspath(folder_or_id))
+        checkpoint = Checkpoint.load(folder)
+        if device is not None:
+            checkpoint.model.to(torch.device(device))  # type: ignore[arg-type]
+        card = folder / "README.md"
+        return Recommender(checkpoint, card.read_text("utf-8") if card.is_file() else "")
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Writes the checkpoint folder; a Recommender read from it gives the same answers."""
+        self.checkpoint.save(os.fspath(folder), self.card)
+
+    def __call__(
+        self, text: str, k: int = 10, *, data: Data | None = None, exclude_seen: bool = True
+    ) -> Answer:
+        """Answers a question in plain words with ranked items, a number or a text.
+
+        Titles and ids in the text are linked to the catalogue; ``data`` gives the history of a user named
+        in it. UserError for an empty text or a k beyond the catalogue.
+        """
+        self._check_k(k)
+        cleaned = clean_text(text)
+        if not cleaned:
+            raise UserError(
+                "the question is empty: ask something, such as “What should I watch after Fargo?”"
+            )
+        question = read_question(cleaned, self._linker.link(cleaned))
+        route = self._router.route(cleaned, question.links)
+        notes = self._misunderstandings(question)
+        if route.near:
+            answer = self._respond(question, route, k, data, exclude_seen, notes)
+        else:
+            notes.append("no known kind of question is near: the text went to the model as it is")
+            answer = Answer("text", text=self._answerer.plain_text(cleaned), asked=cleaned)
+        linked = tuple(self.catalogue.titles[item] for item in question.items)
+        return replace(answer, similarity=route.similarity, linked=linked, notes=tuple(notes))
+
+    def _respond(
+        self,
+        question: Question,
+        route: Route,
+        k: int,
+        data: Data | None,
+        exclude_seen: bool,
+        notes: list[str],
+    ) -> Answer:
+        """The answer to a question whose task is known; adds notes on what was assumed."""
+        facts = self._facts(question, route.task, data, notes)
+        filled = fill([facts], self._answerer.options, self._answerer.attributes)
+        planned = plan(self.checkpoint.prompts, route.task, filled, self._learnt, route.by_prompt)
+        if planned is None:
+            return Answer("text", text=self._cannot(route.task, question), task=route.task)
+        task, place = planned
+        if task != route.task:
+            notes.append(f"asked as {task}: with what is known, this model cannot be asked {route.task}")
+        prompt = self.checkpoint.prompts[place]
+        slots = set(PLACEHOLDER.findall(prompt.input))
+        if slots & {"rated_history", "rated_titles"}:
+            notes += self._took_for_ratings(question, facts)
+        if slots & filled.empty:
+            notes.append("no history was found in the question: the answer is for anybody")
+        seen = [*facts.history, *question.items] if exclude_seen else []
+        answer = self._answerer.answer(task, place, facts, k, seen)
+        return replace(answer, task=task, prompt=prompt.id)
+
+    def recommend(
+        self,
+        history: History | None = None,
+        *,
+        user: str | None = None,
+        data: Data | None = None,
+        k: int = 10,
+        exclude_seen: bool = True,
+        allow: Sequence[str] | None = None,
+    ) -> list[Recommendation]:
+        """The k best items for a history (ids or titles, oldest first), or for a user of ``data``.
+
+        ``allow``: recommend only among these items.
+        """
+        self._check_k(k)
+        facts = self._person(user, history, data)
+        seen = Ragged.from_lists([facts.history if exclude_seen else []])
+        allowed = None if allow is None else np.array([self._item(item) for item in allow], np.int64)
+        return self._answerer.recommend(NEXT, self._prompt(NEXT, facts), [facts], k, seen, allowed)[0]
+
+    def recommend_many(
+        self,
+        users: Sequence[str],
+        data: Data,
+        *,
+        k: int = 10,
+        exclude_seen: bool = True,
+        token_budget: int = 8192,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[list[Recommendation]]:
+        """`recommend` for many users of ``data``, in batches; ``progress`` is told the users just done."""
+        self._check_k(k)
+        people = [self._person(user, None, data) for user in users]
+        known = np.array([person.user is not None for person in people], bool)
+        out: list[list[Recommendation]] = [[] for _ in users]
+        for rows in (np.flatnonzero(known), np.flatnonzero(~known)):
+            if not len(rows):
+                continue
+            part = [people[row] for row in rows]
+            seen = Ragged.from_lists([person.history if exclude_seen else [] for person in part])
+            place = self._prompt(NEXT, *part)
+            answers = self._answerer.recommend(
+                NEXT, place, part, k, seen, token_budget=token_budget, progress=progress
+            )
+            for row, answer in zip(rows.tolist(), answers, strict=True):
+                out[row] = answer
+        return out
+
+    def rank(
+        self,
+        history: History | None,
+        candidates: Sequence[str],
+        *,
+        user: str | None = None,
+        data: Data | None = None,
+    ) -> list[Recommendation]:
+        """The candidates (ids or titles), best first for this history or user."""
+        if not len(candidates):
+            raise UserError("candidates: give at least one item to rank")
+        items = list(dict.fromkeys(self._item(item) for item in candidates))
+        facts = replace(self._person(user, history, data), candidates=items)
+        return self._answerer.rank(NEXT, self._prompt(NEXT, facts), facts)
+
+    def rate(
+        self, item: str, *, user: str | None = None, history: History | None = None, data: Data | None = None
+    ) -> float:
+        """The expected rating of an item, for a user or for a history of (item, rating) pairs."""
+        facts = replace(self._person(user, history, data), item=self._item(item))
+        place = self._prompt("rating/score", facts)
+        value = self._answerer.answer("rating/score", place, facts).value
+        assert value is not None
+        return value
+
+    def explain(self, item: str, *, user: str | None = None, feature: str = "") -> str:
+        """Why the item suits the user, in a sentence; ``feature``: a word the sentence should be about."""
+        facts = replace(self._person(user, None, None), item=self._item(item), feature=clean_text(feature))
+        task = "explanation/explain_feature" if feature else "explanation/explain"
+        return self._answerer.answer(task, self._prompt(task, facts), facts).text
+
+    def summarize(self, review: str, *, user: str | None = None, item: str | None = None) -> str:
+        """A headline for a review."""
+        if not clean_text(review):
+            raise UserError("the review is empty: there is nothing to sum up")
+        facts = replace(self._person(user, None, None), review=clean_text(review))
+        if item is not None:
+            facts = replace(facts, item=self._item(item))
+        task = "review/headline"
+        return self._answerer.answer(task, self._prompt(task, facts), facts).text
+
+    # -- what a question is about
+
+    @cached_property
+    def _linker(self) -> Linker:
+        return Linker(
+            self.catalogue.item_ids, self.catalogue.titles, lambda user: self._user_place.get(user_key(user))
+        )
+
+    @cached_property
+    def _router(self) -> Router:
+        return Router(self.checkpoint.prompts, TASKS)
+
+    @property
+    def _learnt(self) -> list[str]:
+        return list(self.checkpoint.info.get("tasks") or [])
+
+    def _facts(self, question: Question, task: str, data: Data | None, notes: list[str]) -> Facts:
+        """The slots' values for this task, and notes on what was assumed."""
+        choosing = task.endswith("/choose")
+        choice = question.choice if choosing and len(question.choice) > 1 else ()
+        if task in ("sequential/next_item", "sequential/continue"):
+            history: tuple[int, ...] = question.items
+        elif choosing:
+            history = tuple(item for item in question.items if item not in choice)
+        else:
+            history = question.others
+        feelings = question.feelings or {}
+        if any(feelings.get(item, 1) > 0 for item in history):
+            history = tuple(item for item in history if feelings.get(item, 1) > 0)
+        known = [item for item in question.items if item in history or item in question.others]
+        said = {item: value for item, value in (question.ratings or {}).items() if item in known}
+        rated = self._rated(said, {item: feelings[item] for item in known if item in feelings})
+        person = Facts()
+        if data is not None and question.user is not None:
+            person = self._person_of_data(question.user, data)
+            if not task.startswith("sequential/"):  # "how would I rate it" of what was rated already
+                person = _without(person, question.item)
+        guess = None
+        if question.guess is not None and len(self.checkpoint.rating_values):
+            guess = int(self._rating_place([question.guess])[0])
+        return Facts(
+            user=question.user,
+            item=question.item,
+            history=[*person.history, *history],
+            rated=[*person.rated, *rated],
+            candidates=choice,
+            review=question.review or "",
+            feature=question.feature or "",
+            guess=guess,
+        )
+
+    def _rated(self, said: Mapping[int, float], feelings: Mapping[int, float]) -> list[tuple[int, int]]:
+        """(item, rating place): numbers as said; feelings from −1 to 1 as places on the scale."""
+        values = self.checkpoint.rating_values
+        if not len(values):
+            return []
+        middle, half = (values[0] + values[-1]) / 2, (values[-1] - values[0]) / 2
+        ratings = {item: middle + half * feeling for item, feeling in feelings.items()}
+        ratings |= said
+        return list(zip(ratings, self._rating_place(list(ratings.values())).tolist(), strict=True))
+
+    def _rating_place(self, ratings: Sequence[float]) -> np.ndarray:
+        """int [n]: the place of the nearest rating value."""
+        distance = np.abs(np.asarray(ratings)[:, None] - self.checkpoint.rating_values)
+        return distance.argmin(1)
+
+    def _misunderstandings(self, question: Question) -> list[str]:
+        notes = []
+        for link in question.unclear:
+            named = " or ".join(self.catalogue.titles[item] for item in link.items)
+            notes.append(f"“{question.text[link.start : link.end]}” could be {named}: say which")
+        if question.stranger:
+            notes.append(f"{question.stranger} is not known to the model")
+        return notes
+
+    def _took_for_ratings(self, question: Question, facts: Facts) -> list[str]:
+        """A note on ratings that were not said as numbers."""
+        guessed = [
+            f"{self.catalogue.titles[item]} {self.checkpoint.rating_values[place]:g}"
+            for item, place in facts.rated
+            if item in (question.feelings or {}) and item not in (question.ratings or {})
+        ]
+        return [f"took what was said for ratings: {', '.join(guessed)}"] if guessed else []
+
+    def _cannot(self, task: str, question: Question) -> str:
+        """A sentence on why there is no answer."""
+        if question.unclear:
+            return f"Which one is meant? {self._misunderstandings(question)[0]}."
+        if self._learnt and task not in self._learnt:
+            return f"This model has not learnt to answer such questions ({task}); it knows {', '.join(self._learnt)}."
+        if task.startswith("review/") and not question.review:
+            return "No review was found in the question: paste it behind a colon or in quotes."
+        if not question.items:
+            return (
+                "No item of the catalogue was found in the question: name one by its title (and year) or id."
+            )
+        return (
+            "More must be known for this question: name a user that the model knows, or say what you liked."
+        )
+
+    # -- people, items, prompts by name
+
+    def _item(self, name: str) -> int:
+        """An item by its id or its title; UserError if there is none, or several."""
+        place = self.catalogue.index_of.get(str(name), -1)
+        if place >= 0:
+            return place
+        cleaned = clean_text(str(name))
+        whole = [
+            link for link in self._linker.link(f'"{cleaned}"') if link.end - link.start >= len(cleaned) - 1
+        ]
+        if len(whole) == 1 and whole[0].items:
+            if len(whole[0].items) == 1:
+                return whole[0].items[0]
+            titles = ", ".join(self.catalogue.titles[item] for item in whole[0].items)
+            raise UserError(f"item {name!r} could be {titles}: name it with its year, or by its id.")
+        raise UserError(
+            f"item {name!r} is not in the catalogue ({len(self.catalogue)} items): give an id or a title."
+        )
+
+    def _person(self, user: str | None, history: History | None, data: Data | None) -> Facts:
+        """What is known of a person: a history given, or that of a user of ``data``."""
+        if user is None and history is None:
+            return Facts()
+        place = None if user is None else self._user_place.get(user_key(user))
+        if history is not None:
+            pairs = list(history.items()) if isinstance(history, Mapping) else list(history)
+            items = [self._item(pair if isinstance(pair, str) else str(pair[0])) for pair in pairs]
+            said = {i: float(p[1]) for i, p in zip(items, pairs, strict=True) if not isinstance(p, str)}
+            return Facts(user=place, history=items, rated=self._rated(said, {}))
+        if data is not None:
+            return replace(self._person_of_data(str(user), data), user=place)
+        if place is None:
+            raise UserError(f"user {user!r} is not known to the model: give history=… or data=….")
+        return Facts(user=place)
+
+    def _person_of_data(self, user: str | int, data: Data) -> Facts:
+        """The whole history of a user of ``data`` (an id, or a number of the checkpoint's)."""
+        records, key_rows, numbers = self._records(data)
+        key = list(self.checkpoint.users)[user] if isinstance(user, int) else user_key(user)
+        row = key_rows.get(key)
+        if row is None:
+            raise UserError(
+                f"user {user!r} is not in the data {records.name} ({records.number_of_users} users)."
+            )
+        rows = np.arange(records.user_start[row], records.user_start[row + 1])
+        items = numbers[records.item[rows]]
+        rated: list[tuple[int, int]] = []
+        if records.rating is not None:
+            keep = np.isfinite(records.rating[rows]) & (items >= 0)
+            places = self._rating_place(records.rating[rows][keep]) if keep.any() else np.zeros(0, np.int64)
+            rated = list(zip(items[keep].tolist(), places.tolist(), strict=True))
+        return Facts(history=items[items >= 0].tolist(), rated=rated)
+
+    def _records(self, data: Data) -> tuple[IndexedRecords, dict[str, int], np.ndarray]:
+        """The data, its users by key, and the catalogue's number of each of its items (−1: unknown)."""
+        name = id(data) if isinstance(data, IndexedRecords) else str(Path(data).resolve())
+        if name not in self._loaded:
+            records = data if isinstance(data, IndexedRecords) else load(Path(data))
+            numbers = self.catalogue.numbers(records.item_ids.tolist())
+            if not (numbers >= 0).any():
+                raise UserError(
+                    f"data {records.name}: none of its {len(numbers)} items is in the model's catalogue. "
+                    "Use the data that the model was trained on."
+                )
+            rows = {user_key(user): row for row, user in enumerate(records.user_ids)}
+            self._loaded = {name: (records, rows, numbers)}
+        return self._loaded[name]
+
+    def _prompt(self, task: str, *facts: Facts) -> int:
+        """The wording to ask with; UserError where the model cannot be asked this."""
+        if self._learnt and task not in self._learnt:
+            raise UserError(f"the model was not trained for {task}; it knows {', '.join(self._learnt)}.")
+        filled = fill(facts, self._answerer.options, self._answerer.attributes)
+        for allow_empty in (False, True):
+            place = choose_prompt(self.checkpoint.prompts, task, filled, allow_empty=allow_empty)
+            if place is not None:
+                return place
+        raise UserError(
+            f"{task}: none of the model's wordings can be filled; give a user that the model knows."
+        )
+
+    def _check_k(self, k: int) -> None:
+        if not 1 <= k <= len(self.catalogue):
+            raise UserError(
+                f"k is {k}, but must lie between 1 and the catalogue's {len(self.catalogue)} items."
+            )
+
+
+def _without(person: Facts, item: int | None) -> Facts:
+    """The same person, who has not met the item."""
+    history = [known for known in person.history if known != item]
+    return replace(person, history=history, rated=[pair for pair in person.rated if pair[0] != item])

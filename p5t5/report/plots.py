@@ -1,0 +1,145 @@
+"""The report's figures as SVG text: intervals side by side, and curves.
+
+Written by hand because they go into an HTML page: they take the page's colours (light or dark), scale
+with the screen, stay small, and need no plotting library.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH = 460  # small enough that 12 px stay readable on a phone
+LABELS = 150  # room for names at the left
+VALUES = 50  # and for numbers at the right
+ROW = 26
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value with its interval. ``kind``: "model" (ours) or "baseline", which decides the colour."""
+
+    label: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    kind: str = "baseline"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of a line, x ascending."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+def interval_plot(title: str, bars: Sequence[Bar], from_zero: bool = True, note: str = "") -> str:
+    """Dots with 95 % whiskers, one line each. ``from_zero``: the axis starts at 0 (not for errors)."""
+    ends = [end for bar in bars for end in (bar.value, bar.low, bar.high) if end is not None]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    ticks = _ticks(0.0 if from_zero else low, high, 4)
+    low, high = min(ticks[0], low), max(ticks[-1], high)
+    top = 30
+    bottom = top + ROW * len(bars)
+    height = bottom + 24
+
+    def x(value: float) -> float:
+        return LABELS + (WIDTH - LABELS - VALUES) * (value - low) / ((high - low) or 1)
+
+    parts = [_title(title, note)]
+    for tick in ticks:
+        parts.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{bottom}"/>')
+        parts.append(_text(x(tick), bottom + 15, _short(tick), "axis", "middle"))
+    for place, bar in enumerate(bars):
+        y = top + ROW * place + ROW / 2
+        parts.append(_text(LABELS - 10, y + 4, bar.label, f"label {bar.kind}", "end"))
+        if bar.low is not None and bar.high is not None:
+            parts.append(
+                f'<line class="whisker {bar.kind}" x1="{x(bar.low):.1f}" x2="{x(bar.high):.1f}" y1="{y}" y2="{y}"/>'
+            )
+        parts.append(f'<circle class="dot {bar.kind}" cx="{x(bar.value):.1f}" cy="{y}" r="4.5"/>')
+        parts.append(_text(WIDTH - VALUES + 8, y + 4, _short(bar.value, 3), f"value {bar.kind}", "start"))
+    return _svg(height, parts, title)
+
+
+def curve_plot(title: str, curves: Sequence[Curve], x_name: str, height: int = 210) -> str:
+    """Lines over one axis; several are named at their ends."""
+    curves = [
+        Curve(curve.label, *_finite(curve.x, curve.y)) for curve in curves if any(map(math.isfinite, curve.y))
+    ]
+    xs = [value for curve in curves for value in curve.x] or [0.0, 1.0]
+    ys = [value for curve in curves for value in curve.y] or [0.0, 1.0]
+    x_ticks, y_ticks = _ticks(min(xs), max(xs), 5), _ticks(min(ys), max(ys), 4)
+    left, right, top, bottom = 44, WIDTH - (66 if len(curves) > 1 else 12), 34, height - 36
+    x_low, x_high = min(xs), max(xs)
+    y_low, y_high = min(y_ticks[0], min(ys)), max(y_ticks[-1], max(ys))
+
+    def x(value: float) -> float:
+        return left + (right - left) * (value - x_low) / ((x_high - x_low) or 1)
+
+    def y(value: float) -> float:
+        return bottom - (bottom - top) * (value - y_low) / ((y_high - y_low) or 1)
+
+    parts = [_title(title)]
+    for tick in y_ticks:
+        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
+        parts.append(_text(left - 8, y(tick) + 4, _short(tick), "axis", "end"))
+    for tick in x_ticks:
+        if x_low <= tick <= x_high:
+            parts.append(_text(x(tick), bottom + 16, _short(tick), "axis", "middle"))
+    parts.append(_text((left + right) / 2, height - 4, x_name, "axis", "middle"))
+    for number, curve in enumerate(curves):
+        points = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(curve.x, curve.y, strict=True))
+        parts.append(f'<polyline class="curve c{number % 3}" points="{points}"/>')
+        if len(curve.x) < 40:
+            parts += [
+                f'<circle class="point c{number % 3}" cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.5"/>'
+                for a, b in zip(curve.x, curve.y, strict=True)
+            ]
+        if len(curves) > 1:
+            parts.append(_text(right + 8, y(curve.y[-1]) + 4, curve.label, f"label c{number % 3}", "start"))
+    return _svg(height, parts, title)
+
+
+def _finite(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[float]]:
+    kept = [(a, b) for a, b in zip(xs, ys, strict=True) if math.isfinite(a) and math.isfinite(b)]
+    return [a for a, _ in kept], [b for _, b in kept]
+
+
+def _ticks(low: float, high: float, count: int) -> list[float]:
+    """About ``count`` round numbers from at or below ``low`` to at or above ``high``."""
+    if not high > low:
+        low, high = (0.0, max(high, 1e-9)) if low >= 0 else (low, 0.0)
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(place * step, 12) for place in range(first, last + 1)]
+
+
+def _short(value: float, digits: int = 4) -> str:
+    """Few digits: 12k, 250, 0.05, 1.213."""
+    if abs(value) >= 10_000:
+        return f"{value / 1000:.0f}k"
+    return f"{value:.{digits}f}" if digits == 3 else f"{value:.{digits}g}"
+
+
+def _title(title: str, note: str = "") -> str:
+    more = f'<tspan class="note" dx="8">{escape(note)}</tspan>' if note else ""
+    return f'<text class="title" x="0" y="14">{escape(title)}{more}</text>'
+
+
+def _text(x: float, y: float, text: str, kind: str, anchor: str) -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _svg(height: int, parts: Sequence[str], title: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
+        + "".join(parts)
+        + "</svg>"
+    )

@@ -1,0 +1,232 @@
+"""Result rows: what was measured of whom, on which rows, with an interval; and paired comparisons.
+
+Everything that is shown anywhere (report, model card, README) is made from such rows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from p5t5.errors import UserError
+from p5t5.metrics import auc, bootstrap_interval, hit, ndcg, paired_bootstrap
+from p5t5.metrics.intervals import CHUNK, Statistic, first_mean, resampling_counts, root_mean
+from p5t5.metrics.text import bleu4
+
+FIELDS = (
+    "dataset",
+    "split",
+    "model",
+    "family",
+    "task",
+    "prompt",
+    "protocol",
+    "metric",
+    "value",
+    "ci95",
+    "n",
+    "seed",
+    "seconds",
+    "checkpoint",
+    "quoted",
+    "variant",
+    "scheme",
+    "aggregate",
+)
+
+
+def first_of_second(means: np.ndarray) -> np.ndarray:
+    """The ratio of two means: matches among those examples that have something to match."""
+    with np.errstate(invalid="ignore"):
+        return means[..., 0] / means[..., 1]
+
+
+# Metrics that are not plain means of their values.
+STATISTICS: dict[str, Statistic] = {"rmse": root_mean, "bleu4": bleu4, "feature_match": first_of_second}
+LOWER_IS_BETTER = ("rmse", "mae")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One answerer on one task, wording and protocol, example by example.
+
+    - ``rows``: int64 [n], the interactions asked about; ``users``: int [n], whose they are.
+    - ``values``: metric → float [n] or [n, m], of which the metric is a statistic of the mean (the mean
+      itself unless STATISTICS names another). For "auc": [n, 2], score and whether positive.
+    - ``totals``: metric → a number of all answers together (diversity), which has no interval.
+    """
+
+    model: str
+    task: str
+    prompt: str  # "seen", "held_out", an id; "" for what reads no prompt
+    protocol: str
+    rows: np.ndarray
+    users: np.ndarray
+    values: Mapping[str, np.ndarray]
+    totals: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation hands back: result rows, samples for people, and the values behind the rows."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    measured: list[Measured] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)  # sentences on what was not evaluated and why
+
+    def add(self, measured: Measured, about: Mapping[str, Any]) -> None:
+        """``about``: the fields that all rows of this evaluation share."""
+        self.measured.append(measured)
+        self.rows += result_rows(measured, about)
+
+    def extend(self, other: Evaluation) -> None:
+        self.rows += other.rows
+        self.samples += other.samples
+        self.measured += other.measured
+        self.skipped += [sentence for sentence in other.skipped if sentence not in self.skipped]
+
+
+def ranking_values(ranks: np.ndarray, metrics: Iterable[str]) -> dict[str, np.ndarray]:
+    """hr@k and ndcg@k of 0-based ranks (−1: a miss), by their names."""
+    out = {}
+    for metric in metrics:
+        name, _, k = metric.partition("@")
+        if name in ("hr", "ndcg"):
+            out[metric] = {"hr": hit, "ndcg": ndcg}[name](ranks, int(k))
+    return out
+
+
+def result_rows(measured: Measured, about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A flat row a metric, with every field of FIELDS."""
+    seed = int(about.get("seed", 0))
+    shared = {
+        "checkpoint": "",
+        "quoted": False,
+        "variant": "main",
+        "aggregate": "seed",
+        **about,
+        "model": measured.model,
+        "family": measured.task.split("/")[0],
+        "task": measured.task,
+        "prompt": measured.prompt,
+        "protocol": measured.protocol,
+        "n": len(measured.rows),
+        "seconds": round(measured.seconds, 3),
+        "seed": seed,
+    }
+    rows = []
+    for metric, values in measured.values.items():
+        value, low, high = _interval(metric, values, measured.users, seed)
+        rows.append({**shared, "metric": metric, "value": _number(value), "ci95": _range(low, high)})
+    for metric, value in measured.totals.items():
+        rows.append({**shared, "metric": metric, "value": _number(value), "ci95": None})
+    return [{name: row[name] for name in FIELDS} for row in rows]
+
+
+def compare(ours: Evaluation, baselines: Evaluation, seed: int = 0) -> list[dict[str, Any]]:
+    """Paired bootstraps over users of every pair that answered the same task under the same protocol.
+
+    ``difference`` is ours − theirs. ``better`` says whether the interval lies wholly on ours' good side
+    (True), wholly on the other (False), or across 0 (None).
+    """
+    out = []
+    for mine in ours.measured:
+        for other in baselines.measured:
+            if mine.task != other.task or not mine.protocol.startswith(other.protocol):
+                continue
+            _, left, right = np.intersect1d(mine.rows, other.rows, return_indices=True)
+            for metric in ("ndcg@10", "rmse", "accuracy", "rouge1"):
+                if metric not in mine.values or metric not in other.values or not len(left):
+                    continue
+                difference, low, high = paired_bootstrap(
+                    mine.values[metric][left],
+                    other.values[metric][right],
+                    seed,
+                    users=mine.users[left],
+                    statistic=STATISTICS.get(metric, first_mean),
+                )
+                out.append(
+                    {
+                        "task": mine.task,
+                        "protocol": mine.protocol,
+                        "metric": metric,
+                        "model": mine.model,
+                        "prompt": mine.prompt,
+                        "against": other.model,
+                        "difference": _number(difference),
+                        "ci95": _range(low, high),
+                        "better": _better(metric, low, high),
+                        "n": len(left),
+                        "seed": seed,
+                    }
+                )
+    return out
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a results file. UserError if it is none."""
+    try:
+        rows = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: no results could be read ({error}); make them with p5t5 evaluate"
+        ) from error
+    if not isinstance(rows, list) or any(not isinstance(row, dict) or "metric" not in row for row in rows):
+        raise UserError(
+            f"{path}: results are a list of rows with a field metric each; this is something else"
+        )
+    return rows
+
+
+def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A JSON list, a row a line; under a temporary name first."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
+    temporary.write_text("[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n")
+    temporary.replace(path)
+
+
+def find(rows: Iterable[Mapping[str, Any]], **fields: Any) -> Mapping[str, Any] | None:
+    """The first row with these values, or None."""
+    return next((row for row in rows if all(row.get(name) == value for name, value in fields.items())), None)
+
+
+def _interval(metric: str, values: np.ndarray, users: np.ndarray, seed: int) -> tuple[float, float, float]:
+    if metric != "auc":
+        return bootstrap_interval(values, seed, users=users, statistic=STATISTICS.get(metric, first_mean))
+    scores, positive = values[:, 0], values[:, 1] > 0
+    if not len(scores):
+        return math.nan, math.nan, math.nan
+    names, place = np.unique(users, return_inverse=True)
+    counts = resampling_counts(len(names), seed)
+    parts = [auc(scores, positive, counts[at : at + CHUNK, place]) for at in range(0, len(counts), CHUNK)]
+    drawn = np.concatenate(parts)
+    if np.isnan(drawn).all():
+        return float(auc(scores, positive)), math.nan, math.nan
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return float(auc(scores, positive)), float(low), float(high)
+
+
+def _better(metric: str, low: float, high: float) -> bool | None:
+    if metric in LOWER_IS_BETTER:
+        low, high = -high, -low
+    return True if low > 0 else False if high < 0 else None
+
+
+def _number(value: float) -> float | None:
+    """Six digits; None where the metric is undefined, since JSON has no NaN."""
+    return round(float(value), 6) if math.isfinite(value) else None
+
+
+def _range(low: float, high: float) -> list[float | None] | None:
+    return [_number(low), _number(high)] if math.isfinite(low) and math.isfinite(high) else None

@@ -1,0 +1,150 @@
+"""Training checkpoints: written whole or not at all, checked before they are used.
+
+A checkpoint is a folder ``step-XXXXXXXX``. Its files are written into a folder of a temporary name, a
+manifest with their SHA-256 last, and then the folder is renamed. Reading takes the newest folder whose
+files all match its manifest: stock tools resumed silently from damaged files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from p5t5.errors import UserError
+
+MANIFEST = "manifest.json"
+STATE = "state.json"
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+def write_checkpoint(
+    root: Path, step: int, writers: Mapping[str, Callable[[Path], Any]], state: Mapping[str, Any]
+) -> Path:
+    """Writes ``root/step-XXXXXXXX``: a file for each writer, which is given its path, and ``state.json``.
+
+    Raises UserError where the disk is full or the folder can't be written; earlier checkpoints stay.
+    """
+    target = root / f"step-{step:08d}"
+    temporary = root / f".{target.name}-{os.getpid()}"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        for name, write in writers.items():
+            write(temporary / name)
+        (temporary / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+        _write_manifest(temporary)
+        if target.exists():  # a resumed run reached this step again
+            replaced = temporary.with_name(temporary.name + "-replaced")
+            target.rename(replaced)
+            temporary.rename(target)
+            shutil.rmtree(replaced)
+        else:
+            temporary.rename(target)
+    except (OSError, RuntimeError) as error:  # torch and safetensors wrap a full disk in errors of their own
+        if not _is_disk_error(error):
+            raise
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise UserError(
+            f"no checkpoint could be written to {root} at step {step} ({_reason(error)}); earlier ones are "
+            "whole. Free space or make the folder writable, then go on with --resume."
+        ) from error
+    return target
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """The ``state`` that ``write_checkpoint`` was given."""
+    return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+
+
+def find_checkpoints(root: Path) -> list[tuple[int, Path]]:
+    """(step, folder) of all checkpoints under ``root``, oldest first, checked or not."""
+    if not root.is_dir():
+        return []
+    found = ((_NAME.fullmatch(path.name), path) for path in root.iterdir() if path.is_dir())
+    return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def newest_valid(root: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint that matches its manifest, and what is wrong with each newer one."""
+    problems: list[str] = []
+    for _, path in reversed(find_checkpoints(root)):
+        problem = damage(path)
+        if problem is None:
+            return path, problems
+        problems.append(f"{path.name} is damaged: {problem}")
+    return None, problems
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint's files, or None if all match its manifest."""
+    try:
+        listed = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+        if not isinstance(listed, dict) or STATE not in listed:
+            return f"{MANIFEST} is incomplete"
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return f"{MANIFEST} can't be read ({type(error).__name__})"
+    for name, expected in listed.items():
+        path = checkpoint / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if _sha256(path) != expected:
+            return f"{name} does not match its SHA-256"
+    return None
+
+
+def prune(root: Path, keep: int, protect: int | None = None) -> None:
+    """Removes all checkpoints but the newest ``keep`` and the one of step ``protect``; also leftovers."""
+    found = find_checkpoints(root)
+    for step, path in found[: max(len(found) - keep, 0)]:
+        if step != protect:
+            shutil.rmtree(path, ignore_errors=True)
+    clear_leftovers(root)
+
+
+def clear_leftovers(root: Path) -> None:
+    """Removes what a killed process left half written; only the one process that writes may call this."""
+    for path in root.glob(".step-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _write_manifest(folder: Path) -> None:
+    """The files' hashes, flushed to the disk before anybody can see the folder under its real name."""
+    hashes = {}
+    for path in sorted(folder.iterdir()):
+        hashes[path.name] = _sha256(path)
+        _flush(path)
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({"sha256": hashes}, indent=1) + "\n", encoding="utf-8")
+    _flush(manifest)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _flush(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _is_disk_error(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, OSError) or any(
+        hint in text for hint in ("os error", "write failed", "enforce fail", "no space", "read-only")
+    )
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0][:120]

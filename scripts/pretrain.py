@@ -1,0 +1,3 @@
+from p5t5.commands.pretrain import main
+
+raise SystemExit(main())

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Sets up (once) and checks everything: ruff, mypy, pytest with coverage. Arguments go to pytest:
+#   bash scripts/test.sh                       all of it
+#   bash scripts/test.sh tests/test_splits.py  one file (no coverage floor)
+set -euo pipefail
+source "$(dirname "$0")/setup.sh" test
+cd "$root"
+ruff check .
+ruff format --check .
+mypy
+if [ $# -gt 0 ]; then
+  exec pytest "$@"
+fi
+rm -f .coverage .coverage.*
+coverage run -m pytest --durations=15
+coverage combine -q
+coverage report --fail-under=90

@@ -1,0 +1,94 @@
+"""The plan: every example once, within the budget, little padding, a pure function; slices and tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p5t5.batching import collate, plan, real_share, slices
+from p5t5.ragged import Encoded, Ragged
+
+
+def lengths(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Like a mixture's: inputs from 5 to 120, targets mostly 2, some up to 40."""
+    rng = np.random.default_rng(seed)
+    targets = np.where(rng.random(count) < 0.7, 2, rng.integers(3, 40, count))
+    return rng.integers(5, 120, count), targets
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 90), st.integers(1, 30)), max_size=200),
+    st.integers(1, 3000),
+    st.integers(0, 5),
+)
+def test_each_example_once_within_the_budget(pairs, budget, epoch):
+    inputs, targets = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
+    batches = plan(inputs, targets, token_budget=budget, seed=1, epoch=epoch)
+    assert sorted(np.concatenate(batches).tolist() if batches else []) == list(range(len(pairs)))
+    for rows in batches:
+        cost = len(rows) * (inputs[rows].max() + targets[rows].max())
+        assert len(rows) == 1 or cost <= budget
+
+
+def test_the_cut_is_greedy():
+    """Plain-Python twin: with one bucket, batches fill up to the budget; the last two are evened out."""
+    batches = plan(np.full(25, 8), np.full(25, 2), token_budget=60, seed=0, epoch=0)
+    assert sorted(map(len, batches)) == [3, 4, 6, 6, 6]
+    assert len(plan(np.full(5, 8), np.full(5, 2), token_budget=1, seed=0, epoch=0)) == 5
+    assert plan(np.zeros(0), np.zeros(0), token_budget=10, seed=0, epoch=0) == []
+
+
+def test_pure_and_shuffled():
+    inputs, targets = lengths(3000)
+    one, same = (plan(inputs, targets, token_budget=2048, seed=3, epoch=1) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
+    for other in ({"seed": 3, "epoch": 2}, {"seed": 4, "epoch": 1}):
+        different = plan(inputs, targets, token_budget=2048, **other)
+        assert len(different) != len(one) or any(
+            not np.array_equal(a, b) for a, b in zip(one, different, strict=True)
+        )
+    means = np.array([inputs[rows].mean() for rows in one])
+    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.3, "batches come in length order"
+
+
+def test_mostly_real_tokens():
+    inputs, targets = lengths(30_000)
+    batches = plan(inputs, targets, token_budget=8192, seed=0, epoch=0)
+    assert real_share(batches, inputs, targets) > 0.95
+    in_order = np.array_split(np.arange(30_000), len(batches))
+    assert real_share(in_order, inputs, targets) < 0.65
+
+
+def test_real_share_by_hand():
+    assert real_share([np.array([0, 1])], np.array([4, 2]), np.array([1, 1])) == pytest.approx(8 / 10)
+
+
+@given(st.integers(0, 30), st.integers(1, 4), st.integers(1, 4))
+def test_slices_cover_the_batch(size, world, accumulation):
+    batch = np.arange(size) * 3
+    parts = [slices(batch, world, rank, accumulation) for rank in range(world)]
+    assert {len(mine) for mine in parts} == {accumulation}
+    flat = np.concatenate([rows for mine in parts for rows in mine])
+    assert sorted(flat.tolist()) == batch.tolist()
+    sizes = [len(rows) for mine in parts for rows in mine]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_collate():
+    encoded = Encoded(
+        Ragged.from_lists([[5, 6, 1], [9, 9, 9, 9, 9, 1], [7, 1]]),
+        Ragged.from_lists([[4, 1], [3, 3, 3, 1], [8, 8, 1]]),
+        np.arange(9, dtype=np.float32) / 8,
+        np.array([1, 1, 2], np.int32),
+    )
+    values = collate(encoded, np.array([2, 0]))
+    assert values["input_ids"].tolist() == [[7, 1, 0], [5, 6, 1]]
+    assert values["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
+    assert values["labels"].tolist() == [[8, 8, 1], [4, 1, -100]]
+    assert values["label_weights"].tolist() == [[0.75, 0.875, 1.0], [0.0, 0.125, 0.0]]
+    assert values["label_weights"].dtype == torch.float32
+    assert {values[name].dtype for name in ("input_ids", "attention_mask", "labels")} == {torch.int64}

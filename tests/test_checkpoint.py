@@ -1,0 +1,213 @@
+"""A checkpoint answers the same after a trip over the disk, the Hub's cache included, and tells no secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForConditionalGeneration
+
+from p5t5.checkpoint import Checkpoint, load_model, resolve, set_dropout, starting_vectors, user_key
+from p5t5.cooccurrence import factors
+from p5t5.errors import UserError
+from p5t5.initialisation import identifier_norm
+from p5t5.mixture import single
+from p5t5.prompts import load_prompts
+from p5t5.sources.simulated import simulate
+from p5t5.splits import leave_one_out
+from p5t5.tasks import BuildOptions
+from p5t5.vocabulary import sentinel_ids, train_tokenizer
+
+
+@pytest.fixture(scope="module")
+def split():
+    return leave_one_out(simulate(users=40, items=160, seed=1).data)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(split):
+    made = Checkpoint.create(split, load_prompts(), vocabulary_size=500, options=BuildOptions(max_history=5))
+    made.model.eval()
+    return made
+
+
+def logits(checkpoint: Checkpoint, split) -> torch.Tensor:
+    """What the model says to four questions of the split."""
+    task = "sequential/next_item"
+    examples, prompts = single(split, task, checkpoint.prompts, "test", checkpoint.build_options())
+    inputs = checkpoint.renderer_for(split.data).encode_inputs(examples, prompts).take(np.arange(4)).padded(0)
+    ids = torch.from_numpy(inputs.astype(np.int64))
+    start = torch.zeros(4, 1, dtype=torch.long)
+    with torch.no_grad():
+        return checkpoint.model(
+            input_ids=ids, attention_mask=(ids > 0).long(), decoder_input_ids=start
+        ).logits
+
+
+def test_save_and_load_answer_alike(checkpoint, split, tmp_path):
+    checkpoint.save(tmp_path, "# card")
+    loaded = Checkpoint.load(tmp_path)
+    torch.testing.assert_close(logits(loaded, split), logits(checkpoint, split), rtol=0, atol=0)
+    assert loaded.prompts == checkpoint.prompts and dict(loaded.users) == dict(checkpoint.users)
+    assert loaded.build_options() == checkpoint.build_options() and loaded.build_options().max_history == 5
+    assert (tmp_path / "README.md").read_text() == "# card"
+    assert not list(tmp_path.glob(".saving-*")), "the temporary folder must go"
+
+
+def test_a_folder_holds_no_interactions_no_user_ids_and_no_pickles(checkpoint, split, tmp_path):
+    checkpoint.save(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert "interactions.parquet" not in names
+    assert {path.suffix for path in tmp_path.iterdir()} <= {
+        ".json",
+        ".safetensors",
+        ".parquet",
+        ".yaml",
+        ".md",
+    }
+    everything = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".safetensors")
+    secret = split.data.user_ids[7]
+    assert user_key(secret).encode() in everything
+    texts = [path.read_text() for path in tmp_path.iterdir() if path.suffix in (".json", ".yaml")]
+    assert not any(f'"{secret}"' in text for text in texts)
+
+
+def test_auto_classes_load_the_folder_without_remote_code(checkpoint, tmp_path):
+    checkpoint.save(tmp_path)
+    code = (
+        "import sys, p5t5\n"
+        "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer\n"
+        "model = AutoModelForSeq2SeqLM.from_pretrained(sys.argv[1])\n"
+        "ids = AutoTokenizer.from_pretrained(sys.argv[1])('<item_3> <user_1> what next ?', return_tensors='pt')\n"
+        "print(type(model).__name__, model.generate(**ids, max_new_tokens=3, do_sample=False).tolist())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    ids = AutoTokenizer.from_pretrained(tmp_path)("<item_3> <user_1> what next ?", return_tensors="pt")
+    ours = checkpoint.model.generate(**ids, max_new_tokens=3, do_sample=False).tolist()
+    assert done.stdout.strip().endswith(f"P5T5ForConditionalGeneration {ours}")
+
+
+def test_a_hub_id_loads_from_a_hand_filled_cache(checkpoint, split, tmp_path, monkeypatch):
+    repository = tmp_path / "models--somebody--films"
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    checkpoint.save(repository / "snapshots" / revision)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        "huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path), raising=False
+    )
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    loaded = Checkpoint.load("somebody/films")
+    torch.testing.assert_close(logits(loaded, split), logits(checkpoint, split), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "nobody/nothing", "two words"])
+def test_what_is_not_there_is_said_in_one_sentence(name):
+    with pytest.raises(UserError, match="there is no folder"):
+        resolve(name)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no p5t5 checkpoint"):
+        Checkpoint.load(tmp_path)
+    with pytest.raises(UserError, match="no T5 model"):
+        load_model(tmp_path)
+    (tmp_path / "p5t5.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(UserError, match="format 99"):
+        Checkpoint.load(tmp_path)
+
+
+def test_other_data_is_refused(checkpoint):
+    with pytest.raises(UserError, match="another catalogue"):
+        checkpoint.check(simulate(users=40, items=168, seed=3).data)
+
+
+def test_a_user_nobody_knows_has_no_name(checkpoint, split):
+    data = simulate(users=60, items=160, seed=1).data
+    if data.item_ids.tolist() != split.data.item_ids.tolist():
+        pytest.skip("the catalogues differ")
+    renderer = checkpoint.renderer_for(data)
+    known = [user_key(user) in checkpoint.users for user in data.user_ids]
+    assert sum(known) == 40 and renderer is not None
+
+
+def test_identifiers_start_at_factors_and_rating_biases(checkpoint, split):
+    tokens = checkpoint.catalogue.tokens[:, 0]
+    rows = checkpoint.model.shared.weight.detach()[torch.from_numpy(tokens.astype(np.int64))].numpy()
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), identifier_norm(128), rtol=1e-4)
+    ours, theirs = rows[:, :-1], factors(split, 128, seed=0)[:, :-1]
+    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    assert ((ours * theirs).sum(1) > 0.99 * lengths).all()
+    train = split.rows("train")
+    counts = np.bincount(split.data.item[train], minlength=160)
+    means = np.bincount(split.data.item[train], split.data.rating[train], 160) / np.maximum(counts, 1)
+    assert np.corrcoef(means[counts > 3], rows[counts > 3, -1])[0, 1] > 0.8
+
+
+def test_a_start_does_not_look_at_held_back_ratings(split):
+    held_back = split.part > 0
+    poisoned = replace(split.data, rating=np.where(held_back, 1, split.data.rating).astype(np.float32))
+    for clean, other in zip(
+        starting_vectors(split, 32), starting_vectors(replace(split, data=poisoned), 32), strict=True
+    ):
+        np.testing.assert_array_equal(clean, other)
+
+
+def test_users_known_by_their_history_alone(split):
+    made = Checkpoint.create(split, load_prompts(), vocabulary_size=500, user_identifiers="none")
+    assert not made.users and not any("<user_" in token for token in made.tokenizer.get_vocab())
+
+
+def test_dropout_can_be_changed(checkpoint):
+    set_dropout(checkpoint.model, 0.25)
+    rates = {module.p for module in checkpoint.model.modules() if isinstance(module, torch.nn.Dropout)}
+    attention = checkpoint.model.encoder.block[0].layer[0].SelfAttention
+    assert rates == {0.25} and attention.dropout == 0.25 and checkpoint.model.config.dropout_rate == 0.25
+    set_dropout(checkpoint.model, 0.1)
+
+
+@pytest.mark.parametrize("untied", [False, True], ids=["t5-small", "flan"])
+@pytest.mark.parametrize("whole_words", [False, True])
+def test_a_t5_checkpoint_keeps_what_it_knows(untied, whole_words, split, tmp_path):
+    """Growing the vocabulary by identifiers moves no logit of the old tokens, in either layout."""
+    tokenizer = train_tokenizer(["some text to learn the pieces from", "and more of it"] * 9, [], size=300)
+    tokenizer.save_pretrained(tmp_path)
+    size = len(tokenizer) + 28  # t5-small's embedding, too, has 28 rows more than its tokenizer has pieces
+    config = T5Config(
+        vocab_size=size, d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, decoder_start_token_id=0,
+        feed_forward_proj="gated-gelu" if untied else "relu", tie_word_embeddings=not untied,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    plain = T5ForConditionalGeneration(config).eval()
+    if untied:
+        plain.lm_head.weight = torch.nn.Parameter(torch.randn(size, 32))
+        plain.config.scale_decoder_outputs = False
+    plain.save_pretrained(tmp_path)
+    ids, start = (
+        tokenizer("some more text", return_tensors="pt")["input_ids"],
+        torch.zeros(1, 1, dtype=torch.long),
+    )
+    with torch.no_grad():
+        before = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)(
+            input_ids=ids, decoder_input_ids=start
+        ).logits
+    made = Checkpoint.create(split, load_prompts(), model=str(tmp_path), whole_word_embeddings=whole_words)
+    made.save(tmp_path / "ours")
+    made = Checkpoint.load(tmp_path / "ours")
+    with torch.no_grad():
+        after = made.model(input_ids=ids, decoder_input_ids=start).logits
+    torch.testing.assert_close(after[..., : len(tokenizer)], before[..., : len(tokenizer)])
+    assert (made.model.lm_head.weight is made.model.shared.weight) == (not untied)
+    assert sentinel_ids(made.tokenizer).tolist() == sentinel_ids(tokenizer).tolist()
+    assert (made.catalogue.tokens[:, 0] >= len(tokenizer)).all()
+    text = " ".join(made.catalogue.items["identifier"][:3])
+    assert made.tokenizer(text)["input_ids"] == [*made.catalogue.tokens[:3, 0].tolist(), 1]

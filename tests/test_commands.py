@@ -1,0 +1,156 @@
+"""The whole road on simulated data, through the commands that people type; and their mistakes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+
+import p5t5
+from p5t5.commands.cli import COMMANDS, main
+
+SHORT = ["--max_steps", "12", "--token_budget", "2048", "--checkpoint_every", "0"]
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory) -> Path:
+    """prepare → pretrain → finetune → evaluate → report, a few steps each."""
+    folder = tmp_path_factory.mktemp("road")
+    data, pretrained, model = folder / "data", folder / "pretrained", folder / "model"
+    steps = [
+        f"prepare simulated --users 60 --items 160 --out {data}",
+        f"pretrain --data {data} --out {pretrained} {' '.join(SHORT)}",
+        f"finetune --data {data} --model {pretrained} --out {model} --epoch_size 500 --evaluations 2 {' '.join(SHORT)}",
+        f"evaluate --data {data} --model {model} --out {folder}/results.json",
+        f"report --results {folder}/results.json --data {data} --model {model} --pretrained {pretrained} "
+        f"--out {folder}/report.html",
+    ]
+    for step in steps:
+        assert main(step.split()) == 0, step
+    return folder
+
+
+def test_road_leaves_what_it_promises(road):
+    for name in ("results.json", "comparisons.json", "samples.json", "report.html"):
+        assert (road / name).stat().st_size > 100, name
+    names = {path.name for path in (road / "model").iterdir()}
+    assert names >= {
+        "config.json", "model.safetensors", "tokenizer.json", "generation_config.json", "catalogue.parquet",
+        "prompts.yaml", "p5t5.json", "README.md", "results.json", "metrics.jsonl",
+    }  # fmt: skip
+    assert not [name for name in names if name.endswith((".pkl", ".pt", ".bin", ".tmp"))]
+    assert not list(road.glob("**/.saving-*"))
+
+
+def test_results_cover_all_families_beside_baselines(road):
+    rows = json.loads((road / "results.json").read_text())
+    ours = {row["family"] for row in rows if row["model"] == "p5t5"}
+    assert ours == {"rating", "sequential", "explanation", "review", "direct"}
+    assert {"popularity", "count_floor", "bias", "global_mean", "mf"} <= {row["model"] for row in rows}
+    assert {row["prompt"] for row in rows if row["model"] == "p5t5"} == {"seen", "held_out"}
+    users = {
+        row["n"] for row in rows if row["task"] == "sequential/next_item" and row["protocol"] == "filtered"
+    }
+    assert users == {60}, "every prediction is counted"
+
+
+def test_stages_are_told_in_the_checkpoint_and_its_card(road):
+    info = json.loads((road / "model" / "p5t5.json").read_text())
+    assert [stage["stage"] for stage in info["stages"]] == ["pretrain", "finetune"]
+    card = (road / "model" / "README.md").read_text()
+    assert "sequential/next_item" in card and "$" not in card
+
+
+def test_fine_tuning_changes_the_pretrained_weights_and_keeps_its_tokens(road):
+    from safetensors.torch import load_file
+
+    before, after = (load_file(road / name / "model.safetensors") for name in ("pretrained", "model"))
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    tokenizers = [(road / name / "tokenizer.json").read_text() for name in ("pretrained", "model")]
+    assert tokenizers[0] == tokenizers[1]
+
+
+def test_recipes_are_read_from_yaml_and_the_command_line_wins(road, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"data: {road / 'data'}\nmax_steps: 3\ntasks:\n  rating/score: 1\nepoch_size: 50\nmetric: rmse\n"
+    )
+    out = tmp_path / "out"
+    assert main(["finetune", "--config", str(recipe), "--out", str(out), "--max_steps", "2"]) == 0
+    info = json.loads((out / "p5t5.json").read_text())
+    assert info["tasks"] == ["rating/score"] and info["stages"][0]["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    "recipe", sorted(Path(ROOT / "configs" / "recipes").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_shipped_recipes_run(recipe, road, tmp_path):
+    command = "pretrain" if "pretrain" in recipe.stem else "finetune"
+    more = [
+        "--max_steps",
+        "2",
+        "--data",
+        str(road / "data"),
+        "--out",
+        str(tmp_path),
+        "--checkpoint_every",
+        "0",
+    ]
+    assert main([command, "--config", str(recipe), *more]) == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert f"p5t5 {command}" in text and "example" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("nonsense", "no command"),
+        ("pretrain --data {road}/nowhere --out {tmp}/x", "nowhere"),
+        ("pretrain --data {road}/data --out {tmp}/x --model enormous", "enormous"),
+        ("pretrain --data {road}/data --out {tmp}/x --item_identifiers mystic", "mystic"),
+        ("pretrain --data {road}/data --out {tmp}/x --corpus songs", "songs"),
+        ("pretrain --data {road}/data --out {tmp}/x --split sideways", "sideways"),
+        ("finetune --data {road}/data --out {tmp}/x --tasks rating/guess=1", "rating/guess"),
+        ("finetune --data {road}/data --out {tmp}/x --tasks rating=many", "many"),
+        ("finetune --data {road}/data --out {tmp}/x --prompts {road}/data", "prompt"),
+        ("finetune --data {road}/data --out {tmp}/x --config {tmp}/no.yaml", "no.yaml"),
+        ("finetune --data {road}/data --out {tmp}/x --model {road}/model --split temporal", "split"),
+        ("evaluate --data {road}/data --model {road}/data --out {tmp}/r.json", "checkpoint"),
+        ("evaluate --data {road}/data --model {road}/model --out {tmp}/r.json --part future", "future"),
+        (
+            "evaluate --data {road}/data --model {road}/model --out {tmp}/r.json --tasks rating/guess",
+            "rating/guess",
+        ),
+        ("report --results {road}/report.html --out {tmp}/r.html", "report.html"),
+    ],
+)
+def test_mistakes_get_one_line_and_code_2(line, says, road, tmp_path, capsys):
+    capsys.readouterr()
+    assert main(line.format(road=road, tmp=tmp_path).split()) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert says in error and "Traceback" not in error
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not written, f"half-written output: {written}"
+
+
+def test_version_and_usage(capsys):
+    assert main(["--version"]) == 0 and p5t5.__version__ in capsys.readouterr().out
+    assert main([]) == 0 and "prepare" in capsys.readouterr().out
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys; from p5t5.commands.cli import main; main([]); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

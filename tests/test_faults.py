@@ -1,0 +1,174 @@
+"""Damaged checkpoints are named and passed over; disks that can't be written give one clear line."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_training import run, tiny_model, vector
+
+from p5t5.errors import UserError
+from p5t5.training import checkpointing
+from p5t5.training.checkpointing import damage, find_checkpoints, newest_valid, write_checkpoint
+
+SETTINGS = {"max_steps": 8, "checkpoint_every": 2, "keep": 3}
+FILES = ("model.safetensors", "optimizer.pt", "state.json", "manifest.json")
+
+
+def _missing(path):
+    path.unlink()
+
+
+def _empty(path):
+    path.write_bytes(b"")
+
+
+def _truncated(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _bit_flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) * 2 // 3] ^= 4
+    path.write_bytes(bytes(data))
+
+
+def _nan(path):
+    """Still a well-formed file, but not the one that was saved."""
+    if path.suffix == ".safetensors":
+        save_file(
+            {name: torch.full_like(value, float("nan")) for name, value in load_file(path).items()}, path
+        )
+    elif path.suffix == ".pt":
+        state = torch.load(path, weights_only=True)
+        for values in state["state"].values():
+            values["exp_avg"].fill_(float("nan"))
+        torch.save(state, path)
+    elif path.name == "state.json":
+        path.write_text(json.dumps({**json.loads(path.read_text()), "elapsed": float("nan")}))
+    else:
+        path.write_text(json.dumps({"sha256": {"state.json": "nan"}}))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with checkpoints at 4, 6 and 8 of an unbroken run, and its weights."""
+    folder = tmp_path_factory.mktemp("finished")
+    model, _ = run(folder, tiny_model(0.2), **SETTINGS)
+    return folder, vector(model)
+
+
+@pytest.mark.parametrize(
+    "fault", [_missing, _empty, _truncated, _bit_flip, _nan], ids=lambda fault: fault.__name__[1:]
+)
+@pytest.mark.parametrize("name", FILES)
+def test_every_fault_is_named_and_recovered(tmp_path, finished, name, fault, capsys):
+    source, weights = finished
+    import shutil
+
+    shutil.copytree(source, tmp_path, dirs_exist_ok=True)
+    fault(tmp_path / "checkpoints" / "step-00000008" / name)
+    resumed, result = run(tmp_path, tiny_model(0.2), resume=True, **SETTINGS)
+    warning = capsys.readouterr().err
+    assert "step-00000008 is damaged" in warning and "step-00000006 is used" in warning
+    if name != "manifest.json":
+        assert name in warning
+    assert torch.equal(vector(resumed), weights) and result.steps == 8
+
+
+def test_nothing_whole_is_left(tmp_path, finished):
+    for _, path in find_checkpoints(finished[0] / "checkpoints"):
+        copy = tmp_path / "checkpoints" / path.name
+        copy.mkdir(parents=True)
+        (copy / "state.json").write_text((path / "state.json").read_text())
+    assert newest_valid(tmp_path / "checkpoints")[0] is None
+    with pytest.raises(
+        UserError, match=r"no checkpoint under .* can be used: step-00000008 is damaged: manifest"
+    ):
+        run(tmp_path, resume=True, **SETTINGS)
+
+
+def test_a_kill_inside_a_save_leaves_the_last_one(tmp_path, monkeypatch):
+    """Dies before the rename: the half-written folder has no valid name, and is cleared away later."""
+    root = tmp_path / "checkpoints"
+    write_checkpoint(root, 1, {"a": lambda path: path.write_text("a")}, {"step": 1})
+
+    class Killed(BaseException):
+        pass
+
+    def die(folder):
+        raise Killed
+
+    monkeypatch.setattr(checkpointing, "_write_manifest", die)
+    with pytest.raises(Killed):
+        write_checkpoint(root, 2, {"a": lambda path: path.write_text("b")}, {"step": 2})
+    assert [step for step, _ in find_checkpoints(root)] == [1] and len(list(root.iterdir())) == 2
+    assert newest_valid(root)[0].name == "step-00000001"
+    checkpointing.clear_leftovers(root)
+    assert [path.name for path in root.iterdir()] == ["step-00000001"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("PytorchStreamWriter: enforce fail: file write"),
+    ],
+)
+def test_a_full_disk_gives_one_line_and_keeps_the_last_checkpoint(tmp_path, monkeypatch, error):
+    calls = []
+    save = torch.save
+
+    def full(*arguments, **named):
+        calls.append(1)
+        if len(calls) > 2:
+            raise error
+        return save(*arguments, **named)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"no checkpoint could be written .* at step 6"):
+        run(tmp_path, tiny_model(0.2), **SETTINGS)
+    root = tmp_path / "checkpoints"
+    assert [step for step, _ in find_checkpoints(root)] == [2, 4] and not list(root.glob(".*"))
+    assert damage(root / "step-00000004") is None
+
+
+def test_errors_that_are_not_the_disks_are_not_disguised(tmp_path):
+    def broken(path):
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        write_checkpoint(tmp_path, 1, {"a": broken}, {})
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "out").write_text("not a folder")
+    with pytest.raises(UserError, match="choose another --out"):
+        run(tmp_path / "out")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(UserError, match="choose another --out"):
+            run(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_damaged_best_is_forgotten(tmp_path, capsys):
+    values = iter([0.9, 0.1, 0.1, 0.1, 0.1])
+    changes = {**SETTINGS, "keep": 1, "eval_every": 2}
+    run(tmp_path, validate=lambda model: {"ndcg@10": next(values)}, **changes)
+    assert [step for step, _ in find_checkpoints(tmp_path / "checkpoints")] == [2, 8]
+    _bit_flip(tmp_path / "checkpoints" / "step-00000002" / "model.safetensors")
+    _, result = run(tmp_path, validate=lambda model: {"ndcg@10": 0.0}, resume=True, **changes)
+    assert "step-00000002, the best so far, is forgotten" in capsys.readouterr().err
+    assert result.best is None
+    assert np.isfinite(result.elapsed)

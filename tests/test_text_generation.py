@@ -1,0 +1,127 @@
+"""Free text and T5's sublayers against transformers'."""
+
+import copy
+
+import pytest
+import torch
+from decoding_cases import (
+    EOS,
+    MODELS,
+    PAD,
+    layouts,
+    make_model,
+    prompts,
+)
+
+from p5t5 import decoding
+from p5t5.decoding import t5_layers
+
+
+@layouts
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize(
+    "options", [{}, {"min_new_tokens": 6, "no_repeat_ngram_size": 2}, {"repetition_penalty": 1.7}]
+)
+def test_generate_text(model, beams, options):
+    """Greedy and beams equal transformers', answers that end early included."""
+    ids, mask = prompts(12, seed=2)
+    options = {"max_new_tokens": 12, "num_beams": beams, "no_repeat_ngram_size": 3, **options}
+    favour_the_end(model, 4.0)
+    try:
+        texts = decoding.generate_text(model, ids, mask, **options)
+        out = model.eval().generate(input_ids=ids, attention_mask=mask, **options)
+    finally:
+        favour_the_end(model, 0.25)
+    assert texts == [until_end(row) for row in out[:, 1:].tolist()]
+    shortest = options.get("min_new_tokens", 0)
+    assert all(shortest <= len(text) <= 12 for text in texts)
+    assert len({len(text) for text in texts}) > 1  # or nothing has left the batch
+
+
+def favour_the_end(model, factor: float) -> None:
+    with torch.no_grad():
+        model.lm_head.weight[EOS] *= factor
+
+
+def until_end(row: list[int]) -> list[int]:
+    row = row[: row.index(EOS)] if EOS in row else row
+    return [token for token in row if token != PAD]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_forbidden_tokens_do_not_appear(beams):
+    model = MODELS["untied"]
+    ids, mask = prompts(4)
+    texts = decoding.generate_text(model, ids, mask, max_new_tokens=12, num_beams=beams)
+    forbid = sorted({t for text in texts for t in text})
+    assert forbid
+    others = decoding.generate_text(model, ids, mask, max_new_tokens=12, forbid=forbid, num_beams=beams)
+    assert not {t for text in others for t in text} & set(forbid)
+
+
+def test_a_narrow_nucleus_is_greedy():
+    model, (ids, mask) = MODELS["tied"], prompts(3)
+    greedy = decoding.generate_text(model, ids, mask, max_new_tokens=8)
+    assert decoding.generate_text(model, ids, mask, max_new_tokens=8, sample=True, top_p=1e-6) == greedy
+
+
+def test_sampling_is_seeded():
+    ids, mask = prompts(3)
+    draw = [
+        decoding.generate_text(MODELS["tied"], ids, mask, max_new_tokens=8, sample=True, seed=s)
+        for s in (1, 1, 2)
+    ]
+    assert draw[0] == draw[1] != draw[2]
+
+
+@layouts
+def test_our_encoder_is_the_models(model):
+    """The same numbers in fp32; in bf16 no further from them than transformers' own."""
+    rounded = copy.deepcopy(model).bfloat16().eval()
+    for ids, mask in (
+        prompts(5, seed=11, longest=40),
+        (torch.arange(2, 16).view(2, 7), torch.ones(2, 7).long()),
+    ):
+        with t5_layers.inference(model):
+            true, ours, ours_rounded, theirs_rounded = (
+                states[mask.bool()].float()
+                for states in (
+                    model.encoder(input_ids=ids, attention_mask=mask).last_hidden_state,
+                    t5_layers.encode(model, ids, mask),
+                    t5_layers.encode(rounded, ids, mask),
+                    rounded.encoder(input_ids=ids, attention_mask=mask).last_hidden_state,
+                )
+            )
+        torch.testing.assert_close(ours, true, rtol=1e-4, atol=1e-5)
+        assert (ours_rounded - true).norm() < 1.2 * (theirs_rounded - true).norm()
+
+
+@pytest.mark.parametrize("rows", [3, 64])
+def test_bfloat16_products_where_the_cpu_is_slow_at_them(monkeypatch, rows):
+    monkeypatch.setattr(t5_layers, "slow_bfloat16", lambda: True)
+    x, weight = torch.randn(rows, 40).bfloat16(), torch.randn(30, 40).bfloat16()
+    out = t5_layers.matmul(x, weight)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), x.float() @ weight.float().T, rtol=0.02, atol=0.05)
+
+
+def test_a_module_that_is_no_plain_linear_is_called():
+    """LoRA and quantised layers keep their weights elsewhere: theirs must not be bypassed."""
+
+    class Doubled(torch.nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    model = make_model(True, seed=4)
+    inside = model.encoder.block[0].layer[0].SelfAttention
+    twin, plain = Doubled(32, 32, bias=False), inside.v
+    twin.weight = plain.weight
+    inside.v = twin
+    ids, mask = prompts(3)
+    with t5_layers.inference(model):
+        ours = t5_layers.encode(model, ids, mask)[mask.bool()]
+        torch.testing.assert_close(
+            ours, model.encoder(ids, mask).last_hidden_state[mask.bool()], rtol=1e-4, atol=1e-4
+        )
+        inside.v = plain
+        assert (ours - t5_layers.encode(model, ids, mask)[mask.bool()]).abs().max() > 0.01
