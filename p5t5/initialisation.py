@@ -1,9 +1,10 @@
 """How a model starts: weights from scratch, identifiers from what the data says, a grown vocabulary.
 
-T5 starts its embeddings at N(0, 1), from where Adam crawls. Far smaller ones have the opposite fault:
-beside the outputs of the first layers a token's own vector is then too faint, and the decoder learns
-how popular the answers are and stays there. What trains (measured in docs/lab.md) is in between, with
-position biases that prefer near tokens, so that "the last item" is found from the first step on.
+T5 starts its embeddings at N(0, 1), from where Adam crawls. Three things train far sooner (measured in
+docs/lab.md): embeddings small, but not so small that the first layers' outputs drown them; a final
+norm that lets the logits spread at once, for with a norm w and embeddings e no logit can pass w·|e|,
+and Adam needs hundreds of steps to grow either; and position biases that prefer near tokens, so that
+"the last item" is found early.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from transformers.models.t5.modeling_t5 import T5Attention
 from p5t5.configuration import P5T5Config
 from p5t5.modeling import P5T5Encoder, P5T5ForConditionalGeneration
 
-EMBEDDING_SCALE = 0.2  # standard deviation of an entry of a text token's embedding
+EMBEDDING_SCALE = 0.35  # standard deviation of an entry of a text token's embedding
 IDENTIFIER_SCALE = 0.35  # root mean square of an entry of an identifier's
-LOGIT_SPAN = 5.0  # logits between identifiers start within about ± this
+LOGIT_SPAN = 20.0  # the decoder can tell no two answers further apart than this before it has grown
 STEEPEST, FLATTEST = 1.0, 0.1  # slopes of the position biases: log-attention a token of distance
 
 
@@ -34,8 +35,8 @@ def identifier_norm(d_model: int) -> float:
 def initialise(config: P5T5Config, seed: int = 0) -> P5T5ForConditionalGeneration:
     """A model from scratch, in training mode; the same seed gives the same weights.
 
-    The decoder's final norm is set so that the logits of identifiers (``start_identifiers``) span about
-    ± ``LOGIT_SPAN`` and can tell items apart at once.
+    The decoder's final norm is set so that the logits of identifiers (``start_identifiers``) can span
+    ± ``LOGIT_SPAN``.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -5,7 +5,7 @@
 #   bash scripts/quickstart.sh --raw PATH     with a MovieLens-100K zip or folder that you have
 #   bash scripts/quickstart.sh --out DIR      somewhere else than runs/quickstart
 set -euo pipefail
-minutes=11 raw="" out=runs/quickstart
+minutes=12 raw="" out=runs/quickstart
 usage() { sed -n '2,6s/^# \{0,1\}//p' "$0"; }
 while [ $# -gt 0 ]; do
   case $1 in
@@ -41,10 +41,9 @@ stage report p5t5 report --results "$out/results.json" --data "$out/data" --mode
   --pretrained "$out/pretrained" --out "$out/report.html"
 
 questions() {
-  p5t5 query --model "$out/model" "I loved Alien (1979) and Fargo (1996). What should I watch next?"
+  p5t5 query --model "$out/model" --k 5 "I loved Alien (1979) and Fargo (1996). What should I watch next?"
   p5t5 query --model "$out/model" --data "$out/data" "How many stars would user 42 give Toy Story (1995)?"
-  p5t5 query --model "$out/model" \
-    "Having seen Star Wars (1977) and Blade Runner (1982), would I watch Aliens (1986)?"
+  p5t5 query --model "$out/model" --data "$out/data" "Would user 42 like Fargo (1996)?"
 }
 stage ask questions
 printf '\n%s%-10s %5d s\n' "$times" total $((SECONDS - began))

@@ -6,7 +6,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded: see p5t5.commands
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # before torch is loaded: see p5t5.commands
 
 import socket
 from pathlib import Path

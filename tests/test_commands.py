@@ -146,6 +146,13 @@ def test_mistakes_get_one_line_and_code_2(line, says, road, tmp_path, capsys):
     assert not written, f"half-written output: {written}"
 
 
+def test_an_unknown_option_is_named(road, capsys):
+    for command in ("pretrain", "finetune", "evaluate", "report", "query", "recommend"):
+        with pytest.raises(SystemExit) as stop:
+            main([command, "--data", "x", "--out", "y", "--model", "z", "--results", "r", "--colour", "red"])
+        assert stop.value.code == 2 and "--colour" in capsys.readouterr().err
+
+
 def test_version_and_usage(capsys):
     assert main(["--version"]) == 0 and p5t5.__version__ in capsys.readouterr().out
     assert main([]) == 0 and "prepare" in capsys.readouterr().out

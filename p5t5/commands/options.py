@@ -28,10 +28,11 @@ def required(help: str) -> Any:
 
 
 def parse(
-    kinds: Sequence[Any], argv: Sequence[str] | None, *, name: str, about: str, example: str
+    kinds: Sequence[Any], argv: Sequence[str] | None, *, name: str, about: str, example: str, words: str = ""
 ) -> list[Any]:
     """One instance of each dataclass in ``kinds``; the command line wins over ``--config``.
 
+    ``words``: the option of the first dataclass that takes words without an option's name before them.
     Raises UserError for a key of the YAML file that is no option; argparse itself exits with code 2
     for a wrong command line.
     """
@@ -50,7 +51,11 @@ def parse(
     known, _ = early.parse_known_args(argv)
     if known.config:
         _set_defaults(parser, kinds, Path(known.config))
-    *options, _rest = parser.parse_args_into_dataclasses(args=argv)
+    *options, _rest, stray = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
+    if stray and (not words or any(word.startswith("-") for word in stray)):
+        parser.error(f"no such option: {' '.join(stray)}")  # exits with code 2
+    if stray:
+        setattr(options[0], words, [*getattr(options[0], words), *stray])
     return options
 
 

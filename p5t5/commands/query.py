@@ -37,10 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> None:
     (options,) = parse(
         (QueryOptions,),
-        _named(list(sys.argv[1:] if argv is None else argv)),
+        argv,
         name="query",
         about="Answers questions in plain text: titles and ids in them are linked to the catalogue.",
         example=EXAMPLE,
+        words="text",
     )
     from p5t5.commands.starting import quiet
     from p5t5.recommender import Answer, Recommender
@@ -58,12 +59,6 @@ def _main(argv: Sequence[str] | None) -> None:
             )
         else:
             print(_shown(question, answer), flush=True)
-
-
-def _named(argv: list[str]) -> list[str]:
-    """Questions may stand first, without ``--text``."""
-    count = next((place for place, word in enumerate(argv) if word.startswith("-")), len(argv))
-    return [*argv[count:], "--text", *argv[:count]] if count else argv
 
 
 def _lines() -> Iterator[str]:

@@ -25,7 +25,7 @@ class TrainOptions:
     max_minutes: float | None = _option(
         None, "minutes, validation included; the schedule then follows the clock"
     )
-    learning_rate: float = _option(1e-3, "the highest learning rate")
+    learning_rate: float = _option(7e-4, "the highest learning rate")
     schedule: str = _option(
         "cosine", "how it decays to 0 after the warm-up: cosine, linear, constant (not at all)"
     )
@@ -34,7 +34,7 @@ class TrainOptions:
     beta2: float = _option(0.999, "AdamW's second beta")
     clip: float = _option(1.0, "gradient norm above which gradients are scaled down; 0: never")
     token_budget: int = _option(
-        8192, "padded tokens, inputs and targets, of a global batch (over all processes)"
+        2048, "padded tokens, inputs and targets, of a global batch (over all processes)"
     )
     accumulation: int = _option(
         1, "slices of each process's share of a batch, one after the other, to save memory"
