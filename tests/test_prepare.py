@@ -24,7 +24,7 @@ def ratings(folder):
 def test_table_end_to_end(tmp_path, capsys):
     path = ratings(tmp_path)
     mapping = ("--columns", "user_id=who", "item_id=what")
-    code, out, err = run(capsys, "table", "--raw", path, *mapping, "--out", tmp_path / "data")
+    code, out, err = run(capsys, "table", path, *mapping, "--out", tmp_path / "data")
     assert (code, err) == (0, "")
     assert "6 users, 4 items, 60 interactions" in out
     assert "dropped: 1 rows (rating missing)" in out
@@ -66,9 +66,9 @@ def test_k_core_and_sample(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["table", "--raw", "{dir}/gone.csv", "--out", "{dir}/data"], "there is no file"),
-        (["table", "--raw", "{dir}/r.csv", "--out", "{dir}/data"], "no column user_id"),
-        (["table", "--raw", "{dir}/r.csv", "--columns", "user_id", "--out", "{dir}/data"], "not OURS=THEIRS"),
+        (["table", "{dir}/gone.csv", "--out", "{dir}/data"], "there is no file"),
+        (["table", "{dir}/r.csv", "--out", "{dir}/data"], "no column user_id"),
+        (["table", "{dir}/r.csv", "--columns", "user_id", "--out", "{dir}/data"], "not OURS=THEIRS"),
         (["sequences", "--raw", "{dir}", "--out", "{dir}/data"], "has no sequences.txt"),
         (["ml-100k", "--raw", "{dir}/r.csv", "--out", "{dir}/data"], "neither a folder nor a zip"),
         (["amazon", "--raw", "{dir}", "--out", "{dir}/data"], "no file named reviews"),

@@ -15,11 +15,20 @@ from p5t5.sources import amazon, movielens, sequences, simulated, table
 from p5t5.splits import k_core
 from p5t5.tasks import TASKS
 
+# `p5t5 prepare table`: our column → the option that names theirs.
+COLUMN_OPTIONS = {
+    "user_id": "user",
+    "item_id": "item",
+    "rating": "rating",
+    "timestamp": "time",
+    "review": "review",
+    "summary": "summary",
+}
 EXAMPLES = {
     "ml-100k": "p5t5 prepare ml-100k --out data/ml-100k",
     "sequences": "p5t5 prepare sequences --raw DIR --out data/beauty",
     "amazon": "p5t5 prepare amazon --raw DIR --out data/instruments --k-core 5",
-    "table": "p5t5 prepare table --raw ratings.csv --items films.csv --columns user_id=member rating=stars --out data/mine",
+    "table": "p5t5 prepare table ratings.csv --user member --item film --rating stars --items films.csv --out data/mine",
     "simulated": "p5t5 prepare simulated --users 300 --out data/simulated",
 }
 
@@ -112,6 +121,8 @@ def _read(options: argparse.Namespace) -> Records:
         return amazon.read(options.raw, options.items, options.name, options.all_items)
     if options.source == "table":
         columns = _mapping(options.columns)
+        named = {ours: getattr(options, f"column_{ours}") for ours in COLUMN_OPTIONS}
+        columns |= {ours: theirs for ours, theirs in named.items() if theirs}
         return table.read(
             options.raw,
             options.items,
@@ -162,11 +173,19 @@ def _parser() -> argparse.ArgumentParser:
         "--items", metavar="FILE", help="the item table (default: items.* or meta.* in the folder)"
     )
     own = _source(commands, "table", "your own CSV, TSV, Parquet or JSON lines")
-    own.add_argument("--raw", metavar="FILE", required=True, help="the interactions")
+    own.add_argument("raw", metavar="FILE", help="the interactions")
+    for ours, option_name in COLUMN_OPTIONS.items():
+        own.add_argument(
+            f"--{option_name}", dest=f"column_{ours}", metavar="COLUMN", help=f"the column that is our {ours}"
+        )
     own.add_argument("--items", metavar="FILE", help="item_id, title, and any attributes")
     own.add_argument("--users", metavar="FILE", help="user_id and any attributes")
     own.add_argument(
-        "--columns", metavar="OURS=THEIRS", nargs="+", default=[], help="names that differ from ours"
+        "--columns",
+        metavar="OURS=THEIRS",
+        nargs="+",
+        default=[],
+        help="other names that differ from ours, title=name",
     )
     own.add_argument("--separator", help="of CSV files (default: seen from the header)")
     for command in (lines, shop, own):
