@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
 from torch import nn
 
 from p5t5 import __version__
@@ -181,11 +182,23 @@ class Checkpoint:
         reason = f"it does not know {', '.join(strange)}" if strange else "the data lacks some of its items"
         raise UserError(
             f"the model was trained on another catalogue ({len(ours)} items) than {data.name} ({len(theirs)} items): "
-            f"{reason}. Use the data folder it was trained on, or fine-tune it on this one."
+            f"{reason}. Use the data folder it was trained on, or train a model on this one."
         )
 
+    def check_same(self, data: IndexedRecords) -> None:
+        """UserError unless ``data`` is what the checkpoint was trained on, interaction by interaction.
+
+        With other interactions the split falls elsewhere, and test rows may have been trained on.
+        """
+        self.check(data)
+        if data.hash != self.info["data"]["hash"]:
+            raise UserError(
+                f"the model was trained on other interactions than those of {data.name}: rows that are test rows here "
+                "may have been training rows there. Use the data folder it was trained on, or train a model on this one."
+            )
+
     def save(self, folder: str | Path, card: str = "") -> None:
-        """Writes the folder: each file under a temporary name first, the weights last."""
+        """Writes the folder, p5t5.json last; results of an earlier model in it are removed."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
@@ -199,7 +212,10 @@ class Checkpoint:
             (temporary / INFO).write_text(json.dumps({**self.info, "versions": versions()}, indent=1) + "\n")
             if card:
                 (temporary / "README.md").write_text(card)
-            for path in sorted(temporary.iterdir(), key=lambda path: path.suffix == ".safetensors"):
+            # A folder without INFO is refused on loading: until all of the new files are there.
+            for stale in (INFO, "results.json"):
+                (folder / stale).unlink(missing_ok=True)
+            for path in sorted(temporary.iterdir(), key=lambda path: path.name == INFO):
                 path.replace(folder / path.name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -216,12 +232,23 @@ class Checkpoint:
                 f"{folder_or_id} is no p5t5 checkpoint: it has no {INFO}. "
                 "Make one with `p5t5 pretrain` or `p5t5 finetune`."
             )
+        try:
+            return Checkpoint._read(folder)
+        except UserError:
+            raise
+        except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+            raise UserError(
+                f"{folder_or_id} is damaged ({type(error).__name__}: {error}). Copy it again, or train it again."
+            ) from error
+
+    @staticmethod
+    def _read(folder: Path) -> Checkpoint:
         from transformers import PreTrainedTokenizerFast
 
-        info = json.loads((folder / INFO).read_text())
+        info = json.loads((folder / INFO).read_text(encoding="utf-8"))
         if info.get("format") != FORMAT:
             raise UserError(
-                f"{folder_or_id}: {INFO} has format {info.get('format')}, this p5t5 reads {FORMAT}. "
+                f"{folder}: {INFO} has format {info.get('format')}, this p5t5 reads {FORMAT}. "
                 "Use the p5t5 version that wrote it."
             )
         users = pd.read_parquet(folder / USERS)

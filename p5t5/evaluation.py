@@ -200,6 +200,12 @@ def validation_metric(
     if not prepared:
         raise UserError(f"{data.name} has no {part} rows of the tasks to validate on; choose other tasks")
 
+    def name_of(task: str) -> str:
+        metric = PRIMARY[TASKS[task].decoding]
+        return metric if SHORT_NAMES.get(task) == metric else f"{task}:{metric}"
+
+    names = [name_of(task) for task, *_ in prepared]
+
     def validate(model: Any) -> dict[str, float]:
         asker.model = getattr(model, "module", model)  # a DDP wrapper is not needed without gradients
         out = {}
@@ -209,10 +215,10 @@ def validation_metric(
                 if metric in answers.values and answers.kept is None:
                     statistic = STATISTICS.get(metric, first_mean)
                     values = np.asarray(answers.values[metric], np.float64).reshape(len(examples), -1)
-                    name = metric if SHORT_NAMES.get(task) == metric else f"{task}:{metric}"
-                    out[name] = float(statistic(values.mean(0)))
+                    out[name_of(task)] = float(statistic(values.mean(0)))
         return out
 
+    validate.names = names  # type: ignore[attr-defined]  # so that training can check its --metric at once
     return validate
 
 
@@ -245,6 +251,8 @@ def _wordings(prompts: Sequence[str], task: str, checkpoint: Checkpoint) -> list
 
 def _rows(split: Split, task: str, part: str, limit: int | None, seed: int) -> tuple[np.ndarray, str]:
     """The rows to ask about and "", or none and a sentence why."""
+    if limit is not None and limit < 1:
+        raise UserError(f"a limit of {limit} users: it must be at least 1, or 0 for all")
     none = np.zeros(0, np.int64)
     if task not in TASKS:
         raise UserError(f"there is no task {task!r}; there are {', '.join(TASKS)}")

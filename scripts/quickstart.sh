@@ -17,6 +17,9 @@ while [ $# -gt 0 ]; do
   esac
 done
 [[ $minutes =~ ^[0-9]+(\.[0-9]+)?$ ]] || { echo "quickstart: --minutes needs a number, not $minutes" >&2; exit 2; }
+# Paths mean what they mean where the command was typed; the default is in the project.
+[ -z "$raw" ] || raw=$(realpath -m -- "$raw")
+[ "$out" = runs/quickstart ] || out=$(realpath -m -- "$out")
 source "$(dirname "$0")/setup.sh" quickstart
 cd "$root"
 
@@ -30,12 +33,11 @@ stage() { # stage NAME COMMAND…: runs it and keeps its time
 }
 share() { awk -v m="$minutes" -v s="$1" 'BEGIN { printf "%.3f", m * s }'; }
 
-rm -rf "$out/pretrained" "$out/model"
 stage prepare p5t5 prepare ml-100k --out "$out/data" ${raw:+--raw "$raw"}
 stage pretrain p5t5 pretrain --config configs/recipes/ml-100k-pretrain.yaml \
-  --data "$out/data" --out "$out/pretrained" --max_minutes "$(share 0.25)"
+  --data "$out/data" --out "$out/pretrained" --restart --max_minutes "$(share 0.25)"
 stage fine-tune p5t5 finetune --config configs/recipes/ml-100k.yaml \
-  --data "$out/data" --model "$out/pretrained" --out "$out/model" --max_minutes "$(share 0.75)"
+  --data "$out/data" --model "$out/pretrained" --out "$out/model" --restart --max_minutes "$(share 0.75)"
 stage evaluate p5t5 evaluate --data "$out/data" --model "$out/model" --out "$out/results.json"
 stage report p5t5 report --results "$out/results.json" --data "$out/data" --model "$out/model" \
   --pretrained "$out/pretrained" --out "$out/report.html"

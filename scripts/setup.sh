@@ -18,7 +18,7 @@ setup() {
     || fail "$("$python" --version) is too old: p5t5 needs Python 3.10 or newer. Set P5T5_PYTHON to one."
   "$python" -c 'import ensurepip, venv' 2>/dev/null \
     || fail "this Python cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv."
-  [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || fail "could not make $venv."
+  [ -x "$venv/bin/pip" ] || "$python" -m venv --clear "$venv" || fail "could not make $venv."
   echo "setup: installing p5t5[$extra] into .venv (a few minutes the first time)"
   "$venv/bin/pip" install --quiet --disable-pip-version-check -c "$root/constraints.txt" \
     ${P5T5_TORCH_INDEX:+--extra-index-url "$P5T5_TORCH_INDEX"} torch \

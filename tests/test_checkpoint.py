@@ -131,6 +131,37 @@ def test_other_data_is_refused(checkpoint):
         checkpoint.check(simulate(users=40, items=168, seed=3).data)
 
 
+def test_other_interactions_are_refused_where_they_would_leak(checkpoint, split):
+    """The same catalogue, other rows: this data's test rows may have been training rows there."""
+    shorter = replace(split.data, hash="another")
+    checkpoint.check(shorter)
+    checkpoint.check_same(split.data)
+    with pytest.raises(UserError, match="other interactions"):
+        checkpoint.check_same(shorter)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["p5t5.json", "model.safetensors", "tokenizer.json", "catalogue.parquet", "users.parquet", "config.json"],
+)
+@pytest.mark.parametrize("how", ["cut", "missing"])
+def test_a_damaged_folder_is_named(name, how, checkpoint, tmp_path):
+    checkpoint.save(tmp_path)
+    if how == "cut":
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+    else:
+        (tmp_path / name).unlink()
+    with pytest.raises(UserError):
+        Checkpoint.load(tmp_path)
+
+
+def test_saving_removes_the_results_of_the_model_before(checkpoint, tmp_path):
+    (tmp_path / "results.json").write_text("[]")
+    checkpoint.save(tmp_path)
+    assert not (tmp_path / "results.json").exists()
+
+
 def test_a_user_nobody_knows_has_no_name(checkpoint, split):
     data = simulate(users=60, items=160, seed=1).data
     if data.item_ids.tolist() != split.data.item_ids.tolist():

@@ -36,7 +36,7 @@ def road(tmp_path_factory) -> Path:
 
 
 def test_road_leaves_what_it_promises(road):
-    for name in ("results.json", "comparisons.json", "samples.json", "report.html"):
+    for name in ("results.json", "results.comparisons.json", "results.samples.json", "report.html"):
         assert (road / name).stat().st_size > 100, name
     names = {path.name for path in (road / "model").iterdir()}
     assert names >= {
@@ -134,6 +134,14 @@ def test_help_teaches_with_an_example(command, capsys):
             "evaluate --data {road}/data --model {road}/model --out {tmp}/r.json --tasks rating/guess",
             "rating/guess",
         ),
+        ("finetune --data {road}/data --out {tmp}/x --metric hr@3 --tasks rating/score", "hr@3"),
+        ("finetune --data {road}/data --out {tmp}/x --dropout 2", "--dropout"),
+        ("finetune --data {road}/data --out {tmp}/x --max_history 0", "--max_history"),
+        ("finetune --data {road}/data --out {tmp}/x --loss_weights rating/score=-1", "above 0"),
+        ("finetune --data {road}/data --out {tmp}/x --validation_users -1", "negative"),
+        ("pretrain --data {road}/data --out {tmp}/x --mean_span 0", "--mean_span"),
+        ("evaluate --data {road}/data --model {road}/model --out {tmp}/r.json --limit -5", "at least 1"),
+        ("report --results {road}/results.json --out {tmp}/r.html --model {road}/data", "p5t5.json"),
         ("report --results {road}/report.html --out {tmp}/r.html", "report.html"),
     ],
 )

@@ -191,10 +191,11 @@ def test_senseless_options(changes, message):
 
 
 @pytest.mark.parametrize(
-    ("metric", "error"), [("ndcg@10", False), ("rmse", True), ("rating/mae", True), ("loss", True)]
+    ("metric", "error"),
+    [("ndcg@10", False), ("rmse", True), ("rating/mae", True), ("review/score:rmse", True), ("loss", True)],
 )
 def test_which_way_is_better(metric, error):
-    assert TrainOptions(metric=metric).metric_is_error is error
+    assert TrainOptions.is_error(metric) is error
 
 
 def test_rates_of_all_parameters(tmp_path):

@@ -14,7 +14,7 @@ from p5t5.commands.starting import quiet
 from p5t5.errors import UserError
 
 EXAMPLE = "p5t5 evaluate --data runs/ml-100k --model runs/model --out runs/results.json"
-SAMPLES, COMPARISONS = "samples.json", "comparisons.json"
+SAMPLES, COMPARISONS = ".samples.json", ".comparisons.json"  # behind the name of the results
 
 
 @dataclass
@@ -22,7 +22,9 @@ class EvaluateOptions:
     """What is evaluated, on what."""
 
     data: str = required("data folder, as `p5t5 prepare` writes it")
-    out: str = required("file for the result rows; samples.json and comparisons.json are put beside it")
+    out: str = required(
+        "file for the result rows, results.json; results.samples.json and results.comparisons.json come beside it"
+    )
     model: str = option("", "p5t5 model folder or Hub id; empty: baselines only")
     split: str = option("loo", "loo (leave one out) or temporal; a model brings its own")
     tasks: str = option("", "tasks, separated by commas; empty: the model's own")
@@ -63,6 +65,8 @@ def _main(argv: Sequence[str] | None) -> None:
         raise UserError(f"--tasks: there is no task {unknown[0]!r}; there are {', '.join(TASKS)}.")
     checkpoint = Checkpoint.load(options.model) if options.model else None
     split = split_by(checkpoint.info["split"] if checkpoint else options.split, load(options.data))
+    if checkpoint is not None:
+        checkpoint.check_same(split.data)
     shared = dict(
         part=options.part, seed=options.seed, protocols=_names(options.protocols), limit=options.limit or None
     )
@@ -88,8 +92,8 @@ def _main(argv: Sequence[str] | None) -> None:
     out = Path(options.out)
     write_rows(out, rows)
     comparisons = compare(found[0], found[1], options.seed) if len(found) == 2 else []
-    _write(out.with_name(COMPARISONS), comparisons)
-    _write(out.with_name(SAMPLES), [sample for part in found for sample in part.samples])
+    _write(out.with_suffix(COMPARISONS), comparisons)
+    _write(out.with_suffix(SAMPLES), [sample for part in found for sample in part.samples])
     for sentence in dict.fromkeys(sentence for part in found for sentence in part.skipped):
         print(sentence)
     print(_table(rows))

@@ -10,6 +10,7 @@ from pathlib import Path
 from p5t5.commands.cli import run
 from p5t5.commands.options import option, parse
 from p5t5.commands.starting import StartOptions, load_split, quiet, rates, start
+from p5t5.errors import UserError
 
 EXAMPLE = """p5t5 finetune --data runs/ml-100k --model runs/pretrained --out runs/model --epochs 10
   accelerate launch scripts/finetune.py --data runs/ml-100k --model runs/pretrained --out runs/model"""
@@ -48,6 +49,11 @@ def _main(argv: Sequence[str] | None) -> None:
     from p5t5.report.model_card import training_card
     from p5t5.training.loop import train
 
+    if finetune.validation_users < 0 or finetune.epoch_size < 0:
+        raise UserError("--validation_users and --epoch_size must not be negative.")
+    weights = rates(finetune.loss_weights, "--loss_weights") or {}
+    if bad := [name for name, weight in weights.items() if not 0 < weight < float("inf")]:
+        raise UserError(f"--loss_weights: {bad[0]} has {weights[bad[0]]}; a weight must be above 0.")
     quiet()
     split = load_split(start_options)
     checkpoint = start(start_options, split, training.seed)
@@ -58,7 +64,7 @@ def _main(argv: Sequence[str] | None) -> None:
         checkpoint.build_options(),
         training.seed,
         finetune.epoch_size or None,
-        rates(finetune.loss_weights, "--loss-weights"),
+        weights,
     )
     renderer = checkpoint.renderer_for(split.data)
     result = train(

@@ -67,8 +67,8 @@ def _set_defaults(parser: argparse.ArgumentParser, kinds: Sequence[Any], path: P
     if not path.is_file():
         raise UserError(f"--config: there is no file {path}.")
     try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"--config: {path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise UserError(f"--config: {path} must hold `option: value` lines.")
@@ -79,4 +79,19 @@ def _set_defaults(parser: argparse.ArgumentParser, kinds: Sequence[Any], path: P
     for action in parser._actions:
         if action.dest in values:
             action.required = False
+            values[action.dest] = _plain(values[action.dest], action, path)
     parser.set_defaults(**values)
+
+
+def _plain(value: Any, action: argparse.Action, path: Path) -> Any:
+    """A YAML value as argparse would have read it: an unquoted `no` is False to YAML, 1e-3 a string."""
+    if value is None:
+        raise UserError(f"--config: {path}: {action.dest} has no value.")
+    if action.type is None or (isinstance(value, (dict, list)) and action.type is str):
+        return value
+    if isinstance(value, bool) and action.type is str:
+        return "yes" if value else "no"
+    try:
+        return value if isinstance(value, bool) else action.type(str(value))  # type: ignore[operator]
+    except (TypeError, ValueError, argparse.ArgumentTypeError):
+        raise UserError(f"--config: {path}: {action.dest}: {value!r} is not what it takes.") from None

@@ -65,6 +65,8 @@ def denoising_source(checkpoint, split, options: PretrainOptions, seed: int):
     renderer = checkpoint.renderer_for(split.data)
     sentinels = sentinel_ids(checkpoint.tokenizer)
     kinds = [kind.strip() for kind in options.corpus.split(",") if kind.strip()]
+    if not 0 < options.density < 1 or not options.mean_span >= 1:
+        raise UserError("--density must lie between 0 and 1, and --mean_span be at least 1.")
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise UserError(f"--corpus: there is no kind {unknown[0]!r}; choose among {', '.join(KINDS)}.")
     build = replace(checkpoint.build_options(), seed=seed)

@@ -13,6 +13,7 @@ from typing import Any
 from p5t5.commands.cli import run
 from p5t5.commands.evaluate import COMPARISONS, SAMPLES
 from p5t5.commands.options import option, parse, required
+from p5t5.errors import UserError
 
 EXAMPLE = (
     "p5t5 report --results runs/results.json --model runs/model --data runs/ml-100k --out runs/report.html"
@@ -24,7 +25,7 @@ class ReportOptions:
     """What the report is made from."""
 
     results: str = required(
-        "results.json of `p5t5 evaluate` (its samples.json and comparisons.json are read too)"
+        "results.json of `p5t5 evaluate` (its samples and comparisons beside it are read too)"
     )
     out: str = required("HTML file to write")
     model: str = option("", "model folder: its learning curve is shown, its model card filled")
@@ -51,6 +52,10 @@ def _main(argv: Sequence[str] | None) -> None:
 
     results = Path(options.results)
     rows = read_rows(results)
+    model = Path(options.model)
+    info = _read(model / "p5t5.json", None) if options.model else None
+    if options.model and info is None:
+        raise UserError(f"--model {model} is no p5t5 model folder: it has no p5t5.json.")
     curves = {
         stage: read_curve(Path(folder) / "metrics.jsonl")
         for stage, folder in (("pretrain", options.pretrained), ("finetune", options.model))
@@ -59,14 +64,12 @@ def _main(argv: Sequence[str] | None) -> None:
     write_report(
         options.out,
         rows,
-        comparisons=_read(results.with_name(COMPARISONS), []),
-        samples=_read(results.with_name(SAMPLES), []),
+        comparisons=_read(results.with_suffix(COMPARISONS), []),
+        samples=_read(results.with_suffix(SAMPLES), []),
         curves=curves,
         data=_facts(_read(Path(options.data) / "prepare.json", {})) if options.data else {},
     )
-    if options.model:
-        model = Path(options.model)
-        info = json.loads((model / "p5t5.json").read_text())
+    if info is not None:
         card = fill_model_card(card_template(), rows, info, options.model)
         (model / "README.md").write_text(card)
         if results.resolve() != (model / "results.json").resolve():
@@ -75,7 +78,12 @@ def _main(argv: Sequence[str] | None) -> None:
 
 
 def _read(path: Path, otherwise: Any) -> Any:
-    return json.loads(path.read_text()) if path.is_file() else otherwise
+    if not path.is_file():
+        return otherwise
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): make it again.") from error
 
 
 def _facts(prepared: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p5t5.commands.options import option, required
@@ -57,13 +56,19 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
 
     A p5t5 folder keeps its own prompts, identifiers and ways of building examples.
     """
-    from p5t5.checkpoint import INFO, Checkpoint, set_dropout
+    if not 0 <= options.dropout < 1:
+        raise UserError(f"--dropout {options.dropout}: must be at least 0 and below 1.")
+    for name in ("max_history", "max_continue", "candidates", "train_candidates", "max_words"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name} {getattr(options, name)}: must be at least 1.")
+    from p5t5.checkpoint import INFO, Checkpoint, resolve, set_dropout
+    from p5t5.configuration import PRESETS
     from p5t5.prompts import lint, load_prompts
     from p5t5.tasks import TASKS, BuildOptions
 
-    if (Path(options.model) / INFO).is_file():
+    if options.model not in PRESETS and (resolve(options.model) / INFO).is_file():
         checkpoint = Checkpoint.load(options.model)
-        checkpoint.check(split.data)
+        checkpoint.check_same(split.data)
         if checkpoint.info["split"] != split.scheme:
             raise UserError(
                 f"--split: {options.model} was trained on the split {checkpoint.info['split']}; with "
@@ -99,7 +104,7 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
 def rates(text: str | Mapping[str, float], option_name: str) -> dict[str, float] | None:
     """ "rating/score=1,sequential=2" (or a mapping from a recipe) → {task or family: number}; None if empty."""
     if isinstance(text, Mapping):
-        return {name: float(value) for name, value in text.items()} or None
+        text = ",".join(f"{name}={value}" for name, value in text.items())
     found: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, value = part.partition("=")

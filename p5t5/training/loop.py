@@ -78,7 +78,7 @@ def train(
     """Trains ``model`` in place on ``source(epoch)`` → examples, and leaves the best weights in it.
 
     ``validate(model)`` is called with the bare model in evaluation mode, on the main process alone (the
-    others wait); under FSDP or DeepSpeed, which hold the weights in parts, on all. ``source`` must give
+    others wait). ``source`` must give
     every process the same examples. ``out`` gets ``metrics.jsonl`` and ``checkpoints/``; ``notes`` are
     shown before the start. On SIGTERM a checkpoint is written and SystemExit(143) raised.
 
@@ -98,18 +98,15 @@ class _Training:
         self.accelerator.step = 0
         self.is_main = self.accelerator.is_main_process
         self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
-        self.sharded = self.accelerator.distributed_type in _SHARDED
-        if self.sharded and options.checkpoint_every:
+        if self.accelerator.distributed_type in _SHARDED:
             raise UserError(
-                "checkpoints of FSDP and DeepSpeed runs are not written yet; use --checkpoint_every 0."
+                "FSDP and DeepSpeed hold the weights in parts, which are not gathered on saving yet: launch with "
+                "configs/accelerate/multi_gpu.yaml."
             )
         self.folder = RunFolder(out, self.is_main, self.world)
         self.bare = model
-        if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
-            # DeepSpeed wants a number, usually a DataLoader's; the loop makes its batches itself.
-            self.accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 1
-        elif not self.sharded:
-            model.to(self.accelerator.device)
+        self._check_metric(getattr(validate, "names", ()))
+        model.to(self.accelerator.device)
         optimizer = make_optimizer(model, options)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -293,7 +290,7 @@ class _Training:
         """Validates; True if this is the best so far. Sets ``stopped`` when patience is over."""
         paused = time.monotonic()
         self.bare.eval()
-        metrics = [self.validate(self.bare) if self.is_main or self.sharded else None]
+        metrics = [self.validate(self.bare) if self.is_main else None]
         self.model.train()
         if self.world > 1:
             broadcast_object_list(metrics)
@@ -301,12 +298,10 @@ class _Training:
         self.validated_at = self.step
         found = {name: float(value) for name, value in (metrics[0] or {}).items()}
         self._record({"validation": found})
-        if self.options.metric not in found:
-            raise UserError(
-                f"--metric {self.options.metric}: validation measures {', '.join(found) or 'nothing'}."
-            )
-        value = found[self.options.metric]
-        sign = -1 if self.options.metric_is_error else 1
+        self._check_metric(list(found))
+        metric = self.options.metric or next(iter(found))
+        value = found[metric]
+        sign = -1 if self.options.is_error(metric) else 1
         if self.best is None or sign * value > sign * self.best["value"]:
             self.best = {"step": self.step, "value": value, "metrics": found}
             self.best_weights = _weights(self.bare)
@@ -316,6 +311,11 @@ class _Training:
         if self.options.patience and self.unimproved >= self.options.patience and not self.stopped:
             self.stopped = "early"
         return False
+
+    def _check_metric(self, names: Sequence[str]) -> None:
+        """UserError if validation, where it says beforehand what it measures, does not measure --metric."""
+        if self.options.metric and names and self.options.metric not in names:
+            raise UserError(f"--metric {self.options.metric}: validation measures {', '.join(names)}.")
 
     def _restore_best(self) -> None:
         if self.best_weights is None or self.best is None or self.best["step"] == self.step:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
 from p5t5.training.schedule import TrainOptions
@@ -17,6 +19,8 @@ def make_accelerator(options: TrainOptions, out: Path) -> Accelerator:
         mixed_precision=None if options.precision == "auto" else options.precision,
         log_with=[name.strip() for name in options.trackers.split(",") if name.strip()] or None,
         project_dir=str(out),
+        # The other processes wait while the main one validates.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=6))],
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from p5t5.errors import UserError
 
 SCHEDULES = ("cosine", "linear", "constant")
-PRECISIONS = ("auto", "no", "bf16", "fp16")
+PRECISIONS = ("auto", "no", "bf16")  # T5 overflows in fp16
 
 
 def _option(default: Any, text: str) -> Any:
@@ -39,13 +40,13 @@ class TrainOptions:
     accumulation: int = _option(
         1, "slices of each process's share of a batch, one after the other, to save memory"
     )
-    precision: str = _option(
-        "auto", "no, bf16 or fp16 for the matrix products; auto: as accelerate is configured"
-    )
+    precision: str = _option("auto", "no or bf16 for the matrix products; auto: as accelerate is configured")
     seed: int = _option(0, "seed of everything random")
     eval_every: int = _option(0, "steps between validations; 0: after each epoch")
     evaluations: int = _option(0, "this many validations, evenly over the training, instead of --eval_every")
-    metric: str = _option("ndcg@10", "the validation metric that chooses the best weights")
+    metric: str = _option(
+        "", "the validation metric that chooses the best weights; empty: the first one that is measured"
+    )
     patience: int = _option(0, "stop after this many validations without a better one; 0: never")
     log_every: int = _option(20, "steps between the lines of metrics.jsonl")
     checkpoint_every: int = _option(
@@ -56,10 +57,10 @@ class TrainOptions:
     restart: bool = _option(False, "throw away the checkpoints of an unfinished run in --out")
     trackers: str = _option("", "accelerate's trackers to log to as well, such as tensorboard,wandb")
 
-    @property
-    def metric_is_error(self) -> bool:
-        """Whether less is better: told by the metric's name (its part before @ or behind /)."""
-        name = self.metric.split("/")[-1].split("@")[0].lower()
+    @staticmethod
+    def is_error(metric: str) -> bool:
+        """Whether less is better: told by the metric's name, behind any task and before any @."""
+        name = re.split(r"[/:]", metric)[-1].split("@")[0].lower()
         return name in ("rmse", "mae", "mse", "loss", "perplexity", "error")
 
     def plan_fields(self) -> dict[str, Any]:
