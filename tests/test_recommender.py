@@ -25,7 +25,7 @@ from p5t5.prompts import PLACEHOLDER, load_prompts
 from p5t5.recommender import Answer, Recommender
 from p5t5.records import clean_text, make_records
 from p5t5.splits import leave_one_out
-from p5t5.tasks import TASKS, BuildOptions
+from p5t5.tasks import NOW, TASKS, BuildOptions
 
 FILMS = [
     "Alien (1979)", "Aliens (1986)", "Fargo (1996)", "Godfather, The (1972)", "Heat (1995)", "Sabrina (1954)",
@@ -75,10 +75,15 @@ def linker() -> Linker:
     return Linker([str(100 + item) for item in range(len(FILMS))], FILMS, {"17": 0, "18": 1}.get)
 
 
-def spelled(rec: Recommender, *items: int) -> str:
-    """The identifiers of FILMS' items, as the prompt holds them."""
+def named(rec: Recommender, item: int) -> str:
+    """The identifier of one of FILMS' items."""
     names = dict(zip(rec.catalogue.titles, rec.catalogue.items["identifier"], strict=True))
-    return " ".join(names[FILMS[item]] for item in items)
+    return names[FILMS[item]]
+
+
+def spelled(rec: Recommender, *items: int) -> str:
+    """A history of FILMS' items, as the prompt holds it."""
+    return " ".join([*(named(rec, item) for item in items), "->"])
 
 
 def titles(answer: Answer) -> list[str]:
@@ -157,9 +162,9 @@ def test_user_guess_feature_review(linker):
 def test_fill_leaves_out_what_is_not_known():
     filled = fill([Facts(history=[1, 2, 3], rated=[(1, 4)])], BuildOptions(max_history=2, max_titles=1))
     assert set(filled.columns) == {"history", "history_titles", "rated_history", "rated_titles"}
-    assert filled.columns["history"].elements.to_lists() == [[2, 3]]
-    assert filled.columns["history_titles"].elements.to_lists() == [[3]]
-    assert filled.columns["rated_history"].elements.to_lists() == [[1, 4]]
+    assert filled.columns["history"].elements.to_lists() == [[2, 3, NOW]]
+    assert filled.columns["history_titles"].elements.to_lists() == [[3, NOW]]
+    assert filled.columns["rated_history"].elements.to_lists() == [[1, 4, NOW]]
     assert not filled.empty
     assert fill([Facts()], BuildOptions()).empty == {
         "history",
@@ -270,10 +275,10 @@ def test_a_rating_is_the_expectation_over_the_scale(rec):
 
 def test_ratings_said_reach_the_prompt(rec):
     answer = rec("I gave Alien 5 stars and Speed two, what would I give Fargo?")
-    assert f"{spelled(rec, ALIEN)} 5 {spelled(rec, SPEED)} 2" in answer.asked
-    assert spelled(rec, FARGO) in answer.asked
+    assert f"{named(rec, ALIEN)} 5 {named(rec, SPEED)} 2 ->" in answer.asked
+    assert named(rec, FARGO) in answer.asked
     loved = rec("I loved Alien and hated Speed. What would I give Fargo?")
-    assert f"{spelled(rec, ALIEN)} 5 {spelled(rec, SPEED)} 1" in loved.asked
+    assert f"{named(rec, ALIEN)} 5 {named(rec, SPEED)} 1" in loved.asked
     assert any("Alien (1979) 5, Speed (1994) 1" in note for note in loved.notes)
 
 

@@ -14,6 +14,7 @@ from p5t5.prompts import PLACEHOLDER, load_prompts
 from p5t5.ragged import Ragged
 from p5t5.tasks import (
     ITEM,
+    NOW,
     POOLS,
     RATING,
     SEMICOLON,
@@ -95,6 +96,12 @@ def test_separated_and_interleaved():
     assert rated.take(np.array([2, 0])).pools.tolist() == [ITEM, RATING] * 3
 
 
+def test_a_history_ends_in_the_same_word_and_an_empty_one_stays_empty():
+    ended = Column.listed(ITEM, Ragged.from_lists([[4, 5], [], [6]])).ended()
+    assert ended.elements.to_lists() == [[4, 5, NOW], [], [6, NOW]]
+    assert ended.pools.tolist() == [ITEM, ITEM, WORD, ITEM, WORD]
+
+
 def test_describe_items_and_shorten():
     items = by_hand().data.items
     assert describe_items(items)[:3] == ["year 1990 ; item type x, y", "year 1991", ""]
@@ -122,11 +129,11 @@ def test_rating_score():
     assert spoken(split, examples, "title") == ["A (1990)", "C (1992)", "F (1995)"]
     assert spoken(split, examples, "about") == ["year 1990 ; item type x, y", "", "year 1995 ; item type z"]
     test = build("rating/score", split, "test")
-    assert spoken(split, test, "rated_history") == ["i0 1 i2 5 i3 3", "i5 2 i0 3"]
-    assert spoken(split, test, "rated_titles")[0] == "A (1990) 1 ; C (1992) 5 ; D (1993) 3"
+    assert spoken(split, test, "rated_history") == ["i0 1 i2 5 i3 3 ->", "i5 2 i0 3 ->"]
+    assert spoken(split, test, "rated_titles")[0] == "A (1990) 1 ; C (1992) 5 ; D (1993) 3 ->"
     short = build("rating/score", split, "test", BuildOptions(max_history=2, max_titles=1))
-    assert spoken(split, short, "rated_history") == ["i2 5 i3 3", "i5 2 i0 3"]
-    assert spoken(split, short, "rated_titles") == ["D (1993) 3", "A (1990) 3"]
+    assert spoken(split, short, "rated_history") == ["i2 5 i3 3 ->", "i5 2 i0 3 ->"]
+    assert spoken(split, short, "rated_titles") == ["D (1993) 3 ->", "A (1990) 3 ->"]
 
 
 def test_like_means_strictly_above_the_middle():
@@ -169,13 +176,13 @@ def test_one_rating_value_has_nothing_to_verify():
 def test_next_item():
     split = by_hand()
     examples = build("sequential/next_item", split)
-    assert spoken(split, examples, "history") == ["i0 i1 i2 i3", "i5 i0"]
+    assert spoken(split, examples, "history") == ["i0 i1 i2 i3 ->", "i5 i0 ->"]
     assert spoken(split, examples, "item") == ["i4", "i1"]
-    assert spoken(split, examples, "history_titles")[1] == "F (1995) ; A (1990)"
+    assert spoken(split, examples, "history_titles")[1] == "F (1995) ; A (1990) ->"
     assert build("sequential/next_item", split, "train").rows.tolist() == [1, 2], "no history, no question"
     short = build("sequential/next_item", split, options=BuildOptions(max_history=2, max_titles=1))
-    assert spoken(split, short, "history") == ["i2 i3", "i5 i0"]
-    assert spoken(split, short, "history_titles") == ["D (1993)", "A (1990)"]
+    assert spoken(split, short, "history") == ["i2 i3 ->", "i5 i0 ->"]
+    assert spoken(split, short, "history_titles") == ["D (1993) ->", "A (1990) ->"]
 
 
 def test_continue_stays_within_user_and_part():

@@ -80,10 +80,10 @@ def fill(facts: Sequence[Facts], options: BuildOptions, attributes: Sequence[str
     single("item", ITEM, [f.item for f in facts])
     single("title", TITLE, [f.item for f in facts])
     single("rating_guess", RATING, [f.guess for f in facts])
-    columns["history"] = Column.listed(ITEM, histories)
-    columns["history_titles"] = Column.separated(TITLE, told)
-    columns["rated_history"] = Column.grouped(_pairs(facts, ITEM, options.max_history))
-    columns["rated_titles"] = Column.grouped(_pairs(facts, TITLE, few), SEMICOLON)
+    columns["history"] = Column.listed(ITEM, histories).ended()
+    columns["history_titles"] = Column.separated(TITLE, told).ended()
+    columns["rated_history"] = Column.grouped(_pairs(facts, ITEM, options.max_history)).ended()
+    columns["rated_titles"] = Column.grouped(_pairs(facts, TITLE, few), SEMICOLON).ended()
     if all(len(f.candidates) for f in facts):
         columns["candidates"] = Column.listed(ITEM, Ragged.from_lists([f.candidates for f in facts]))
     if "item" in columns:

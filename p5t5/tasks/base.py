@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from p5t5.ragged import Ragged
+from p5t5.ragged import Ragged, positions
 from p5t5.records import IndexedRecords
 from p5t5.splits import Split
 
@@ -22,8 +22,8 @@ USER, ITEM, TITLE, RATING, WORD, TEXT = range(6)
 POOLS = ("user", "item", "title", "rating", "word", "text")
 
 # The pool WORD: every fixed answer and separator of the tasks. Append only: checkpoints count on it.
-WORDS = ("yes", "no", "like", "dislike", ";", ",", ":")
-YES, NO, LIKE, DISLIKE, SEMICOLON, COMMA, COLON = range(len(WORDS))
+WORDS = ("yes", "no", "like", "dislike", ";", ",", ":", "->")
+YES, NO, LIKE, DISLIKE, SEMICOLON, COMMA, COLON, NOW = range(len(WORDS))
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,20 @@ class Column:
     def interleaved(pool_a: int, a: Ragged, pool_b: int, b: Ragged) -> Column:
         """a0 b0 a1 b1 …: aligned lists of two pools, such as items with their ratings."""
         return Column.grouped([(pool_a, a), (pool_b, b)])
+
+    def ended(self, word: int = NOW) -> Column:
+        """With a WORD behind each row that is not empty.
+
+        Histories end so: whatever the wording goes on to say, the newest item has the same neighbour,
+        by which the model finds it (T5's cross-attention knows no positions).
+        """
+        lengths = self.elements.lengths
+        longer = lengths + (lengths > 0)
+        values = Ragged.from_lengths(np.full(int(longer.sum()), word, np.int32), longer)
+        pools = np.full(len(values.values), WORD, np.uint8)
+        where = positions(values.offsets[:-1], lengths)
+        values.values[where], pools[where] = self.elements.values, self.pools
+        return Column(values, pools)
 
     def take(self, rows: np.ndarray) -> Column:
         return Column(self.elements.take(rows), Ragged(self.pools, self.elements.offsets).take(rows).values)

@@ -74,8 +74,8 @@ def history(split: Split, rows: np.ndarray, options: BuildOptions) -> dict[str, 
     items = split.history_items(rows, options.max_history)
     titles = split.history_items(rows, min(options.max_titles, options.max_history))
     return {
-        "history": Column.listed(ITEM, items),
-        "history_titles": Column.separated(TITLE, titles),
+        "history": Column.listed(ITEM, items).ended(),
+        "history_titles": Column.separated(TITLE, titles).ended(),
     }
 
 
@@ -87,8 +87,8 @@ def rated_history(split: Split, rows: np.ndarray, options: BuildOptions) -> dict
     rating, titles_rating = _ratings(data, long), _ratings(data, short)
     items, titles = (Ragged(data.item[part.values], part.offsets) for part in (long, short))
     return {
-        "rated_history": Column.interleaved(ITEM, items, RATING, rating),
-        "rated_titles": Column.grouped([(TITLE, titles), (RATING, titles_rating)], SEMICOLON),
+        "rated_history": Column.interleaved(ITEM, items, RATING, rating).ended(),
+        "rated_titles": Column.grouped([(TITLE, titles), (RATING, titles_rating)], SEMICOLON).ended(),
     }
 
 
