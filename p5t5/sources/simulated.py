@@ -155,6 +155,7 @@ class Simulated:
         scores |= {"rating/score rmse": error, "review/score rmse": error}
         for column, task in (("explanation", "explanation/explain"), ("summary", "review/headline")):
             scores[f"{task} rouge1"] = best_constant_text(data.texts[column], train, rows)
+        scores["explanation/explain_feature rouge1"] = scores["explanation/explain rouge1"]
         feature = Counter(data.texts["feature"][row] for row in train).most_common(1)[0][0]
         scores["explanation/explain feature_match"] = float(
             np.mean([data.texts["feature"][row] == feature for row in rows])
