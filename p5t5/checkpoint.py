@@ -33,6 +33,7 @@ from p5t5.identifiers import fit_identifiers
 from p5t5.initialisation import grow_vocabulary, initialise, set_word_starts, start_identifiers
 from p5t5.modeling import P5T5ForConditionalGeneration
 from p5t5.prompts import Prompt, dump_prompts, load_prompts
+from p5t5.ragged import Ragged
 from p5t5.records import IndexedRecords
 from p5t5.rendering import Renderer, names_of
 from p5t5.splits import Split
@@ -110,15 +111,20 @@ class Checkpoint:
             grow_vocabulary(network, max(len(tokenizer), network.config.vocab_size), seed=seed)
             set_dropout(network, dropout)
         ids = identifier_ids(tokenizer, pieces)
-        tokens = _tokens(ids, items.piece_index())
+        if items.words:  # named in plain text: the tokens are the text's own, and start as they are
+            tokens = _text_tokens(tokenizer, items.spellings())
+        else:
+            tokens = _tokens(ids, items.piece_index())
         if start_from_factors and model in PRESETS:
             item_vectors, user_vectors = starting_vectors(split, network.config.d_model, seed)
-            start_identifiers(network, tokens, item_vectors, seed=seed)
+            if not items.words:
+                start_identifiers(network, tokens, item_vectors, seed=seed)
             if users is not None:
                 user_tokens = _tokens(ids[len(items.pieces()) :], users.piece_index())
                 start_identifiers(network, user_tokens, user_vectors, seed=seed)
         if whole_word_embeddings:
-            continuing = [int(i) for i in np.unique(tokens[:, 1:]) if i >= 0]
+            later = tokens[:, 1:] if not items.words else tokens[:0]
+            continuing = [int(i) for i in np.unique(later) if i >= 0]
             names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
             set_word_starts(network, names, continuing)
         catalogue = Catalogue.build(
@@ -155,8 +161,12 @@ class Checkpoint:
 
         Raises UserError if the data has another catalogue than the checkpoint.
         """
-        self.check(data)
-        return self._renderer([self.users.get(user_key(user), "") for user in data.user_ids])
+        made = self.__dict__.get("_made_for")  # the last one: making it tokenises all titles
+        if made is None or made[0] is not data or made[1].prompts != self.prompts:
+            self.check(data)
+            made = data, self._renderer([self.users.get(user_key(user), "") for user in data.user_ids])
+            self.__dict__["_made_for"] = made
+        return made[1]
 
     def _renderer(self, users: Sequence[str]) -> Renderer:
         names = names_of(
@@ -198,7 +208,7 @@ class Checkpoint:
             )
 
     def save(self, folder: str | Path, card: str = "") -> None:
-        """Writes the folder, p5t5.json last; results of an earlier model in it are removed."""
+        """Writes the folder, p5t5.json last; results and fusion of an earlier model in it are removed."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
@@ -213,7 +223,7 @@ class Checkpoint:
             if card:
                 (temporary / "README.md").write_text(card)
             # A folder without INFO is refused on loading: until all of the new files are there.
-            for stale in (INFO, "results.json"):
+            for stale in (INFO, "results.json", "fusion.json", "fusion.safetensors"):
                 (folder / stale).unlink(missing_ok=True)
             for path in sorted(temporary.iterdir(), key=lambda path: path.name == INFO):
                 path.replace(folder / path.name)
@@ -346,3 +356,9 @@ def _literals(prompts: Iterable[Prompt]) -> list[str]:
 def _tokens(ids: np.ndarray, piece_index: np.ndarray) -> np.ndarray:
     """int32 [n, levels]: token ids of identifiers, −1 padded."""
     return np.where(piece_index < 0, -1, ids[piece_index]).astype(np.int32)
+
+
+def _text_tokens(tokenizer: PreTrainedTokenizerFast, names: Sequence[str]) -> np.ndarray:
+    """int32 [n, longest]: the tokens of names in plain text, −1 padded."""
+    encoded = tokenizer.backend_tokenizer.encode_batch(list(names), add_special_tokens=False)
+    return Ragged.from_lists([one.ids for one in encoded]).padded(-1)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 
 from p5t5.ragged import Encoded, Ragged, positions
-from p5t5.randomness import below, hashed
+from p5t5.randomness import below, hashed, hashed_on
 
 _NOISE, _KEPT, _ROLL = range(3)  # what a draw is for
+BLOCK = 4096  # rows at a time: what they need then stays in the processor's cache
 
 
 def corrupt(
@@ -37,12 +38,21 @@ def corrupt(
     """
     keys = np.arange(len(tokens)) if keys is None else np.asarray(keys, np.int64)
     count = _group_counts(groups)
-    rows = np.flatnonzero(count >= 2)
-    tokens, groups, count = tokens.take(rows), groups.take(rows), count[rows]
-    mask = span_mask(
-        count, keys[rows], seed, epoch, density=density, mean_span=mean_span, most_spans=len(sentinels)
-    )
-    return apply_mask(tokens, groups, mask, sentinels, eos)
+    parts = []
+    several = np.flatnonzero(count >= 2)
+    for start in range(0, len(several), BLOCK):
+        rows = several[start : start + BLOCK]
+        mask = span_mask(
+            count[rows],
+            keys[rows],
+            seed,
+            epoch,
+            density=density,
+            mean_span=mean_span,
+            most_spans=len(sentinels),
+        )
+        parts.append(apply_mask(tokens.take(rows), groups.take(rows), mask, sentinels, eos))
+    return Encoded.concatenate(parts)
 
 
 def span_mask(
@@ -123,7 +133,7 @@ def _random_segments(
     row = np.repeat(np.arange(len(things)), gaps)
     start = np.cumsum(gaps) - gaps
     gap = np.arange(total) - start[row]
-    drawn = hashed(seed, epoch, keys[row], gap, purpose) >> np.uint64(32)
+    drawn = hashed_on(hashed(seed, epoch, keys)[row], gap, purpose) >> np.uint64(32)
     # Rows are in order already: one sort of (row, draw) ranks the gaps inside each row.
     order = np.argsort((row.astype(np.uint64) << np.uint64(32)) | drawn, kind="stable")
     is_cut = np.zeros(total, bool)

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,13 @@ from p5t5.answering import Asker, text_values
 from p5t5.baselines import Scorer, default_scorers
 from p5t5.baselines.rating import RatingBaseline, most_common_text, rating_baselines, review_ridge
 from p5t5.errors import UserError
+from p5t5.fusion import Fusion
+from p5t5.fusion.model import measure
 from p5t5.metrics import absolute_error, accuracy, candidate_ranks, squared_error
 from p5t5.metrics.text import require_packages
 from p5t5.mixture import single, usable_prompts
 from p5t5.randomness import hashed
-from p5t5.results import STATISTICS, Evaluation, Measured, first_mean, ranking_values
+from p5t5.results import Evaluation, Measured, ranking_values
 from p5t5.splits import Split
 from p5t5.tasks import TASKS, BuildOptions
 
@@ -35,16 +37,6 @@ if TYPE_CHECKING:
 
 WHOLE = 2**31  # longer than any history
 PROTOCOLS = ("filtered", "unfiltered")
-# What validation during training looks at, by the way a task is decoded.
-PRIMARY = {
-    "items": "ndcg@10",
-    "candidates": "ndcg@10",
-    "choice": "accuracy",
-    "rating": "rmse",
-    "text": "rouge1",
-    "rating_and_text": "rouge1",
-}
-SHORT_NAMES = {"sequential/next_item": "ndcg@10", "rating/score": "rmse"}
 
 
 def evaluate_checkpoint(
@@ -63,12 +55,14 @@ def evaluate_checkpoint(
     variant: str = "main",
     samples: int = 3,
     token_budget: int = 8192,
+    fusion: Fusion | None = None,
 ) -> Evaluation:
     """Asks the model every eligible row of ``part`` once a wording kind, and judges the answers.
 
     - ``tasks``: names, or None for the checkpoint's own tasks (all tasks where it names none).
     - ``prompts``: "seen" and "held_out" (one such wording a row, drawn by the seed), or prompt ids.
     - ``limit``: at most so many users, chosen by the seed. ``samples``: questions kept for people.
+    - ``fusion``: what sequential/next_item is ranked with once more, in rows of "<model_name>+fusion".
 
     Tasks that the data cannot feed are skipped, with a sentence in ``Evaluation.skipped``.
     """
@@ -83,7 +77,7 @@ def evaluate_checkpoint(
     about = _about(split, part, seed, checkpoint_name, variant)
     out = Evaluation()
     if any(
-        "text" in TASKS[task].decoding and not _rows(split, task, part, limit, seed)[1]
+        "text" in TASKS[task].decoding and not rows_of(split, task, part, limit, seed)[1]
         for task in wanted
         if task in TASKS
     ):
@@ -92,7 +86,7 @@ def evaluate_checkpoint(
     bar = tqdm(work, desc=f"evaluating {part}", disable=not progress, leave=False)
     for task, prompt in bar:
         bar.set_postfix_str(f"{task} {prompt}")
-        rows, reason = _rows(split, task, part, limit, seed)
+        rows, reason = rows_of(split, task, part, limit, seed)
         if not reason and prompt in ("seen", "held_out"):
             usable = usable_prompts(checkpoint.prompts, task, data, held_out=prompt == "held_out")
             reason = "" if len(usable) else f"{task} has no {prompt} wording that {data.name} can fill"
@@ -120,6 +114,13 @@ def evaluate_checkpoint(
             out.add(measured, about)
             if answers.shown and answers.protocol != "unfiltered":
                 out.samples += asker.samples(examples, index, answers, samples, seed, prompt)
+        if fusion is not None and task == "sequential/next_item":
+            inputs = asker.renderer.encode_inputs(examples, index)
+            name = f"{model_name}+fusion"
+            for measured in measure(
+                fusion, asker.model, inputs, asker.trie, split, rows, prompt, protocols, name, token_budget
+            ):
+                out.add(measured, about)
     return out
 
 
@@ -146,7 +147,7 @@ def evaluate_baselines(
     scorers: list[Scorer] | None = None
     raters: list[RatingBaseline] | None = None
     for task in tasks if tasks is not None else TASKS:
-        rows, reason = _rows(split, task, part, limit, seed)
+        rows, reason = rows_of(split, task, part, limit, seed)
         if reason:
             out.skipped.append(reason)
             continue
@@ -168,58 +169,6 @@ def evaluate_baselines(
         for measured in found:
             out.add(measured, about)
     return out
-
-
-def validation_metric(
-    checkpoint: Checkpoint,
-    split: Split,
-    tasks: Sequence[str] | None = None,
-    limit: int | None = 500,
-    seed: int = 0,
-    part: str = "validation",
-    token_budget: int = 8192,
-) -> Callable[[Any], dict[str, float]]:
-    """A quick ``validate(model)`` for training: filtered, seen wordings, at most ``limit`` users by the seed.
-
-    ``tasks``: those that are trained (None: the checkpoint's). Of these only sequential/next_item is
-    looked at ("ndcg@10") and rating/score ("rmse"), because validation takes time from training; where
-    neither is trained, all of them are, each by its main metric ("review/score:rmse"). The prompts are
-    rendered once, here. Raises UserError when nothing is left to look at.
-    """
-    data = split.data
-    checkpoint.check(data)
-    asker = Asker(checkpoint, data, token_budget)
-    options = replace(checkpoint.build_options(-1), seed=seed)
-    own = list(tasks or checkpoint.info.get("tasks") or TASKS)
-    prepared = []
-    for task in [name for name in SHORT_NAMES if name in own] or own:
-        rows, reason = _rows(split, task, part, limit, seed)
-        if not reason and len(usable_prompts(checkpoint.prompts, task, data, held_out=False)):
-            examples, index = single(split, task, checkpoint.prompts, part, options, "seen", rows)
-            prepared.append((task, examples, index, asker.renderer.encode_inputs(examples, index)))
-    if not prepared:
-        raise UserError(f"{data.name} has no {part} rows of the tasks to validate on; choose other tasks")
-
-    def name_of(task: str) -> str:
-        metric = PRIMARY[TASKS[task].decoding]
-        return metric if SHORT_NAMES.get(task) == metric else f"{task}:{metric}"
-
-    names = [name_of(task) for task, *_ in prepared]
-
-    def validate(model: Any) -> dict[str, float]:
-        asker.model = getattr(model, "module", model)  # a DDP wrapper is not needed without gradients
-        out = {}
-        for task, examples, index, inputs in prepared:
-            metric = PRIMARY[TASKS[task].decoding]
-            for answers in asker.ask(examples, index, split, options, ("filtered",), inputs):
-                if metric in answers.values and answers.kept is None:
-                    statistic = STATISTICS.get(metric, first_mean)
-                    values = np.asarray(answers.values[metric], np.float64).reshape(len(examples), -1)
-                    out[name_of(task)] = float(statistic(values.mean(0)))
-        return out
-
-    validate.names = names  # type: ignore[attr-defined]  # so that training can check its --metric at once
-    return validate
 
 
 def _check(protocols: Sequence[str]) -> None:
@@ -249,8 +198,8 @@ def _wordings(prompts: Sequence[str], task: str, checkpoint: Checkpoint) -> list
     return [name for name in prompts if name in ("seen", "held_out") or task_of[name] == task]
 
 
-def _rows(split: Split, task: str, part: str, limit: int | None, seed: int) -> tuple[np.ndarray, str]:
-    """The rows to ask about and "", or none and a sentence why."""
+def rows_of(split: Split, task: str, part: str, limit: int | None, seed: int) -> tuple[np.ndarray, str]:
+    """The rows of a task to ask about and "", or none and a sentence why."""
     if limit is not None and limit < 1:
         raise UserError(f"a limit of {limit} users: it must be at least 1, or 0 for all")
     none = np.zeros(0, np.int64)

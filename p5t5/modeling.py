@@ -23,6 +23,8 @@ from transformers.models.t5.modeling_t5 import T5Stack
 
 from p5t5.configuration import PRESETS, P5T5Config, preset_config
 from p5t5.errors import UserError
+from p5t5.loss import HeadLoss, Lookup, TiedGradient
+from p5t5.stacks import can_fuse, decoder_states
 
 __all__ = [
     "PRESETS",
@@ -67,12 +69,18 @@ class P5T5Encoder(T5Stack):
 
     def forward(self, input_ids=None, attention_mask=None, inputs_embeds=None, **kwargs):
         if self.whole_words is not None and input_ids is not None and inputs_embeds is None:
-            numbers = self.word_start[input_ids].cumsum(-1).clamp(max=self.config.max_words - 1)
-            inputs_embeds = self.embed_tokens(input_ids) + self.whole_words(numbers)
+            inputs_embeds = self.with_words(input_ids, self.embed_tokens(input_ids))
             input_ids = None
         return super().forward(
             input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
         )
+
+    def with_words(self, input_ids: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
+        """``embedded`` [B, S, d_model] tokens plus the embeddings of their word numbers."""
+        if self.whole_words is None:
+            return embedded
+        numbers = self.word_start[input_ids].cumsum(-1).clamp(max=self.config.max_words - 1)
+        return embedded + self.whole_words(numbers)
 
 
 class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
@@ -175,7 +183,8 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
         weights; without weights each label weighs 1, which is HF's token mean.
 
         In training the head is computed at the real labels alone, and ``logits`` is None: with short
-        answers padded to the longest, or a large vocabulary, that is most of the head's work.
+        answers padded to the longest, or a large vocabulary, that is most of the head's work. On a CPU
+        the stacks then run as ``p5t5.fused`` writes them, where nothing but ids and a mask is given.
         """
         inputs = {
             "attention_mask": attention_mask,
@@ -199,10 +208,22 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
         weights = None if label_weights is None else label_weights[real]
         if self.training:
             return_dict = kwargs.pop("return_dict", None)
-            hidden = self._decoder_outputs(
-                input_ids, decoder_input_ids, decoder_inputs_embeds, inputs, kwargs
+            given = (
+                decoder_attention_mask,
+                encoder_outputs,
+                past_key_values,
+                inputs_embeds,
+                decoder_inputs_embeds,
             )
-            loss = exact_loss(self.head(hidden[real]), labels[real], weights, num_items_in_batch)
+            if not kwargs and all(value is None for value in given) and can_fuse(self):
+                loss = self._fused_loss(
+                    input_ids, attention_mask, decoder_input_ids, labels, weights, num_items_in_batch
+                )
+            else:
+                hidden = self._decoder_outputs(
+                    input_ids, decoder_input_ids, decoder_inputs_embeds, inputs, kwargs
+                )
+                loss = exact_loss(self.head(hidden[real]), labels[real], weights, num_items_in_batch)
             return (loss,) if return_dict is False else Seq2SeqLMOutput(loss=loss)
         outputs = super().forward(
             input_ids=input_ids,
@@ -216,6 +237,28 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
         # The outputs are an ordered dict whose order is its tuple's: the loss comes first.
         outputs = Seq2SeqLMOutput(**outputs)
         return outputs.to_tuple() if kwargs.get("return_dict") is False else outputs
+
+    def _fused_loss(
+        self, input_ids, attention_mask, decoder_input_ids, labels, weights, num_items_in_batch
+    ) -> torch.Tensor:
+        """``exact_loss`` by way of ``p5t5.fused`` and ``p5t5.loss``."""
+        tied = TiedGradient()
+        rows = Lookup.apply(
+            self.shared.weight, torch.cat([input_ids.flatten(), decoder_input_ids.flatten()]), tied
+        )
+        inputs, targets = rows.split([input_ids.numel(), decoder_input_ids.numel()])
+        inputs = inputs.view(*input_ids.shape, -1)
+        if isinstance(self.encoder, P5T5Encoder):
+            inputs = self.encoder.with_words(input_ids, inputs)
+        hidden = decoder_states(self, inputs, attention_mask, targets.view(*decoder_input_ids.shape, -1))
+        real = labels != -100
+        hidden, labels = hidden[real], labels[real]
+        if self.config.scale_decoder_outputs:
+            hidden = hidden * self.model_dim**-0.5
+        shares = torch.ones_like(labels, dtype=hidden.dtype) if weights is None else weights.to(hidden.dtype)
+        shares = shares / (shares.sum() if num_items_in_batch is None else num_items_in_batch)
+        head = self.lm_head.weight
+        return HeadLoss.apply(hidden, head, labels, shares, tied if head is self.shared.weight else None)
 
     def _decoder_outputs(
         self, input_ids, decoder_input_ids, decoder_inputs_embeds, inputs, kwargs

@@ -60,7 +60,8 @@ class Ragged:
     def take(self, rows: np.ndarray) -> Ragged:
         """The given rows (repeats allowed), in the given order, without a Python loop."""
         rows = np.asarray(rows, np.int64)
-        starts, lengths = self.offsets[rows], self.lengths[rows]
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts  # not self.lengths: there may be millions of rows
         return Ragged.from_lengths(self.values[positions(starts, lengths)], lengths)
 
     def to_lists(self) -> list[list]:
@@ -77,9 +78,9 @@ class Ragged:
 
 def positions(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """int64: ``starts[0], starts[0]+1, …, starts[1], …``: the flat places of many runs."""
-    total = int(lengths.sum())
-    before = np.cumsum(lengths) - lengths
-    return np.repeat(starts - before, lengths) + np.arange(total)
+    places = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    places += np.arange(len(places))  # in place: a third large array would take as long as the rest
+    return places
 
 
 @dataclass(frozen=True)

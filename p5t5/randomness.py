@@ -15,7 +15,11 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 def hashed(seed: int, *keys) -> np.ndarray:
     """uint64, broadcast over ``keys`` (integers or integer arrays): SplitMix64 of seed and keys."""
     # Mixed twice, or seed and first key could change places: (seed 0, epoch 1) would draw as (1, 0).
-    state = _mix(_mix(np.asarray(seed % 2**64, np.uint64)))
+    return hashed_on(_mix(_mix(np.asarray(seed % 2**64, np.uint64))), *keys)
+
+
+def hashed_on(state: np.ndarray, *keys) -> np.ndarray:
+    """``hashed`` with more keys, from what it gave for the first ones: those that many draws share."""
     with np.errstate(over="ignore"):
         for key in keys:
             state = _mix(state + _mix(np.asarray(key).astype(np.int64).view(np.uint64)))

@@ -71,7 +71,7 @@ class Renderer:
         inputs = self.encode_inputs(examples, prompt_index)
         places, is_answer = self._lay_out(examples, prompt_index, 1)
         targets = self._gather(places)
-        lengths = self._tokens.lengths[places.values]
+        lengths = self._lengths[places.values]
         weights, units = _answer_weights(places, is_answer & (lengths > 0), lengths)
         weights *= np.repeat(np.broadcast_to(np.asarray(weight, np.float64), len(targets)), targets.lengths)
         return Encoded(inputs, targets, weights.astype(np.float32), units)
@@ -105,7 +105,7 @@ class Renderer:
         self._make_room(texts)
         places = Ragged(self._places(column, texts), column.elements.offsets)
         tokens = self._gather(places)
-        lengths = self._tokens.lengths[places.values]
+        lengths = self._lengths[places.values]
         starts_group = np.repeat(~np.isin(column.pools, WHOLE), lengths)
         nonempty = lengths > 0
         starts_group[(np.cumsum(lengths) - lengths)[nonempty]] = True
@@ -135,10 +135,11 @@ class Renderer:
         used = np.unique(prompt_index)
         rows_of = {int(prompt): np.flatnonzero(prompt_index == prompt) for prompt in used}
         slots = {name: self._slot_places(examples, name, used, side) for name in self._slots(used, side)}
+        lengths_of = {name: slot.lengths for name, slot in slots.items()}
         counts = np.ones(len(examples), np.int64)  # </s>
         for prompt, rows in rows_of.items():
             for kind, piece in self._layouts[prompt][side]:
-                counts[rows] += 1 if kind == "text" else slots[str(piece)].lengths[rows]
+                counts[rows] += 1 if kind == "text" else lengths_of[str(piece)][rows]
         out = Ragged.from_lengths(np.full(int(counts.sum()), self._base[LITERAL] + END, np.int64), counts)
         from_slot = np.zeros(len(out.values), bool)
         for prompt, rows in rows_of.items():
@@ -148,10 +149,9 @@ class Renderer:
                     out.values[cursor] = self._base[LITERAL] + int(piece)
                     cursor = cursor + 1
                     continue
-                column = slots[str(piece)]
-                lengths = column.lengths[rows]
+                column, lengths = slots[str(piece)], lengths_of[str(piece)][rows]
                 where = positions(cursor, lengths)
-                out.values[where] = column.values[positions(column.offsets[rows], lengths)]
+                out.values[where] = column.values[where + np.repeat(column.offsets[rows] - cursor, lengths)]
                 from_slot[where] = True
                 cursor = cursor + lengths
         return out, from_slot
@@ -205,16 +205,18 @@ class Renderer:
         del self._strings[self._fixed :]
         offsets = self._tokens.offsets[: self._fixed + 1]
         self._tokens = Ragged(self._tokens.values[: offsets[-1]], offsets)
+        self._lengths = self._tokens.lengths
 
     def _add(self, strings: Sequence[str]) -> None:
         encoded = self.tokenizer.backend_tokenizer.encode_batch_fast(list(strings), add_special_tokens=False)
         tokens = Ragged.from_lists([encoding.ids for encoding in encoded])
         self._tokens = Ragged.concatenate([self._tokens, tokens])
+        self._lengths = self._tokens.lengths  # kept: the store is large, and looked up a few rows at a time
         self._strings.extend(strings)
 
     def _gather(self, places: Ragged) -> Ragged:
         """The tokens of rows of elements."""
-        lengths = self._tokens.lengths[places.values]
+        lengths = self._lengths[places.values]
         starts = self._tokens.offsets[places.values]
         ends = np.concatenate([[0], np.cumsum(lengths)])
         tokens = self._tokens.values[positions(starts, lengths)]

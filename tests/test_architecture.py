@@ -17,12 +17,12 @@ LAYERS = [
     "identifiers tasks corpus",
     "mixture",
     "vocabulary rendering denoising batching",
-    "modeling initialisation trie trie_building catalogue decoding",
+    "fused stacks loss modeling initialisation trie trie_building catalogue decoding",
     "baselines",
     "checkpoint training",
     "fusion",
-    "answering evaluation",
-    "asking recommender report",
+    "answering evaluation validation",
+    "asking recommender report data_report",
     "commands serving",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}

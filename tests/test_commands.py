@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from conftest import ROOT
 
 import p5t5
 from p5t5.commands.cli import COMMANDS, main
+from p5t5.prompts import dump_prompts, load_prompts
 
 SHORT = ["--max_steps", "12", "--token_budget", "2048", "--checkpoint_every", "0"]
 
@@ -140,6 +142,23 @@ def test_help_teaches_with_an_example(command, capsys):
         ("finetune --data {road}/data --out {tmp}/x --loss_weights rating/score=-1", "above 0"),
         ("finetune --data {road}/data --out {tmp}/x --validation_users -1", "negative"),
         ("pretrain --data {road}/data --out {tmp}/x --mean_span 0", "--mean_span"),
+        ("pretrain --data {road}/data --out {tmp}/x --evaluations 3", "--evaluations has no effect"),
+        (
+            "finetune --data {road}/data --out {tmp}/x --model {road}/pretrained --max_history 5",
+            "--max_history 5 has no effect: {road}/pretrained keeps 20",
+        ),
+        (
+            "finetune --data {road}/data --out {tmp}/x --model {road}/pretrained --item_identifiers random",
+            "--item_identifiers random has no effect",
+        ),
+        (
+            "finetune --data {road}/data --out {tmp}/x --model {road}/pretrained --vocabulary_size 4000",
+            "--vocabulary_size 4000 has no effect",
+        ),
+        (
+            "finetune --data {road}/data --out {tmp}/x --model {road}/pretrained --prompts {tmp}/prompts",
+            "--prompts {tmp}/prompts has no effect",
+        ),
         ("evaluate --data {road}/data --model {road}/model --out {tmp}/r.json --limit -5", "at least 1"),
         ("report --results {road}/results.json --out {tmp}/r.html --model {road}/data", "p5t5.json"),
         ("report --results {road}/report.html --out {tmp}/r.html", "report.html"),
@@ -147,11 +166,43 @@ def test_help_teaches_with_an_example(command, capsys):
 )
 def test_mistakes_get_one_line_and_code_2(line, says, road, tmp_path, capsys):
     capsys.readouterr()
+    other_prompts(tmp_path / "prompts")
     assert main(line.format(road=road, tmp=tmp_path).split()) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert says in error and "Traceback" not in error
-    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert says.format(road=road, tmp=tmp_path) in error and "Traceback" not in error
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path.parent.name != "prompts"]
     assert not written, f"half-written output: {written}"
+
+
+def other_prompts(folder: Path) -> None:
+    """The prompts that come with p5t5, one word more."""
+    folder.mkdir()
+    first, *others = load_prompts()
+    dump_prompts([replace(first, input=f"{first.input} now"), *others], folder / "prompts.yaml")
+
+
+def test_an_option_that_says_what_the_model_has_is_no_mistake(road, tmp_path):
+    more = ["--max_history", "20", "--item_identifiers", "atomic", "--prompts", str(ROOT / "prompts")]
+    start = ["--data", str(road / "data"), "--model", str(road / "pretrained"), "--out", str(tmp_path)]
+    assert main(["finetune", *start, *more, "--tasks", "rating/score", *SHORT]) == 0
+
+
+def test_resume_refuses_another_stage_and_other_tasks(road, tmp_path, capsys):
+    """Each checkpoint is at the end of an epoch, where the examples alone would tell nothing."""
+    start = (
+        f"--data {road}/data --model {road}/pretrained --out {tmp_path} --checkpoint_every 1 --max_steps 1"
+    )
+    tasks = "--tasks rating/score --epoch_size 10"
+    assert main(f"finetune {start} {tasks}".split()) == 0
+    for line, says in (
+        (f"pretrain {start} --resume", "the stage finetune, not pretrain"),
+        (f"finetune {start} --tasks rating/like --epoch_size 10 --resume", "--tasks {'rating/score': 1.0}"),
+        (f"finetune {start} {tasks} --split temporal --resume", "--split"),
+    ):
+        capsys.readouterr()
+        assert main(line.split()) == 2
+        assert says in capsys.readouterr().err
+    assert main(f"finetune {start} {tasks} --resume".split()) == 0
 
 
 def test_an_unknown_option_is_named(road, capsys):

@@ -103,3 +103,50 @@ def _resume_in_two(folder) -> None:
 def test_resume_on_two_processes_is_bit_exact(tmp_path):
     launch(_resume_in_two, tmp_path)
     assert (tmp_path / "equal-0").exists() and (tmp_path / "equal-1").exists()
+
+
+class Rows:
+    """A validation of seven rows that each process measures its share of."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def part(self, model, rank, world):
+        (self.folder / f"asked-{rank}-of-{world}").touch()
+        return list(range(7))[rank::world]
+
+    def combine(self, parts):
+        return {"ndcg@10": float(sum(sum(part) for part in parts)) + len(parts) / 10}
+
+    def __call__(self, model):
+        raise AssertionError("on several processes the rows are shared out")
+
+
+def _validate_in_parts(folder) -> None:
+    result = train(tiny_model(), examples, options(), folder / "run", Rows(folder))
+    assert result.best["metrics"] == {"ndcg@10": pytest.approx(21.2)}
+    (folder / f"agreed-{rank()}").touch()
+
+
+def test_validation_is_shared_out(tmp_path):
+    launch(_validate_in_parts, tmp_path)
+    for name in ("asked-0-of-2", "asked-1-of-2", "agreed-0", "agreed-1"):
+        assert (tmp_path / name).exists(), name
+
+
+def _be_told_while_validating(folder) -> None:
+    """The signal reaches one rank, between two steps; the others learn of it before anything is saved."""
+
+    def validate(model):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {"ndcg@10": 0.0}
+
+    with pytest.raises(SystemExit):
+        train(tiny_model(), examples, options(eval_every=2, checkpoint_every=5), folder / "run", validate)
+    (folder / f"left-{rank()}").touch()
+
+
+def test_sigterm_while_one_rank_validates_stops_both(tmp_path):
+    launch(_be_told_while_validating, tmp_path)
+    assert (tmp_path / "left-0").exists() and (tmp_path / "left-1").exists()
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000002"]

@@ -12,7 +12,7 @@ from p5t5.baselines import CountFloor
 from p5t5.checkpoint import Checkpoint
 from p5t5.decoding import all_item_scores, padded_batches, score_choices
 from p5t5.errors import UserError
-from p5t5.evaluation import evaluate_baselines, evaluate_checkpoint, validation_metric
+from p5t5.evaluation import evaluate_baselines, evaluate_checkpoint
 from p5t5.mixture import single
 from p5t5.prompts import load_prompts
 from p5t5.ragged import Ragged
@@ -20,6 +20,7 @@ from p5t5.results import FIELDS, Measured, compare, find, read_rows, result_rows
 from p5t5.sources.simulated import simulate
 from p5t5.splits import Split, leave_one_out
 from p5t5.tasks import TASKS
+from p5t5.validation import validation_metric
 
 CHEAP = ("rating/score", "rating/like", "sequential/next_item", "direct/choose")
 
@@ -258,6 +259,19 @@ def test_validation_is_the_evaluation_of_the_validation_part(checkpoint, split):
         assert found[name] == pytest.approx(row["value"], abs=1e-6) and row["split"] == "validation"
     other = validation_metric(checkpoint, split, ("review/score", "direct/choose"), limit=5)(checkpoint.model)
     assert set(other) == {"review/score:rmse", "direct/choose:ndcg@10"}
+
+
+@pytest.mark.parametrize("tasks", [None, ("explanation/explain", "direct/choose", "rating/like")])
+def test_validation_in_parts_is_the_validation_of_the_whole(checkpoint, split, tasks):
+    """Every row once, whatever the number of processes, more than there are rows included."""
+    validate = validation_metric(checkpoint, split, tasks, limit=7)
+    assert set(validate.names) == set(whole := validate(checkpoint.model))
+    for world in (2, 3, 11):
+        parts = [validate.part(checkpoint.model, rank, world) for rank in range(world)]
+        assert validate.combine(parts) == pytest.approx(whole, abs=1e-6)
+        for task, rows in validate.rows.items():
+            asked = np.concatenate([part[task][0] for part in parts if task in part])
+            assert sorted(asked) == sorted(rows)
 
 
 def test_validation_sees_the_model_it_is_given_and_leaves_it_training(checkpoint, split):

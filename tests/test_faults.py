@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -76,8 +77,7 @@ def test_every_fault_is_named_and_recovered(tmp_path, finished, name, fault, cap
     resumed, result = run(tmp_path, tiny_model(0.2), resume=True, **SETTINGS)
     warning = capsys.readouterr().err
     assert "step-00000008 is damaged" in warning and "step-00000006 is used" in warning
-    if name != "manifest.json":
-        assert name in warning
+    assert f"damaged: {name}" in warning
     assert torch.equal(vector(resumed), weights) and result.steps == 8
 
 
@@ -136,6 +136,26 @@ def test_a_full_disk_gives_one_line_and_keeps_the_last_checkpoint(tmp_path, monk
     root = tmp_path / "checkpoints"
     assert [step for step, _ in find_checkpoints(root)] == [2, 4] and not list(root.glob(".*"))
     assert damage(root / "step-00000004") is None
+
+
+@pytest.mark.parametrize(("share", "reason"), [(0.3, "File too large"), (0.95, "written to its end")])
+def test_files_that_the_system_cuts_off(tmp_path, share, reason):
+    """Real refusals, of safetensors' writer (the smaller file) and of torch's: each has an error type of its own."""
+    root = tmp_path / "checkpoints"
+
+    def validate(model):
+        largest = max(path.stat().st_size for path in root.glob("step-*/*"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * largest), limits[1]))
+        return {"ndcg@10": 0.0}
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(UserError, match=rf"no checkpoint could be written .* at step 3 \(.*{reason}"):
+            run(tmp_path, tiny_model(0.2), validate=validate, **{**SETTINGS, "eval_every": 3})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [step for step, _ in find_checkpoints(root)] == [2] and not list(root.glob(".*"))
+    assert damage(root / "step-00000002") is None
 
 
 def test_errors_that_are_not_the_disks_are_not_disguised(tmp_path):

@@ -235,16 +235,13 @@ def test_the_store_of_texts_starts_again_when_it_is_full(renderer, monkeypatch):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_and_prompt_renders_alike_in_text_and_ids(task):
-    """The shipped prompts on simulated data with all columns, in all three ways to name items."""
+    """The shipped prompts on simulated data with all columns, in all ways to name items."""
     split = leave_one_out(simulate(users=25, items=40, seed=1).data)
     data, prompts = split.data, [prompt for prompt in load_prompts() if prompt.task == task]
     users = fit_identifiers("atomic", split, "user")
     for method in METHODS:
-        items = (
-            fit_identifiers(method, split, "item", base=7)
-            if method != "atomic"
-            else fit_identifiers(method, split, "item")
-        )
+        options = {"base": 7} if method in ("random", "sequential") else {}
+        items = fit_identifiers(method, split, "item", **options)
         tokenizer = train_tokenizer(training_texts(split), items.pieces() + users.pieces(), 600)
         names = names_of(users.spellings(), items.spellings(), data.titles, data.rating_values)
         renderer = Renderer(tokenizer, names, prompts)

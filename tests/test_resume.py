@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import examples, run, tiny_model, vector
+from tiny_training import examples, options, run, tiny_model, vector
 
+from p5t5.batching import plan
 from p5t5.errors import UserError
 from p5t5.training.checkpointing import find_checkpoints, read_state
+from p5t5.training.loop import train
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -121,6 +124,74 @@ def test_other_examples_are_refused(tmp_path):
         run(tmp_path, validate=stopping_at(2), **SETTINGS, source=examples)
     with pytest.raises(UserError, match="not those that the checkpoint was trained on"):
         run(tmp_path, source=lambda epoch: examples(epoch, seed=9), resume=True, **SETTINGS)
+
+
+ME = {"stage": "finetune", "data": "1f" * 8, "--max_history": 20, "--tasks": {"rating/score": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"stage": "pretrain"}, "the stage finetune, not pretrain"),
+        ({"data": "2e" * 8}, "another data"),
+        ({"--max_history": 10}, "--max_history 20"),
+        ({"--tasks": {"rating/score": 2.0}}, "--tasks {'rating/score': 1.0}"),
+        ({"tokenizer": "33"}, "another tokenizer"),
+    ],
+)
+@pytest.mark.parametrize("steps", [2, 3], ids=["in an epoch", "at its end"])
+def test_another_run_is_refused_wherever_it_stopped(tmp_path, change, says, steps):
+    """At the end of an epoch too, where there are no examples to compare."""
+    first = examples(0)
+    batches = len(plan(first.inputs.lengths, first.targets.lengths, token_budget=200, seed=0, epoch=0))
+    assert batches == 3, "the middle case is the end of an epoch"
+
+    def one_more(epoch):
+        raise AssertionError("it must be refused before any example is made")
+
+    train(tiny_model(), examples, options(max_steps=steps, checkpoint_every=1), tmp_path, identity=ME)
+    with pytest.raises(UserError, match=re.escape(f"was trained with {says}; use the same")):
+        again = options(max_steps=9, checkpoint_every=1, resume=True)
+        train(tiny_model(), one_more, again, tmp_path, identity={**ME, **change})
+
+
+def test_another_model_is_refused(tmp_path):
+    run(tmp_path, **SETTINGS)
+    with pytest.raises(UserError, match="was trained with another model shape; use the same"):
+        run(tmp_path, tiny_model(untied_head=True), resume=True, **SETTINGS)
+
+
+@pytest.mark.parametrize("best", [1, 2])
+def test_the_last_validation_is_in_the_last_checkpoint(tmp_path, best):
+    """Also where a checkpoint was due at the last step anyway: a resume must know the best weights."""
+    values = iter([float(best == 1), 0.5])
+    changes = {"max_steps": 6, "checkpoint_every": 3, "eval_every": 3}
+    first, result = run(tmp_path, validate=lambda model: {"ndcg@10": next(values)}, **changes)
+    assert result.best["step"] == 3 * best
+    state = read_state(tmp_path / "checkpoints" / "step-00000006")
+    assert state["best"] == result.best and state["validated_at"] == 6 and state["stopped"] == "finished"
+    again, same = run(tmp_path, validate=validate, resume=True, **changes)
+    assert torch.equal(vector(again), vector(first)) and same.best == result.best
+
+
+@pytest.mark.parametrize("at", [1, 2], ids=["amid", "last"])
+def test_sigterm_while_validating(tmp_path, at):
+    """The run ends in order after the validation, the last one too, and a resume has it."""
+    calls = []
+
+    def told(model):
+        calls.append(1)
+        if len(calls) == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"ndcg@10": len(calls)}
+
+    changes = {"max_steps": 4, "checkpoint_every": 100, "eval_every": 2}
+    with pytest.raises(SystemExit) as caught:
+        run(tmp_path, validate=told, **changes)
+    assert caught.value.code == 143
+    assert read_state(tmp_path / "checkpoints" / f"step-{2 * at:08d}")["best"]["step"] == 2 * at
+    _, result = run(tmp_path, validate=told, resume=True, **changes)
+    assert result.best == {"step": 4, "value": 2.0, "metrics": {"ndcg@10": 2.0}} and len(calls) == 2
 
 
 _SCRIPT = """

@@ -17,14 +17,13 @@ def tiny_model(
     dropout: float = 0.0, dtype: torch.dtype = torch.float32, **changes
 ) -> P5T5ForConditionalGeneration:
     config = P5T5Config(
-        vocab_size=VOCABULARY,
         d_model=16,
         d_kv=8,
         d_ff=32,
         num_layers=1,
         num_heads=2,
         dropout_rate=dropout,
-        **changes,
+        **{"vocab_size": VOCABULARY, **changes},
     )
     return initialise(config, seed=1).to(dtype)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from p5t5.commands.cli import run
 from p5t5.commands.options import option, parse
-from p5t5.commands.starting import StartOptions, load_split, quiet, rates, start
+from p5t5.commands.starting import StartOptions, identifier_tokens, identity, load_split, quiet, rates, start
 from p5t5.errors import UserError
 
 EXAMPLE = """p5t5 finetune --data runs/ml-100k --model runs/pretrained --out runs/model --epochs 10
@@ -25,6 +25,10 @@ class FinetuneOptions:
     )
     loss_weights: str = option("", "weights of tasks in the loss, rating/score=0.5; empty: 1 each")
     epoch_size: int = option(0, "examples an epoch; 0: the number of training interactions")
+    lora: int = option(
+        0,
+        "rank of LoRA matrices to train instead of all weights (with the identifiers' tokens); 0: all weights",
+    )
     validation_users: int = option(1000, "validation rows looked at during training, drawn by seed; 0: all")
 
 
@@ -43,11 +47,13 @@ def _main(argv: Sequence[str] | None) -> None:
         about="Fine-tunes a T5 on several recommendation tasks at once, on any number of processes.",
         example=EXAMPLE,
     )
-    from p5t5.evaluation import validation_metric
+    from p5t5.configuration import PRESETS
     from p5t5.mixture import make_mixture
     from p5t5.rendering import render_mixture
     from p5t5.report.model_card import training_card
+    from p5t5.training.adapters import Adapters
     from p5t5.training.loop import train
+    from p5t5.validation import validation_metric
 
     if finetune.validation_users < 0 or finetune.epoch_size < 0:
         raise UserError("--validation_users and --epoch_size must not be negative.")
@@ -57,6 +63,11 @@ def _main(argv: Sequence[str] | None) -> None:
     quiet()
     split = load_split(start_options)
     checkpoint = start(start_options, split, training.seed)
+    adapters = None
+    if finetune.lora:
+        if start_options.model in PRESETS:
+            raise UserError(f"--lora adapts a trained model, and --model {start_options.model} is a new one.")
+        adapters = Adapters(checkpoint.model, finetune.lora, identifier_tokens(checkpoint), training.seed)
     mixture, off = make_mixture(
         split,
         checkpoint.prompts,
@@ -74,10 +85,20 @@ def _main(argv: Sequence[str] | None) -> None:
         Path(start_options.out),
         validation_metric(checkpoint, split, mixture.tasks, limit=finetune.validation_users or None),
         notes=off,
+        identity=identity(
+            "finetune",
+            checkpoint,
+            tasks=dict(mixture.weights),
+            loss_weights=dict(mixture.loss_weights),
+            epoch_size=mixture.size,
+            lora=finetune.lora,
+        ),
     )
+    if adapters is not None:
+        adapters.merge()
     checkpoint.info["tasks"] = list(mixture.tasks)
     checkpoint.info["stages"].append(
-        {"stage": "finetune", "rates": dict(mixture.weights), **result.summary()}
+        {"stage": "finetune", "rates": dict(mixture.weights), "lora": finetune.lora, **result.summary()}
     )
     if result.is_main:
         checkpoint.save(start_options.out, training_card(checkpoint.info))

@@ -33,6 +33,7 @@ def parse(
     """One instance of each dataclass in ``kinds``; the command line wins over ``--config``.
 
     ``words``: the option of the first dataclass that takes words without an option's name before them.
+    A dataclass with a field ``given`` learns which options the user set, there or in the file.
     Raises UserError for a key of the YAML file that is no option; argparse itself exits with code 2
     for a wrong command line.
     """
@@ -49,13 +50,15 @@ def parse(
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--config")
     known, _ = early.parse_known_args(argv)
-    if known.config:
-        _set_defaults(parser, kinds, Path(known.config))
+    in_file = _set_defaults(parser, kinds, Path(known.config)) if known.config else set()
     *options, _rest, stray = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
     if stray and (not words or any(word.startswith("-") for word in stray)):
         parser.error(f"no such option: {' '.join(stray)}")  # exits with code 2
     if stray:
         setattr(options[0], words, [*getattr(options[0], words), *stray])
+    for chosen in options:
+        if hasattr(chosen, "given"):
+            chosen.given = frozenset(in_file | _on_command_line(parser, argv))
     return options
 
 
@@ -63,7 +66,16 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
     pass
 
 
-def _set_defaults(parser: argparse.ArgumentParser, kinds: Sequence[Any], path: Path) -> None:
+def _on_command_line(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> set[str]:
+    """Names of the options that were typed: argparse leaves the others as they are in the namespace."""
+    untouched = object()
+    names = [action.dest for action in parser._actions]
+    found, _ = parser.parse_known_args(argv, argparse.Namespace(**dict.fromkeys(names, untouched)))
+    return {name for name in names if getattr(found, name) is not untouched}
+
+
+def _set_defaults(parser: argparse.ArgumentParser, kinds: Sequence[Any], path: Path) -> set[str]:
+    """Makes the file's values the defaults; returns their names."""
     if not path.is_file():
         raise UserError(f"--config: there is no file {path}.")
     try:
@@ -72,7 +84,7 @@ def _set_defaults(parser: argparse.ArgumentParser, kinds: Sequence[Any], path: P
         raise UserError(f"--config: {path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise UserError(f"--config: {path} must hold `option: value` lines.")
-    names = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    names = {field.name for kind in kinds for field in dataclasses.fields(kind) if field.init}
     unknown = sorted(set(values) - names)
     if unknown:
         raise UserError(f"--config: {path}: no option {', '.join(unknown)}; see `{parser.prog} --help`.")
@@ -81,6 +93,7 @@ def _set_defaults(parser: argparse.ArgumentParser, kinds: Sequence[Any], path: P
             action.required = False
             values[action.dest] = _plain(values[action.dest], action, path)
     parser.set_defaults(**values)
+    return set(values)
 
 
 def _plain(value: Any, action: argparse.Action, path: Path) -> Any:

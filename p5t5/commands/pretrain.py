@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from p5t5.commands.cli import run
 from p5t5.commands.options import option, parse
-from p5t5.commands.starting import StartOptions, load_split, quiet, start
+from p5t5.commands.starting import StartOptions, identity, load_split, quiet, start
 from p5t5.errors import UserError
 
 EXAMPLE = "p5t5 pretrain --data runs/ml-100k --out runs/pretrained --model tiny --epochs 3"
+
+VALIDATING = ("eval_every", "evaluations", "metric", "patience")  # options that are for fine-tuning alone
 
 
 @dataclass
@@ -45,11 +47,19 @@ def _main(argv: Sequence[str] | None) -> None:
     from p5t5.report.model_card import training_card
     from p5t5.training.loop import train
 
+    if idle := [name for name in VALIDATING if getattr(training, name)]:
+        raise UserError(f"--{idle[0]} has no effect: pretraining validates nothing. Leave it out.")
     quiet()
     split = load_split(start_options)
     checkpoint: Checkpoint = start(start_options, split, training.seed)
     source = denoising_source(checkpoint, split, pretrain, training.seed)
-    result = train(checkpoint.model, source, training, Path(start_options.out))
+    result = train(
+        checkpoint.model,
+        source,
+        training,
+        Path(start_options.out),
+        identity=identity("pretrain", checkpoint, **asdict(pretrain)),
+    )
     checkpoint.info["stages"].append({"stage": "pretrain", **result.summary()})
     if result.is_main:
         checkpoint.save(start_options.out, training_card(checkpoint.info))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from p5t5.commands.options import option, required
 from p5t5.errors import UserError
@@ -28,9 +31,11 @@ class StartOptions:
     )
     split: str = option("loo", "loo (leave one out) or temporal")
     prompts: str = option("", "folder of prompt files; empty: the ones that come with p5t5")
-    item_identifiers: str = option("atomic", "how items are named: atomic, random, sequential")
+    item_identifiers: str = option(
+        "atomic", "how items are named: atomic, random, sequential, collaborative, semantic, hybrid, title"
+    )
     user_identifiers: str = option(
-        "atomic", "how users are named: atomic, random, sequential, or none (history alone)"
+        "atomic", "how users are named: as items, but by title; or none (history alone)"
     )
     vocabulary_size: int = option(4000, "text pieces of a tokenizer trained from scratch")
     dropout: float = option(0.1, "dropout rate")
@@ -41,6 +46,7 @@ class StartOptions:
     candidates: int = option(100, "candidates of a choice in evaluation, the right one included")
     train_candidates: int = option(20, "candidates of a choice in training")
     max_words: int = option(80, "longest text of a slot, in words")
+    given: frozenset[str] = dataclasses.field(default=frozenset(), init=False)  # options that the user set
 
 
 def load_split(options: StartOptions) -> Split:
@@ -54,7 +60,8 @@ def load_split(options: StartOptions) -> Split:
 def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
     """The checkpoint to train: a p5t5 folder's, or a new one from a preset or a T5 checkpoint.
 
-    A p5t5 folder keeps its own prompts, identifiers and ways of building examples.
+    A p5t5 folder keeps its own prompts, identifiers and ways of building examples. UserError for an
+    option that was given and that the model has settled in another way.
     """
     if not 0 <= options.dropout < 1:
         raise UserError(f"--dropout {options.dropout}: must be at least 0 and below 1.")
@@ -74,8 +81,13 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
                 f"--split: {options.model} was trained on the split {checkpoint.info['split']}; with "
                 f"{split.scheme} its training data would hold test rows."
             )
+        _refuse_idle(options, _settled(checkpoint))
+        if "prompts" in options.given and load_prompts(options.prompts or None) != checkpoint.prompts:
+            _refuse_idle(options, {"prompts": None})
         set_dropout(checkpoint.model, options.dropout)
         return checkpoint
+    if options.model not in PRESETS:
+        _refuse_idle(options, {"vocabulary_size": None, "start_from_factors": None})
     prompts = load_prompts(options.prompts or None)
     lint(prompts, {name: task.slots for name, task in TASKS.items()})
     build = BuildOptions(
@@ -99,6 +111,64 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
         start_from_factors=options.start_from_factors,
         seed=seed,
     )
+
+
+def _settled(checkpoint: Checkpoint) -> dict[str, Any]:
+    """option → the value that a p5t5 model has for it; None where it does not say."""
+    build, names = checkpoint.info["options"], checkpoint.info["identifiers"]
+    return {
+        **{
+            name: build[name]
+            for name in ("max_history", "max_continue", "candidates", "train_candidates", "max_words")
+        },
+        "item_identifiers": names["item"]["method"],
+        "user_identifiers": "none" if names["user"] is None else names["user"]["method"],
+        "whole_word_embeddings": checkpoint.model.config.whole_word_embeddings,
+        "vocabulary_size": None,
+        "start_from_factors": None,
+    }
+
+
+def _refuse_idle(options: StartOptions, settled: Mapping[str, Any]) -> None:
+    for name, own in settled.items():
+        if name in options.given and getattr(options, name) != own:
+            keeps = "its own" if own is None else own
+            raise UserError(
+                f"--{name} {getattr(options, name)} has no effect: {options.model} keeps {keeps}. "
+                "Leave it out, or start from another model."
+            )
+
+
+def identity(stage: str, checkpoint: Checkpoint, **shaping: Any) -> dict[str, Any]:
+    """What makes a run of this stage this run, by name; ``shaping``: options that shape its examples.
+
+    A checkpoint of another run must not be gone on from, though its weights would fit.
+    """
+    info = checkpoint.info
+    build = {name: value for name, value in info["options"].items() if name not in ("seed", "epoch")}
+    return {
+        "stage": stage,
+        "data": info["data"]["hash"],
+        "split": info["split"],
+        "tokenizer": _digest(checkpoint.tokenizer.backend_tokenizer.to_str()),
+        "prompts": _digest([dataclasses.astuple(prompt) for prompt in checkpoint.prompts]),
+        "starting model": _digest([info["model"], info["stages"]]),
+        **{f"--{name}": value for name, value in {**build, **shaping}.items()},
+    }
+
+
+def identifier_tokens(checkpoint: Checkpoint) -> list[int]:
+    """The ids of all tokens that were made to name items and users, ascending; names in plain text have none."""
+    from p5t5.vocabulary import WORD_START
+
+    known = checkpoint.tokenizer.get_vocab()
+    spellings = [*checkpoint.catalogue.items["identifier"], *checkpoint.users.values()]
+    pieces = {WORD_START + piece for spelling in spellings for piece in spelling.split() if piece[0] == "<"}
+    return sorted(known[piece] for piece in pieces if piece in known)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def rates(text: str | Mapping[str, float], option_name: str) -> dict[str, float] | None:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from p5t5.errors import UserError
 
 MANIFEST = "manifest.json"
@@ -46,7 +48,7 @@ def write_checkpoint(
             shutil.rmtree(replaced)
         else:
             temporary.rename(target)
-    except (OSError, RuntimeError) as error:  # torch and safetensors wrap a full disk in errors of their own
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors wrap a full disk
         if not _is_disk_error(error):
             raise
         shutil.rmtree(temporary, ignore_errors=True)
@@ -84,11 +86,12 @@ def newest_valid(root: Path) -> tuple[Path | None, list[str]]:
 def damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint's files, or None if all match its manifest."""
     try:
-        listed = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["sha256"]
-        if not isinstance(listed, dict) or STATE not in listed:
-            return f"{MANIFEST} is incomplete"
+        text = (checkpoint / MANIFEST).read_text(encoding="utf-8")
+        listed = json.loads(text)["sha256"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         return f"{MANIFEST} can't be read ({type(error).__name__})"
+    if text != _manifest(listed):
+        return f"{MANIFEST} does not match its own SHA-256"
     for name, expected in listed.items():
         path = checkpoint / name
         if not path.is_file():
@@ -120,8 +123,14 @@ def _write_manifest(folder: Path) -> None:
         hashes[path.name] = _sha256(path)
         _flush(path)
     manifest = folder / MANIFEST
-    manifest.write_text(json.dumps({"sha256": hashes}, indent=1) + "\n", encoding="utf-8")
+    manifest.write_text(_manifest(hashes), encoding="utf-8")
     _flush(manifest)
+
+
+def _manifest(hashes: Any) -> str:
+    """The manifest's text, with a hash of itself: else damage to it would be taken for another file's."""
+    own = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"sha256": hashes, "own": own}, indent=1) + "\n"
 
 
 def _sha256(path: Path) -> str:
@@ -140,11 +149,13 @@ def _flush(path: Path) -> None:
 def _is_disk_error(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, OSError) or any(
-        hint in text for hint in ("os error", "write failed", "enforce fail", "no space", "read-only")
+        hint in text
+        for hint in ("os error", "write failed", "enforce fail", "iostream", "no space", "read-only")
     )
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error).splitlines()[0][:120]
+    named = re.search(r"I/O error: (.+?) \(os error", str(error))
+    return named[1] if named else "a file could not be written to its end"

@@ -8,13 +8,13 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list
-from safetensors.torch import save_model
-from torch import nn
+from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from p5t5.errors import UserError
@@ -28,8 +28,10 @@ from p5t5.training.checkpointing import (
     write_checkpoint,
 )
 from p5t5.training.schedule import TrainOptions
+from p5t5.training.weights import Weights
 
 WEIGHTS, OPTIMIZER, METRICS, CHECKPOINTS = "model.safetensors", "optimizer.pt", "metrics.jsonl", "checkpoints"
+AVERAGED = "averaged.safetensors"  # the average of the weights, where there is one
 
 
 class RunFolder:
@@ -65,34 +67,57 @@ class RunFolder:
         chosen = self._on_main(work)
         return None if chosen is None else Path(chosen)
 
-    def read(self, checkpoint: Path, options: TrainOptions) -> tuple[dict[str, Any], Path | None]:
-        """A checkpoint's state, and the weights of the best one so far if they are still whole."""
+    def read(self, checkpoint: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Any], Path | None]:
+        """A checkpoint's state, and the weights of the best one so far if they are still whole.
+
+        Raises UserError where the checkpoint is of a run with another ``identity``.
+        """
         state = read_state(checkpoint)
-        ours = options.plan_fields()
-        changed = [name for name in ours if state["plan"].get(name) != ours[name]]
+        was = state.get("identity", {})
+        changed = [
+            _told(name, was.get(name), identity.get(name))
+            for name in [*identity, *(set(was) - set(identity))]
+            if was.get(name) != identity.get(name)
+        ]
         if changed:
-            was = ", ".join(f"--{name} {state['plan'].get(name)}" for name in changed)
-            raise UserError(f"--resume: {checkpoint} was trained with {was}; use the same, or --restart.")
+            raise UserError(
+                f"--resume: {checkpoint} was trained with {', '.join(changed)}; use the same, or --restart."
+            )
         if state["best"] is None:
             return state, None
         best = checkpoint.parent / f"step-{state['best']['step']:08d}"
         problem = None if best == checkpoint else damage(best)
         if problem is not None:
             self._warn(f"{best.name}, the best so far, is forgotten: {problem}.")
-        return state, None if problem is not None else best / WEIGHTS
+        averaged = (best / AVERAGED).exists()
+        return state, None if problem is not None else best / (AVERAGED if averaged else WEIGHTS)
 
-    def save(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any], keep: int
-    ) -> None:
+    def load(self, weights: Weights, checkpoint: Path, state: Mapping[str, Any]) -> None:
+        """Puts a checkpoint's weights, their average and the optimiser back."""
+        averaged = checkpoint / AVERAGED
+        weights.load(
+            checkpoint / WEIGHTS,
+            checkpoint / OPTIMIZER,
+            averaged if averaged.exists() else None,
+            state["average"],
+        )
+
+    def save(self, weights: Weights, state: dict[str, Any], keep: int) -> None:
         """Writes a checkpoint and removes old ones, except the best; UserError where it can't."""
+        trained, averaged, optimizer = (
+            weights.tensors(),
+            weights.averaged_tensors(),
+            weights.optimizer_state(),
+        )
 
         def work() -> None:
             root = self.out / CHECKPOINTS
-            optimizer_state = optimizer.state_dict()
-            writers = {
-                WEIGHTS: lambda path: save_model(model, str(path)),
-                OPTIMIZER: lambda path: torch.save(optimizer_state, path),
+            writers: dict[str, Callable[[Path], Any]] = {
+                WEIGHTS: lambda path: save_file(trained, path),
+                OPTIMIZER: lambda path: torch.save(optimizer, path),
             }
+            if averaged is not None:
+                writers[AVERAGED] = lambda path: save_file(averaged, path)
             write_checkpoint(root, state["step"], writers, state)
             prune(root, keep, protect=None if state["best"] is None else state["best"]["step"])
 
@@ -160,6 +185,14 @@ class RunFolder:
     def _warn(self, text: str) -> None:
         if self.is_main:
             tqdm.write(f"warning: {text}", file=sys.stderr)
+
+
+def _told(name: str, was: Any, now: Any) -> str:
+    """How a difference is told: an option's value, or that the thing was another one."""
+    if not name.startswith("--"):
+        short = isinstance(was, str) and was.isalpha()
+        return f"the {name} {was}, not {now}" if short else f"another {name}"
+    return f"{name} {was if was != '' else repr(was)}"
 
 
 class Window:

@@ -34,6 +34,11 @@ class TrainOptions:
     weight_decay: float = _option(0.01, "AdamW's decay of matrices; embeddings and norms are never decayed")
     beta2: float = _option(0.999, "AdamW's second beta")
     clip: float = _option(1.0, "gradient norm above which gradients are scaled down; 0: never")
+    ema: float = _option(
+        0.0,
+        "half-life of an average of the weights, as a share of the training; what is "
+        "validated and saved is then the average; 0: off",
+    )
     token_budget: int = _option(
         2048, "padded tokens, inputs and targets, of a global batch (over all processes)"
     )
@@ -92,6 +97,8 @@ class TrainOptions:
                 raise UserError(f"--{name} {values[name]}: choose one of {', '.join(allowed)}.")
         if not 0 <= self.warmup < 1:
             raise UserError(f"--warmup {self.warmup}: must be a share of the training, from 0 to below 1.")
+        if not 0 <= self.ema < 1:
+            raise UserError(f"--ema {self.ema}: must be a share of the training, from 0 (off) to below 1.")
         if self.resume and self.restart:
             raise UserError("--resume and --restart exclude each other.")
 

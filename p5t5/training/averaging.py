@@ -1,0 +1,100 @@
+"""Copies of the weights, and their average along the training: steadier than the last ones.
+
+An exponential moving average whose half-life is a share of the training, so that it means the same for
+any number of steps (Polyak & Juditsky 1992; Karras et al. 2024, arXiv 2312.02696, measure it in shares
+too). The weights that are trained do not change: what is validated, kept as best and left at the end does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+UPDATES = 32  # updates within a half-life suffice; more would only cost passes over the weights
+
+
+class WeightAverage:
+    """``half_life`` is in progress, which goes from 0 to 1: after it a weight counts half as much. With 0
+    there is no average, and nothing here does anything.
+
+    Nothing of the start is left over: the first update takes the weights as they are, and each later one
+    weighs them as if the average had had no beginning (the correction of Adam's moments).
+    """
+
+    def __init__(self, half_life: float):
+        self.half_life = half_life
+        self.total = 0.0  # how much of a full average has come together, 0 to 1
+        self.progress = 0.0  # at the last update
+        self.values: list[torch.Tensor] = []
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, progress: float) -> None:
+        """Takes in the weights at ``progress``; but not before 1/32 of a half-life has passed."""
+        if not self.half_life:
+            return
+        self.progress = min(self.progress, progress)  # a resumed run may have been given more steps
+        passed = (progress - self.progress) / self.half_life
+        if self.values and passed * UPDATES < 1:
+            return
+        share = 1 - 2.0**-passed if passed > 0 else 1.0
+        self.progress = progress
+        if not self.values:
+            self.values, self.total = [value.detach().clone() for value in model.parameters()], share
+            return
+        self.total += (1 - self.total) * share
+        # Matched by order: parameters() gives tied ones once, in the order of the modules.
+        torch._foreach_lerp_(
+            self.values, [value.detach() for value in model.parameters()], share / self.total
+        )
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """Inside, the model has the averaged weights; then the trained ones again. No update: no change."""
+        if not self.values:
+            yield
+            return
+        trained = [value.detach().clone() for value in model.parameters()]
+        self.copy_to(model)
+        try:
+            yield
+        finally:
+            _copy(trained, model)
+
+    def copy_to(self, model: nn.Module) -> None:
+        """Leaves the averaged weights in the model, if there are any yet."""
+        if self.values:
+            _copy(self.values, model)
+
+    def state_dict(self) -> dict[str, float]:
+        """All but the values, which are saved as a model (``applied``)."""
+        return {"total": self.total, "progress": self.progress}
+
+    def load_state_dict(self, state: dict[str, float], model: nn.Module) -> None:
+        """Goes on from ``state``, with the values that ``model`` holds."""
+        self.total, self.progress = state["total"], state["progress"]
+        self.values = [value.detach().clone() for value in model.parameters()]
+
+
+def snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of the weights and buffers in main memory, by name; tied ones once."""
+    return {name: value.detach().to("cpu", copy=True) for name, value in _named_tensors(model)}
+
+
+@torch.no_grad()
+def restore(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Puts a ``snapshot`` back."""
+    for name, value in _named_tensors(model):
+        value.copy_(weights[name])
+
+
+def _named_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [*model.named_parameters(), *model.named_buffers()]
+
+
+@torch.no_grad()
+def _copy(values: list[torch.Tensor], model: nn.Module) -> None:
+    for target, value in zip(model.parameters(), values, strict=True):
+        target.copy_(value)

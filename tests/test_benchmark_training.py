@@ -1,0 +1,30 @@
+"""The training benchmark runs: its toy size compares losses and ids as the full one does, only the times mean nothing."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "training.py"
+CASES = ["finetune_default", "denoise_collator", "denoise_step", "render", "gemm_share_tiny"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(SCRIPT), "--quick", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280)
+
+
+def test_every_case_prints_one_line():
+    done = run(*[word for case in CASES for word in ("--case", case)])
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["case"] for line in lines] == CASES
+    for line in lines:
+        assert set(line) == {"case", "value", "detail"} and math.isfinite(line["value"])
+        assert line["detail"]["threads"] == 1
+
+
+def test_an_unknown_case_is_named():
+    done = run("--case", "finetune")
+    assert done.returncode == 2 and "no case 'finetune'; there are finetune_default" in done.stderr
