@@ -23,6 +23,7 @@ from p5t5.asking.questions import Question, read_question
 from p5t5.asking.routing import Route, Router
 from p5t5.checkpoint import Checkpoint, resolve, user_key
 from p5t5.errors import UserError
+from p5t5.fusion import Fusion
 from p5t5.prompts import PLACEHOLDER
 from p5t5.ragged import Ragged
 from p5t5.records import IndexedRecords, clean_text, load
@@ -38,29 +39,38 @@ History = Sequence[str] | Sequence[tuple[str, float]] | Mapping[str, float]
 class Recommender:
     """Answers for one checkpoint. Holds no interactions: pass ``history=`` or ``data=`` with a user."""
 
-    def __init__(self, checkpoint: Checkpoint, card: str = "") -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, checkpoint: Checkpoint, card: str = "", fusion: Fusion | None = None) -> None:
+        self.checkpoint, self.fusion = checkpoint, fusion
         self.catalogue = checkpoint.catalogue
         self.card = card
-        self._answerer = Answerer(checkpoint)
+        self._answerer = Answerer(checkpoint, fusion)
         self._user_place = {key: place for place, key in enumerate(checkpoint.users)}
         self._loaded: dict[int | str, tuple[IndexedRecords, dict[str, int], np.ndarray]] = {}
 
     @staticmethod
     def from_pretrained(
-        folder_or_id: str | os.PathLike, device: str | torch.device | None = None
+        folder_or_id: str | os.PathLike,
+        device: str | torch.device | None = None,
+        fusion: bool = False,
     ) -> Recommender:
-        """From a checkpoint folder or a Hub id (offline: from its cache). UserError if there is none."""
+        """From a checkpoint folder or a Hub id (offline: from its cache). UserError if there is none.
+
+        ``fusion``: what comes next is then ranked by the blend that `p5t5 evaluate --fusion` has fitted
+        and saved beside the model, and every recommendation says ``why``; UserError if there is no such.
+        """
         folder = resolve(os.fspath(folder_or_id))
         checkpoint = Checkpoint.load(folder)
         if device is not None:
             checkpoint.model.to(torch.device(device))  # type: ignore[arg-type]
         card = folder / "README.md"
-        return Recommender(checkpoint, card.read_text("utf-8") if card.is_file() else "")
+        text = card.read_text("utf-8") if card.is_file() else ""
+        return Recommender(checkpoint, text, Fusion.load(folder) if fusion else None)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Writes the checkpoint folder; a Recommender read from it gives the same answers."""
         self.checkpoint.save(os.fspath(folder), self.card)
+        if self.fusion is not None:
+            self.fusion.save(os.fspath(folder))
 
     def __call__(
         self, text: str, k: int = 10, *, data: Data | None = None, exclude_seen: bool = True

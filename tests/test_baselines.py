@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import sparse
 
 from p5t5 import baselines as b
 from p5t5.baselines import rating as r
@@ -96,12 +97,14 @@ def test_the_count_floor_against_a_slow_twin(split):
     for place in range(len(rows)):
         for age, item in enumerate(reversed(histories[place].tolist()[-20:])):
             expected[place] += 0.8**age * counts[item]
-    expected /= np.sqrt(np.maximum(popular, 1))
+    expected /= np.sqrt(popular + 1)
     assert b.CountFloor(split).scores(histories) == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_long_histories_are_cut_and_repeats_add_up():
-    matrix = b.history_matrix(Ragged.from_lists([[3, 1, 3], []]), 4, 0.5).toarray()
+    histories = Ragged.from_lists([[3, 1, 3], []])
+    matrix = b.history_matrix(histories, 4, 0.5).toarray()
+    assert histories.to_lists() == [[3, 1, 3], []]
     assert matrix.tolist() == [[0, 0.5, 0, 1.25], [0, 0, 0, 0]]
     assert b._last(Ragged.from_lists([[1, 2, 3, 4], [], [5]]), 2).to_lists() == [[3, 4], [], [5]]
 
@@ -115,6 +118,36 @@ def test_no_scorer_looks_at_held_back_rows(split, make):
     scores = make(split).scores(histories, users)
     assert scores.shape == (len(rows), split.data.number_of_items) and scores.dtype == np.float32
     assert np.array_equal(scores, make(altered(split)).scores(histories, users))
+
+
+@pytest.mark.parametrize("make", [b.Popularity, b.CountFloor, b.ItemKNN, b.ALS, b.BPR])
+def test_a_scorer_comes_back_from_its_state(split, make):
+    if make in (b.ItemKNN, b.ALS, b.BPR):
+        pytest.importorskip("implicit")
+    rows = split.rows("test")
+    histories, users = split.history_items(rows, 99), split.data.user[rows]
+    scorer = make(split)
+    again = make.restored(scorer.state())
+    assert again.number_of_items == scorer.number_of_items
+    assert np.array_equal(again.scores(histories, users), scorer.scores(histories, users))
+
+
+def test_als_folds_histories_in_as_implicit_does(split):
+    als = pytest.importorskip("implicit.als")
+    scorer = b.ALS(split, factors=8)
+    model = als.AlternatingLeastSquares(factors=8, regularization=scorer.regularisation)
+    model.item_factors = scorer.items
+    histories = Ragged.from_lists([[1, 2, 3], [4], [5, 5, 5, 6], []])  # 5 three times
+    seen = sparse.csr_matrix(b.history_matrix(histories, scorer.number_of_items))
+    folded = model.recalculate_user(np.arange(4), seen)
+    np.testing.assert_allclose(scorer.scores(histories), folded @ scorer.items.T, atol=1e-4)
+
+
+def test_bpr_takes_a_stranger_for_the_mean_user(split):
+    pytest.importorskip("implicit")
+    scorer = b.BPR(split, factors=4)
+    found = scorer.scores(Ragged.from_lists([[0]]), np.array([-1]))
+    np.testing.assert_allclose(found[0], scorer.items @ scorer.users.mean(0), rtol=1e-5)
 
 
 def test_scorers_in_chunks_and_on_candidates(split, monkeypatch):

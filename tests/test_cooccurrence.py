@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
-from p5t5.cooccurrence import cooccurrence, factors, user_factors
+from p5t5.cooccurrence import _filtered, cooccurrence, factors, user_factors
 from p5t5.records import make_records
 from p5t5.sources.simulated import simulate
 from p5t5.splits import leave_one_out
@@ -73,7 +74,7 @@ def test_held_out_rows_change_nothing(split):
     assert np.array_equal(factors(split, 8, 0), factors(other, 8, 0))
 
 
-@pytest.mark.parametrize("items", [96, 240])  # 240: by Lanczos, not densely
+@pytest.mark.parametrize("items", [96, 240])  # 240: by filtered iteration, not densely
 def test_factors_span_the_leading_singular_vectors(items):
     split = leave_one_out(simulate(users=200, items=items, seed=5, longest=16).data)
     counts = cooccurrence(split).toarray()
@@ -86,6 +87,20 @@ def test_factors_span_the_leading_singular_vectors(items):
     seen = scale > 0
     table, expected = table[seen], expected[seen] / np.linalg.norm(expected[seen], axis=1, keepdims=True)
     np.testing.assert_allclose(table @ table.T, expected @ expected.T, atol=2e-3)
+
+
+def test_the_filtered_iteration_finds_eigenvalues_of_both_signs():
+    """Against dense eigh, on a slowly falling spectrum; and a matrix of lower rank than the block."""
+    random = np.random.default_rng(0)
+    basis = np.linalg.qr(random.standard_normal((300, 300)))[0]
+    spectrum = np.linspace(1, 0.2, 300) * np.where(np.arange(300) % 3, 1, -1)
+    for values in (spectrum, np.where(np.arange(300) < 5, spectrum, 0)):
+        matrix = sparse.csr_array(basis * values @ basis.T)
+        found, vectors = _filtered(matrix.astype(np.float32), 12, seed=0)
+        np.testing.assert_allclose(np.abs(found[:5]), np.abs(values[:5]), rtol=0.01)
+        np.testing.assert_allclose(np.abs(found), np.abs(values[:12]), rtol=0.01, atol=1e-5)
+        residual = matrix @ vectors - vectors * found
+        assert np.abs(residual).max() < 0.02
 
 
 def test_factors_are_unit_rows_and_repeatable(split):

@@ -117,7 +117,7 @@ def test_no_held_out_pair_is_in_the_training_rows(split):
 def test_held_out_rows_reach_no_identifier_and_no_cooccurrence(split):
     other = poisoned(split)
     for method in METHODS:
-        for of in ("item", "user"):
+        for of in ("item", "user") if method != "title" else ("item",):
             assert np.array_equal(
                 fit_identifiers(method, split, of, 3).codes, fit_identifiers(method, other, of, 3).codes
             )
@@ -196,7 +196,7 @@ def test_max_plus_one_stays_at_chance_on_beauty(beauty):
     rank = (beauty.data.item[rows][:, None] == top).argmax(1)
     found = (beauty.data.item[rows][:, None] == top).any(1)
     chance = float(np.where(found, 1 / np.log2(rank + 2), 0).mean())
-    for method in METHODS:
+    for method in ("atomic", "random", "sequential"):  # the others' codes are no numbers
         score = max_plus_one(beauty, numbers_of(fit_identifiers(method, beauty, "item", 0)))
         assert score < max(chance, 0.006), method
 

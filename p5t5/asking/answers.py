@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +21,9 @@ from p5t5.decoding import (
     score_items,
 )
 from p5t5.errors import UserError
+from p5t5.fusion import Fusion
+from p5t5.fusion.model import TASK as FUSED_TASK
+from p5t5.fusion.model import rank as rank_fused
 from p5t5.prompts import PLACEHOLDER
 from p5t5.ragged import Ragged
 from p5t5.tasks import TASKS, WORDS, Examples
@@ -28,11 +31,15 @@ from p5t5.tasks import TASKS, WORDS, Examples
 
 @dataclass(frozen=True)
 class Recommendation:
-    """``score``: the log-probability that the model gives the item; higher is better."""
+    """``score``: the log-probability that the model gives the item; higher is better.
+
+    With a fusion the blended score, and ``why``: what share each part has in it, {"model": 0.6, …}.
+    """
 
     item_id: str
     title: str
     score: float
+    why: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,8 @@ class Answer:
 class Answerer:
     """Asks a checkpoint's model the wording ``place`` (an index into its prompts) of a task."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, checkpoint: Checkpoint, fusion: Fusion | None = None) -> None:
+        self.checkpoint, self.fusion = checkpoint, fusion
         self.model = checkpoint.model.eval()
         self.catalogue = checkpoint.catalogue
         self.options = checkpoint.build_options()
@@ -129,7 +136,22 @@ class Answerer:
         token_budget: int = 8192,
         progress: Callable[[int], None] | None = None,
     ) -> list[list[Recommendation]]:
-        """The k best items of the catalogue for each of the questions."""
+        """The k best items of the catalogue for each of the questions; fused, where the task was."""
+        if self.fusion is not None and task == FUSED_TASK:
+            items, scores, why = rank_fused(
+                self.fusion,
+                self.model,
+                self.inputs(task, place, facts),
+                self.catalogue.trie,
+                Ragged.from_lists([one.history for one in facts]),
+                np.array([-1 if one.user is None else one.user for one in facts], np.int64),
+                k,
+                exclude=exclude,
+                allow=allow,
+                token_budget=token_budget,
+                progress=progress,
+            )
+            return [self._named(*row) for row in zip(items, scores, why, strict=True)]
         ranked = rank_all(
             self.model,
             self.inputs(task, place, facts),
@@ -143,7 +165,10 @@ class Answerer:
         return [self._named(items, scores) for items, scores in zip(ranked.items, ranked.scores, strict=True)]
 
     def rank(self, task: str, place: int, facts: Facts) -> list[Recommendation]:
-        """The candidates among the facts, best first."""
+        """The candidates among the facts, best first; fused, where the task was."""
+        if self.fusion is not None and task == FUSED_TASK:
+            few = np.array(facts.candidates, np.int64)
+            return self.recommend(task, place, [facts], len(few), Ragged.from_lists([[]]), few)[0]
         ids, mask = self._tensors(self.inputs(task, place, [facts]))
         candidates = Ragged.from_lists([facts.candidates])
         scores = score_items(self.model, ids, mask, self.catalogue.trie, candidates).values
@@ -186,7 +211,11 @@ class Answerer:
         score = score_choices if len(rest) < 3 else score_beginnings
         return score(self.model, ids, mask, choices)
 
-    def _named(self, items: np.ndarray, scores: np.ndarray) -> list[Recommendation]:
+    def _named(
+        self, items: np.ndarray, scores: np.ndarray, why: Sequence[dict[str, float]] | None = None
+    ) -> list[Recommendation]:
         ids, titles = self.catalogue.item_ids, self.catalogue.titles
-        pairs = zip(items.tolist(), scores.tolist(), strict=True)
-        return [Recommendation(ids[item], titles[item], score) for item, score in pairs if item >= 0]
+        rows = zip(items.tolist(), scores.tolist(), why or [{}] * len(items), strict=True)
+        return [
+            Recommendation(ids[item], titles[item], score, parts) for item, score, parts in rows if item >= 0
+        ]

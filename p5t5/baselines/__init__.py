@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from scipy import sparse
@@ -26,6 +26,21 @@ class Scorer:
 
     name: str
     number_of_items: int
+    nonnegative = True  # scores are counts or sums of similarities, 0 for an item of which nothing is known
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that `restored` needs; aggregates of the training rows, never an interaction."""
+        raise NotImplementedError
+
+    def _restore(self, state: Mapping[str, np.ndarray]) -> None:
+        raise NotImplementedError
+
+    @classmethod
+    def restored(cls, state: Mapping[str, np.ndarray]) -> Scorer:
+        """The scorer that gave the state, without its training data."""
+        scorer = cls.__new__(cls)
+        scorer._restore(state)
+        return scorer
 
     def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
         """float32 [histories, items]: larger is better. ``users`` int [histories], where a scorer can use it."""
@@ -91,11 +106,15 @@ def top_of(table: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """
     n, number_of_items = table.shape
     width = min(k, number_of_items)
-    table = np.where(np.isnan(table), -np.inf, table)
-    border = -np.partition(-table, width - 1, axis=1)[:, width - 1 : width]
-    above, level = table > border, table == border
-    room = width - above.sum(1, keepdims=True)
-    taken = above | (level & (np.cumsum(level, 1, dtype=np.int32) <= room))
+    if np.isnan(table).any():
+        table = np.where(np.isnan(table), -np.inf, table)
+    border = np.partition(table, number_of_items - width, axis=1)[:, [number_of_items - width]]
+    taken = table >= border
+    tied = np.flatnonzero(taken.sum(1) > width)  # more than there is room for are level with the last
+    if len(tied):
+        above, level = table[tied] > border[tied], table[tied] == border[tied]
+        room = width - above.sum(1, keepdims=True)
+        taken[tied] = above | (level & (np.cumsum(level, 1, dtype=np.int32) <= room))
     chosen = np.nonzero(taken)[1].reshape(n, width)
     scores = np.take_along_axis(table, chosen, 1)
     order = np.argsort(-scores, axis=1, kind="stable")
@@ -112,7 +131,8 @@ def history_matrix(histories: Ragged, items: int, decay: float = 1.0) -> sparse.
     age = np.repeat(histories.offsets[1:], histories.lengths) - 1 - np.arange(len(histories.values))
     weights = (np.float32(decay) ** age).astype(np.float32)
     shape = (len(histories), items)
-    matrix = sparse.csr_array((weights, histories.values, histories.offsets), shape=shape)
+    # A copy: adding up repeats moves the matrix's own arrays, and they would be the histories'.
+    matrix = sparse.csr_array((weights, histories.values, histories.offsets), shape=shape, copy=True)
     matrix.sum_duplicates()
     return matrix
 
@@ -137,7 +157,13 @@ class Popularity(Scorer):
     name = "popularity"
 
     def __init__(self, split: Split):
-        self.counts = item_counts(split)
+        self._restore({"counts": item_counts(split)})
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"counts": self.counts}
+
+    def _restore(self, state: Mapping[str, np.ndarray]) -> None:
+        self.counts = np.asarray(state["counts"], np.float32)
         self.number_of_items = len(self.counts)
 
     def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
@@ -148,16 +174,29 @@ class CountFloor(Scorer):
     """Co-occurrence counts, untuned: the number that every trained model should beat.
 
     Counts within 10 steps of the same user's training sequence, weight 1/gap forward and 0.5/gap
-    backward; the history's last 20 items vote with 0.8 decay; divided by the root of popularity.
+    backward; the history's last 20 items vote with 0.8 decay; divided by √(training interactions + 1).
     """
 
     name = "count_floor"
 
     def __init__(self, split: Split, longest: int = 20, decay: float = 0.8):
-        self.counts = sparse.csr_array(cooccurrence(split)).astype(np.float32)
-        self.scale = 1 / np.sqrt(np.maximum(item_counts(split), 1))
-        self.number_of_items = split.data.number_of_items
-        self.longest, self.decay = longest, decay
+        self._restore(
+            {
+                **_packed(sparse.csr_array(cooccurrence(split)).astype(np.float32)),
+                "scale": 1 / np.sqrt(item_counts(split) + 1),
+                "longest": np.array(longest),
+                "decay": np.array(decay),
+            }
+        )
+
+    def state(self) -> dict[str, np.ndarray]:
+        fixed = {"scale": self.scale, "longest": np.array(self.longest), "decay": np.array(self.decay)}
+        return {**_packed(self.counts), **fixed}
+
+    def _restore(self, state: Mapping[str, np.ndarray]) -> None:
+        self.counts, self.scale = _unpacked(state), state["scale"]
+        self.number_of_items = len(self.scale)
+        self.longest, self.decay = int(state["longest"]), float(state["decay"])
 
     def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
         votes = history_matrix(_last(histories, self.longest), self.number_of_items, self.decay)
@@ -174,8 +213,14 @@ class ItemKNN(Scorer):
         with warnings.catch_warnings():  # it warns of a conversion that it makes itself
             warnings.simplefilter("ignore")
             model.fit(sparse.csr_matrix(training_matrix(split)), show_progress=False)
-        self.similarity = sparse.csr_array(model.similarity).astype(np.float32)
-        self.number_of_items = split.data.number_of_items
+        self._restore(_packed(sparse.csr_array(model.similarity).astype(np.float32)))
+
+    def state(self) -> dict[str, np.ndarray]:
+        return _packed(self.similarity)
+
+    def _restore(self, state: Mapping[str, np.ndarray]) -> None:
+        self.similarity = _unpacked(state)
+        self.number_of_items = self.similarity.shape[0]
 
     def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
         return (history_matrix(histories, self.number_of_items) @ self.similarity.T).toarray()
@@ -185,37 +230,71 @@ class ALS(Scorer):
     """implicit's alternating least squares (Hu et al. 2008); the history is folded in."""
 
     name = "als"
+    nonnegative = False
 
     def __init__(self, split: Split, factors: int = 64, regularisation: float = 0.05, seed: int = 0):
-        self.model = _implicit("als").AlternatingLeastSquares(
+        model = _implicit("als").AlternatingLeastSquares(
             factors=factors, regularization=regularisation, random_state=seed, num_threads=1
         )
-        self.model.fit(sparse.csr_matrix(training_matrix(split)), show_progress=False)
-        self.number_of_items = split.data.number_of_items
+        model.fit(sparse.csr_matrix(training_matrix(split)), show_progress=False)
+        self._restore({"items": model.item_factors, "regularisation": np.array(regularisation)})
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"items": self.items, "regularisation": np.array(self.regularisation)}
+
+    def _restore(self, state: Mapping[str, np.ndarray]) -> None:
+        self.items = np.asarray(state["items"], np.float32)
+        self.regularisation = float(state["regularisation"])
+        self.number_of_items = len(self.items)
+        gram = self.items.T.astype(np.float64) @ self.items
+        self.gram = gram + self.regularisation * np.eye(len(gram))
 
     def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
-        seen = sparse.csr_matrix(history_matrix(histories, self.number_of_items))
-        folded = self.model.recalculate_user(np.arange(len(histories)), seen)
-        return (folded @ self.model.item_factors.T).astype(np.float32)
+        """With implicit's confidence, 1 a visit: only repeated visits give a history a matrix of its own."""
+        seen = history_matrix(histories, self.number_of_items)
+        wanted = seen.astype(np.float64) @ self.items
+        folded = np.linalg.solve(self.gram, wanted.T).T
+        for row in np.unique(np.repeat(np.arange(len(histories)), np.diff(seen.indptr))[seen.data > 1]):
+            part = slice(seen.indptr[row], seen.indptr[row + 1])
+            own = self.items[seen.indices[part]].astype(np.float64)
+            folded[row] = np.linalg.solve(self.gram + (own.T * (seen.data[part] - 1)) @ own, wanted[row])
+        return folded.astype(np.float32) @ self.items.T
 
 
 class BPR(Scorer):
-    """implicit's Bayesian personalised ranking; needs ``users``, and knows training users only."""
+    """implicit's Bayesian personalised ranking; needs ``users``: training users, or −1 for the mean of them."""
 
     name = "bpr"
+    nonnegative = False
 
     def __init__(self, split: Split, factors: int = 63, seed: int = 0):
         model = _implicit("bpr").BayesianPersonalizedRanking(
             factors=factors, random_state=seed, num_threads=1
         )
         model.fit(sparse.csr_matrix(training_matrix(split)), show_progress=False)
-        self.users, self.items = np.asarray(model.user_factors), np.asarray(model.item_factors)
-        self.number_of_items = split.data.number_of_items
+        self._restore({"users": np.asarray(model.user_factors), "items": np.asarray(model.item_factors)})
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"users": self.users, "items": self.items}
+
+    def _restore(self, state: Mapping[str, np.ndarray]) -> None:
+        self.users, self.items = state["users"], state["items"]
+        self.number_of_items = len(self.items)
 
     def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
         if users is None:
             raise UserError("bpr scores known users, not histories alone: give the users' numbers")
-        return (self.users[users] @ self.items.T).astype(np.float32)
+        known = np.where((users >= 0)[:, None], self.users[users], self.users.mean(0))
+        return (known @ self.items.T).astype(np.float32)
+
+
+def _packed(matrix: sparse.csr_array) -> dict[str, np.ndarray]:
+    return {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr}
+
+
+def _unpacked(state: Mapping[str, np.ndarray]) -> sparse.csr_array:
+    size = len(state["indptr"]) - 1
+    return sparse.csr_array((state["data"], state["indices"], state["indptr"]), (size, size))
 
 
 def _last(histories: Ragged, longest: int) -> Ragged:

@@ -7,11 +7,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from p5t5.commands.cli import run
 from p5t5.commands.options import option, parse, required
 from p5t5.commands.starting import quiet
 from p5t5.errors import UserError
+
+if TYPE_CHECKING:
+    from p5t5.checkpoint import Checkpoint
+    from p5t5.fusion import Fusion
+    from p5t5.splits import Split
 
 EXAMPLE = "p5t5 evaluate --data runs/ml-100k --model runs/model --out runs/results.json"
 SAMPLES, COMPARISONS = ".samples.json", ".comparisons.json"  # behind the name of the results
@@ -31,6 +37,11 @@ class EvaluateOptions:
     part: str = option("test", "test, or validation while you are still choosing")
     prompts: str = option("seen,held_out", "wordings: seen, held_out, or prompt ids")
     protocols: str = option("filtered,unfiltered", "full rankings without and with the items of the history")
+    fusion: bool = option(
+        False,
+        "rank next items by the blend of model and baselines too; it is fitted on validation rows and saved in the "
+        "model's folder, unless one is there",
+    )
     baselines: bool = option(True, "evaluate the baselines on the same rows too")
     limit: int = option(0, "at most this many users, drawn by seed; 0: all")
     variant: str = option("main", "the name of an ablation, kept in the rows")
@@ -71,6 +82,8 @@ def _main(argv: Sequence[str] | None) -> None:
         part=options.part, seed=options.seed, protocols=_names(options.protocols), limit=options.limit or None
     )
     found = []
+    if options.fusion and checkpoint is None:
+        raise UserError("--fusion blends a model with the baselines: give --model too.")
     if checkpoint is not None:
         tasks = tasks or checkpoint.info["tasks"]
         model = evaluate_checkpoint(
@@ -80,6 +93,7 @@ def _main(argv: Sequence[str] | None) -> None:
             prompts=_names(options.prompts),
             checkpoint_name=Path(options.model).name,
             variant=options.variant,
+            fusion=_fusion(options.model, checkpoint, split, options.seed) if options.fusion else None,
             **shared,
         )
         found.append(model)
@@ -96,10 +110,30 @@ def _main(argv: Sequence[str] | None) -> None:
     _write(out.with_suffix(SAMPLES), [sample for part in found for sample in part.samples])
     for sentence in dict.fromkeys(sentence for part in found for sentence in part.skipped):
         print(sentence)
+    if options.fusion and options.part == "validation":
+        print("fusion: its weights were fitted on validation rows, so these rows flatter it")
     print(_table(rows))
     for line in _verdicts(comparisons):
         print(line)
     print(f"{len(rows)} rows → {out}")
+
+
+def _fusion(model: str, checkpoint: Checkpoint, split: Split, seed: int) -> Fusion:
+    """The one beside the model, or a new one that is then saved there."""
+    from tqdm import tqdm
+
+    from p5t5.checkpoint import resolve
+    from p5t5.fusion import FILE, Fusion
+    from p5t5.fusion.model import fit_for
+
+    folder = resolve(model)
+    if (folder / FILE).is_file():
+        return Fusion.load(folder)
+    with tqdm(unit=" rows", desc="fitting the fusion", leave=False) as bar:
+        fusion = fit_for(checkpoint, split, seed=seed, progress=bar.update)
+    fusion.save(folder)
+    print(f"fusion: {fusion.kind}, fitted on {fusion.about['rows']} validation rows → {folder / FILE}")
+    return fusion
 
 
 def _names(text: str) -> list[str]:
@@ -132,7 +166,7 @@ def _verdicts(comparisons: list[dict]) -> list[str]:
     """One sentence for each comparison that a reader will ask for."""
     words = {True: "better than", False: "worse than", None: "level with"}
     return [
-        f"{one['task']}, {one['protocol']}: p5t5 is {words[one['better']]} {one['against']} "
+        f"{one['task']}, {one['protocol']}: {one['model']} is {words[one['better']]} {one['against']} "
         f"({one['metric']} {one['difference']:+.4f}, 95 % {one['ci95'][0]:+.4f} to {one['ci95'][1]:+.4f})"
         for one in comparisons
         if one["against"] in ("count_floor", "bias")

@@ -27,6 +27,7 @@ class RecommendOptions:
     users_file: str = option("", "a file with a user id a line")
     k: int = option(10, "items a user")
     include_seen: bool = option(False, "recommend items of the history too")
+    fusion: bool = option(False, "rank by the fusion that `p5t5 evaluate --fusion` saved beside the model")
     token_budget: int = option(8192, "prompt tokens a batch, padding included")
 
 
@@ -56,7 +57,7 @@ def _main(argv: Sequence[str] | None) -> None:
     data = load(Path(options.data))
     users = _users(options, data.user_ids.tolist())
     quiet()
-    recommender = Recommender.from_pretrained(options.model)
+    recommender = Recommender.from_pretrained(options.model, fusion=options.fusion)
     rows = []
     with tqdm(total=len(users), unit=" users", desc="recommending") as bar:
         for start in range(0, len(users), CHUNK):

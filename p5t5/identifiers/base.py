@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +14,7 @@ from p5t5.records import IndexedRecords
 
 PREFIXES = ("item", "user")
 LEVEL_NAMES = "abcdefghijklmnopqrstuvwxyz"
+SPELLING = re.compile(r"<(?:item|user)_[a-z]?(\d+)>")
 
 
 @dataclass(frozen=True)
@@ -20,12 +24,18 @@ class Identifiers:
     Level ``l`` counts from 0 to ``level_sizes[l] - 1`` and has tokens of its own, so one number never
     means two things. With one level a token is spelled ``<item_17>``, with more ``<item_a3>``,
     ``<item_b12>``, … Codes are unique; a duplicate or a code out of range raises ValueError.
+
+    With ``words`` the codes of all levels count those words instead, and there are no tokens of their
+    own: the spelling is text (``title``). ``collisions``: how many things shared their code with
+    another before the last level told them apart.
     """
 
     method: str
     prefix: str
     codes: np.ndarray
     level_sizes: tuple[int, ...]
+    words: tuple[str, ...] = ()
+    collisions: int = 0
 
     def __post_init__(self) -> None:
         if self.prefix not in PREFIXES:
@@ -43,6 +53,23 @@ class Identifiers:
     def __len__(self) -> int:
         return len(self.codes)
 
+    @staticmethod
+    def read(report: Mapping[str, Any], spellings: Sequence[str]) -> Identifiers:
+        """From their `report` and `spellings`, as a checkpoint keeps them (p5t5.json and the catalogue)."""
+        parts = [spelling.split() for spelling in spellings]
+        words: tuple[str, ...] = ()
+        if parts and not SPELLING.fullmatch(parts[0][0]):
+            words = tuple(sorted({word for row in parts for word in row}))
+            place = {word: number for number, word in enumerate(words)}
+            rows = [[place[word] for word in row] for row in parts]
+        else:
+            rows = [[int(SPELLING.sub(r"\1", piece)) for piece in row] for row in parts]
+        codes = np.full((len(rows), len(report["level_sizes"])), -1, np.int32)
+        for place_of, row in zip(codes, rows, strict=True):
+            place_of[: len(row)] = row
+        sizes, collisions = tuple(report["level_sizes"]), int(report["collisions"])
+        return Identifiers(report["method"], report["of"], codes, sizes, words, collisions)
+
     @property
     def levels(self) -> int:
         return len(self.level_sizes)
@@ -53,7 +80,9 @@ class Identifiers:
         return np.concatenate([[0], np.cumsum(self.level_sizes)[:-1]]).astype(np.int64)
 
     def pieces(self) -> list[str]:
-        """The spellings of all tokens, level by level, used by a thing or not."""
+        """The spellings of all tokens of their own, level by level, used by a thing or not."""
+        if self.words:
+            return []
         names = [""] if self.levels == 1 else LEVEL_NAMES[: self.levels]
         return [
             f"<{self.prefix}_{name}{code}>"
@@ -66,15 +95,29 @@ class Identifiers:
         return np.where(self.codes < 0, -1, self.codes + self.level_start).astype(np.int32)
 
     def spellings(self) -> list[str]:
-        """One string a thing: its tokens joined by a space."""
+        """One string a thing: its tokens, or words, joined by a space."""
+        if self.words:
+            return [" ".join(self.words[word] for word in row if word >= 0) for row in self.codes.tolist()]
         pieces = self.pieces()
         return [" ".join(pieces[place] for place in row if place >= 0) for row in self.piece_index().tolist()]
+
+    def extended(self, codes: np.ndarray, words: tuple[str, ...] = ()) -> Identifiers:
+        """The same with new things behind the old; level sizes grow to hold ``codes`` int [new, levels]."""
+        width = max(self.levels, codes.shape[1])
+        table = np.full((len(self) + len(codes), width), -1, np.int32)
+        table[: len(self), : self.levels] = self.codes
+        table[len(self) :, : codes.shape[1]] = codes
+        sizes = np.maximum((*self.level_sizes, *(1,) * (width - self.levels)), table.max(0, initial=-1) + 1)
+        if words:
+            sizes = np.full(width, len(words))
+        return replace(self, codes=table, level_sizes=tuple(int(size) for size in sizes), words=words)
 
     def report(self) -> dict:
         """How well the token space is used, level by level.
 
         ``utilisation`` is the share of a level's tokens that name something; ``entropy`` (bits) is
-        that of the tokens' use, at most log2 of the level's size; ``collisions`` is 0 by construction.
+        that of the tokens' use, at most log2 of the level's size; ``collisions`` counts the things that
+        only the last level tells apart.
         """
         utilisation, entropy = [], []
         for level, size in enumerate(self.level_sizes):
@@ -87,12 +130,12 @@ class Identifiers:
             "method": self.method,
             "of": self.prefix,
             "count": len(self),
-            "tokens": int(sum(self.level_sizes)),
+            "tokens": len(self.words) or int(sum(self.level_sizes)),
             "level_sizes": list(self.level_sizes),
             "mean_length": round(float((self.codes >= 0).sum(1).mean()) if len(self) else 0.0, 4),
             "utilisation": utilisation,
             "entropy": entropy,
-            "collisions": 0,
+            "collisions": self.collisions,
         }
 
 
@@ -120,3 +163,18 @@ def levels_for(room: int, base: int) -> int:
     while capacity < room:
         levels, capacity = levels + 1, capacity * base
     return levels
+
+
+def told_apart(codes: np.ndarray) -> tuple[np.ndarray, int]:
+    """``codes`` int [n, levels] with one more level: the place among equal codes, in the order of the rows;
+    and how many rows were not alone. Without a level more where none is needed.
+    """
+    _, group, count = np.unique(codes, axis=0, return_inverse=True, return_counts=True)
+    group = group.reshape(-1)
+    collisions = int(count[count > 1].sum())
+    if not collisions:
+        return codes.astype(np.int32), 0
+    order = np.argsort(group, kind="stable")
+    place = np.empty(len(codes), np.int32)
+    place[order] = np.arange(len(codes)) - np.repeat(np.cumsum(count) - count, count)
+    return np.concatenate([codes, place[:, None]], 1).astype(np.int32), collisions

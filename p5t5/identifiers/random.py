@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import pandas as pd
 
+from p5t5.errors import UserError
 from p5t5.identifiers.base import Identifiers, count_of, digits, ids_of, levels_for
 from p5t5.splits import Split
 
@@ -32,6 +34,22 @@ def fit(split: Split, of: str, seed: int = 0, base: int = 100, levels: int | Non
     number_of = {name: number for number, name in taken.items()}
     numbers = np.array([number_of[name] for name in ids_of(split.data, of)], np.int64)
     return Identifiers("random", of, digits(numbers, base, levels), (base,) * levels)
+
+
+def name_new(named: Identifiers, known: pd.DataFrame, new: pd.DataFrame, seed: int = 0) -> Identifiers:
+    """As fit does it, with the seed of the fit; UserError where all numbers are given away."""
+    base, levels = named.level_sizes[0], named.levels
+    taken = set((named.codes.astype(np.int64) @ base ** np.arange(levels - 1, -1, -1)).tolist())
+    if len(taken) + len(new) > base**levels:
+        raise UserError(f"random identifiers: {base**levels} numbers do not name {len(new)} more items.")
+    numbers = []
+    for name in new["item_id"].tolist():
+        attempt = 0
+        while (number := _hash(name, seed, attempt) % base**levels) in taken:
+            attempt += 1
+        taken.add(number)
+        numbers.append(number)
+    return named.extended(digits(np.array(numbers, np.int64), base, levels))
 
 
 def _hash(name: str, seed: int, attempt: int) -> int:

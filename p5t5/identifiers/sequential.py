@@ -7,6 +7,7 @@ and "the largest number in the history plus one" then found the test item (see t
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from p5t5.identifiers.base import Identifiers, count_of, digits, levels_for
 from p5t5.randomness import generator
@@ -30,3 +31,12 @@ def fit(split: Split, of: str, seed: int = 0, base: int = 100) -> Identifiers:
     levels = levels_for(len(order), base)
     leading = max(-(-len(order) // base ** (levels - 1)), 1)  # first digits in use
     return Identifiers("sequential", of, digits(number, base, levels), (leading,) + (base,) * (levels - 1))
+
+
+def name_new(named: Identifiers, known: pd.DataFrame, new: pd.DataFrame, seed: int = 0) -> Identifiers:
+    """The next numbers; a new leading digit where the old ones are used up."""
+    base = named.level_sizes[-1]
+    numbers = len(named) + np.arange(len(new), dtype=np.int64)
+    rest = digits(numbers, base, named.levels)
+    rest[:, 0] = numbers // base ** (named.levels - 1)
+    return named.extended(rest)

@@ -1,0 +1,140 @@
+"""The model's side of a fusion: its log-probabilities for the whole catalogue, fitted, measured, asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from p5t5.baselines import Scorer, top_of
+from p5t5.decoding import all_item_scores, padded_batches
+from p5t5.fusion import Fusion, default_parts, rows_at_once
+from p5t5.fusion.fitting import fit_fusion
+from p5t5.mixture import single
+from p5t5.ragged import Ragged
+from p5t5.randomness import hashed
+from p5t5.results import Measured, ranking_values
+from p5t5.splits import Split
+from p5t5.tasks import TASKS
+from p5t5.trie import Trie
+
+if TYPE_CHECKING:
+    from p5t5.checkpoint import Checkpoint
+
+TASK = "sequential/next_item"
+WHOLE = 2**31  # longer than any history
+
+
+def model_table(model: Any, inputs: Ragged, trie: Trie, items: int, token_budget: int = 8192) -> np.ndarray:
+    """float32 [prompts, items]: log-probability of every item; −inf for items that the trie does not hold."""
+    table = np.full((len(inputs), items), -np.inf, np.float32)
+    device = next(model.parameters()).device
+    for rows, ids, mask in padded_batches(inputs, token_budget, device):
+        scores = all_item_scores(model, ids, mask, trie)
+        table[rows, : scores.shape[1]] = scores
+    return table
+
+
+def fit_for(
+    checkpoint: Checkpoint,
+    split: Split,
+    parts: Sequence[Scorer] | None = None,
+    *,
+    limit: int | None = 10_000,
+    seed: int = 0,
+    token_budget: int = 8192,
+    progress: Callable[[int], None] | None = None,
+) -> Fusion:
+    """The fusion of a checkpoint with ``parts`` (default: `default_parts`), fitted on validation rows.
+
+    Each row is asked in one seen wording, drawn by the seed. ``limit``: at most so many rows, drawn
+    too. UserError for other data than the checkpoint was trained on.
+    """
+    checkpoint.check_same(split.data)
+    rows = TASKS[TASK].eligible(split, "validation")
+    if limit is not None and len(rows) > limit:
+        rows = np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:limit]])
+    options = replace(checkpoint.build_options(-1), seed=seed)
+    renderer, trie = checkpoint.renderer_for(split.data), checkpoint.catalogue.trie
+
+    def table(part: np.ndarray) -> np.ndarray:
+        examples, index = single(split, TASK, checkpoint.prompts, "validation", options, "seen", part)
+        inputs = renderer.encode_inputs(examples, index)
+        if progress:
+            progress(len(part))
+        return model_table(checkpoint.model, inputs, trie, split.data.number_of_items, token_budget)
+
+    return fit_fusion(default_parts(split) if parts is None else parts, split, table, rows=rows)
+
+
+def measure(
+    fusion: Fusion,
+    model: Any,
+    inputs: Ragged,
+    trie: Trie,
+    split: Split,
+    rows: np.ndarray,
+    prompt: str,
+    protocols: Sequence[str],
+    name: str = "p5t5+fusion",
+    token_budget: int = 8192,
+) -> Iterator[Measured]:
+    """The fused rankings of the catalogue for the prompts ``inputs``, asked about ``rows``, judged by protocol."""
+    started = perf_counter()
+    data = split.data
+    ranks = {protocol: np.empty(len(rows), np.int64) for protocol in protocols}
+    step = rows_at_once(data.number_of_items)
+    for at in range(0, len(rows), step):
+        places = np.arange(at, min(at + step, len(rows)))
+        part = rows[places]
+        histories = split.history_items(part, WHOLE)
+        table = model_table(model, inputs.take(places), trie, data.number_of_items, token_budget)
+        scores = fusion.scores(table, histories, data.user[part])
+        for protocol in protocols:
+            exclude = histories if protocol == "filtered" else None
+            ranks[protocol][places] = Scorer().ranks(scores, data.item[part], exclude)
+    seconds = (perf_counter() - started) / max(len(protocols), 1)
+    for protocol in protocols:
+        values = ranking_values(ranks[protocol], TASKS[TASK].metrics)
+        yield Measured(name, TASK, prompt, protocol, rows, data.user[rows], values, seconds=seconds)
+
+
+def rank(
+    fusion: Fusion,
+    model: Any,
+    inputs: Ragged,
+    trie: Trie,
+    histories: Ragged,
+    users: np.ndarray,
+    k: int,
+    *,
+    exclude: Ragged | None = None,
+    allow: np.ndarray | None = None,
+    token_budget: int = 8192,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray, list[list[dict[str, float]]]]:
+    """The best k items int64 [n, k] (−1 where fewer are allowed), their scores float32, and `Fusion.shares` of each.
+
+    ``allow``: only these items. Scores are no probabilities: they compare within a row only.
+    """
+    items, best = np.full((len(inputs), k), -1, np.int64), np.full((len(inputs), k), -np.inf, np.float32)
+    why: list[list[dict[str, float]]] = []
+    step = rows_at_once(fusion.number_of_items)
+    for at in range(0, len(inputs), step):
+        places = np.arange(at, min(at + step, len(inputs)))
+        table = model_table(model, inputs.take(places), trie, fusion.number_of_items, token_budget)
+        past, people = histories.take(places), users[places]
+        scores = fusion.scores(table, past, people)
+        if allow is not None:
+            scores[:, np.setdiff1d(np.arange(fusion.number_of_items), allow)] = -np.inf
+        if exclude is not None:
+            gone = exclude.take(places)
+            scores[gone.row_of_value, gone.values] = -np.inf
+        items[places], best[places] = top_of(scores, k)
+        why += fusion.shares(table, past, people, items[places])
+        if progress:
+            progress(len(places))
+    return items, best, why
