@@ -99,10 +99,10 @@ def k_core(interactions: pd.DataFrame, k: int) -> pd.DataFrame:
 
     Removing an item may leave a user with too few, so it goes on until nothing changes.
     """
+    user, item = (pd.factorize(interactions[column])[0] for column in ("user_id", "item_id"))
+    rows = np.arange(len(interactions))
     while True:
-        users = interactions["user_id"].map(interactions["user_id"].value_counts())
-        items = interactions["item_id"].map(interactions["item_id"].value_counts())
-        keep = (users >= k) & (items >= k)
+        keep = (np.bincount(user)[user] >= k) & (np.bincount(item)[item] >= k)
         if keep.all():
-            return interactions.reset_index(drop=True)
-        interactions = interactions[keep]
+            return interactions.iloc[rows].reset_index(drop=True)
+        user, item, rows = user[keep], item[keep], rows[keep]

@@ -27,12 +27,14 @@ def test_table_end_to_end(tmp_path, capsys):
     code, out, err = run(capsys, "table", path, *mapping, "--out", tmp_path / "data")
     assert (code, err) == (0, "")
     assert "6 users, 4 items, 60 interactions" in out
-    assert "dropped: 1 rows (rating missing)" in out
+    assert "dropped: 1 row (rating missing); first r.csv, line 62, column rating: ''" in out
     assert "tasks: rating/score" in out and "off: explanation/explain" in out
     assert "no column explanation" in out and "the items have no titles" in out
     assert len(load(tmp_path / "data")) == 60
     facts = json.loads((tmp_path / "data" / "prepare.json").read_text())
     assert facts["dropped"] == {"rating missing": 1} and facts["source"] == "tables r.csv"
+    assert "user_id = who (named), item_id = what (named), rating = rating (by its name)" in out
+    assert "report.html" in out and "who (named)" in (tmp_path / "data" / "report.html").read_text()
 
 
 def test_simulated_has_all_families_and_is_repeatable(tmp_path, capsys):
@@ -67,14 +69,18 @@ def test_k_core_and_sample(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["table", "{dir}/gone.csv", "--out", "{dir}/data"], "there is no file"),
-        (["table", "{dir}/r.csv", "--out", "{dir}/data"], "no column user_id"),
+        (["table", "{dir}/r.csv", "--user", "whom", "--out", "{dir}/data"], "no column whom (--user)"),
+        (
+            ["table", "{dir}/r.csv", "--rating", "what", "--out", "{dir}/data"],
+            "column what: 'i0': rating is not a number",
+        ),
         (["table", "{dir}/r.csv", "--columns", "user_id", "--out", "{dir}/data"], "not OURS=THEIRS"),
         (["sequences", "--raw", "{dir}", "--out", "{dir}/data"], "has no sequences.txt"),
         (["ml-100k", "--raw", "{dir}/r.csv", "--out", "{dir}/data"], "neither a folder nor a zip"),
         (["amazon", "--raw", "{dir}", "--out", "{dir}/data"], "no file named reviews"),
         (["simulated", "--users", "1", "--out", "{dir}/data"], "--users must be at least 8"),
-        (["simulated", "--k-core", "999", "--out", "{dir}/data"], "--k-core 999: no user and item are left"),
-        (["simulated", "--k-core", "-1", "--out", "{dir}/data"], "--k-core must be 0 or more"),
+        (["simulated", "--k-core", "999", "--out", "{dir}/data"], "--core 999: no user and item are left"),
+        (["simulated", "--k-core", "-1", "--out", "{dir}/data"], "--core must be 0 or more"),
         (["simulated", "--out", "{dir}/r.csv"], "is a file"),
         (["simulated", "--out", "{dir}"], "holds other files"),
         (["simulated", "--out", "{dir}/r.csv/below"], "cannot be written"),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p5t5.errors import UserError
-from p5t5.records import Records, clean_text, counts, item_order, load, load_records, make_records
+from p5t5.records import Records, clean_text, counts, item_order, load, load_records, make_records, writing
 
 RESERVED = [
     "</s>",
@@ -97,7 +97,7 @@ def test_make_records_sorts_cleans_and_counts():
     assert table["user_id"].tolist() == ["a", "a", "a", "b", "b"]
     assert table["item_id"].tolist() == ["007", "1e5", "NA", "NA", "007"]  # file order within a tie
     assert table["review"].tolist() == ["", "", "ok", "< /s> bad", "fine"]
-    assert records.info["dropped"] == {"exact repeat of a row": 1}
+    assert records.info["dropped"] == {"same user, item and time as an earlier row": 1}
     assert records.items["item_id"].tolist() == ["007", "1e5", "NA"]  # 1e5 was not listed, `unused` not used
     assert records.items["title"].tolist() == ["Bond", "", "Not Available"]
     assert records.items["year"].tolist() == ["1962", "", "1999"]
@@ -213,7 +213,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_args, **_more):
         raise OSError("disk full")
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", fail)
+    monkeypatch.setattr(writing.pq, "ParquetWriter", fail)
     with pytest.raises(OSError, match="disk full"):
         small().write(tmp_path / "data")
     assert list((tmp_path / "data").iterdir()) == []
@@ -240,7 +240,10 @@ def test_write_spares_other_peoples_folders(tmp_path):
 )
 def test_check_names_row_and_column(column, value, message):
     records = small()
+    records.interactions = records.interactions.astype(object)
     records.interactions.loc[0, column] = value
+    records.interactions["rating"] = records.interactions["rating"].astype(float)
+    records.interactions["timestamp"] = records.interactions["timestamp"].astype(int)
     with pytest.raises(UserError, match=message):
         records.check()
 

@@ -277,10 +277,10 @@ def test_amazon_errors(tmp_path):
         amazon.read(tmp_path)
     path = tmp_path / "reviews.jsonl"
     path.write_text('{"reviewerID": "a"}\n{oops\n')
-    with pytest.raises(UserError, match=r"reviews\.jsonl, line 2: not valid JSON"):
+    with pytest.raises(UserError, match=r"reviews\.jsonl, line 2: not a JSON object"):
         amazon.read(path)
     path.write_text("[1]\n")
-    with pytest.raises(UserError, match="line 1: each line must be a JSON object"):
+    with pytest.raises(UserError, match="none of its first lines is a JSON object"):
         amazon.read(path)
     path.write_text('{"reviewerID": "a"}\n')
     with pytest.raises(UserError, match=r"no column parent_asin or asin; there are reviewerID"):
@@ -353,55 +353,81 @@ def test_parquet_dates_and_numbers_with_gaps(tmp_path):
     assert records.info["dropped"] == {"user or item missing": 1}
 
 
-def test_empty_cells_are_dropped_but_words_for_numbers_are_errors(tmp_path):
+def test_cells_that_say_nothing_are_dropped_and_named(tmp_path):
     path = tmp_path / "r.csv"
-    path.write_text("user_id,item_id,rating\na,x,4\na,y,\n")
-    assert table.read(path).info["dropped"] == {"rating missing": 1}
-    path.write_text("user_id,item_id,rating\na,x,4\na,y,good\n")
-    with pytest.raises(UserError, match=r"r\.csv, row 2, column rating: 'good' is not a number"):
-        table.read(path)
-    path.write_text("user_id,item_id,rating\na,x,inf\n")
-    with pytest.raises(UserError, match="row 1, column rating: 'inf'"):
-        table.read(path)
-    path.write_text("user_id,item_id,timestamp\na,x,soon\n")
-    with pytest.raises(UserError, match="row 1, column timestamp: 'soon' is not a time"):
-        table.read(path)
+    path.write_text(
+        "user_id,item_id,rating,timestamp\na,x,4,1\na,y,,2\na,z,good,3\na,w,inf,4\na,v,1,soon\na,u,5,9\n"
+    )
+    info = table.read(path).info
+    assert info["dropped"] == {"rating is not a number": 2, "rating missing": 1, "time cannot be read": 1}
+    first = {problem["reason"]: problem["first"] for problem in info["problems"]}
+    assert first == {
+        "rating is not a number": "r.csv, line 4, column rating: 'good'",
+        "rating missing": "r.csv, line 3, column rating: ''",
+        "time cannot be read": "r.csv, line 6, column timestamp: 'soon'",
+    }
+    assert all(problem["remedy"] for problem in info["problems"])
 
 
 def test_table_errors(tmp_path):
     with pytest.raises(UserError, match="there is no file"):
         table.read(tmp_path / "gone.csv")
+    with pytest.raises(UserError, match="no file matches"):
+        table.read(tmp_path / "gone*.csv")
+    with pytest.raises(UserError, match="is a folder; name the files in it"):
+        table.read(tmp_path)
     (tmp_path / "r.xlsx").write_text("x")
     with pytest.raises(UserError, match=r"unknown kind of file; it must end in \.csv"):
         table.read(tmp_path / "r.xlsx")
     path = tmp_path / "r.csv"
-    path.write_text("")
-    with pytest.raises(UserError, match="is empty"):
-        table.read(path)
-    path.write_text("user,item_id\na,x\n")
-    with pytest.raises(
-        UserError, match=r"no column user_id; there are user, item_id\. .*--columns user_id=NAME"
+    for content, message in (
+        ("", "is empty"),
+        (
+            "colour,price\nred,1.5\n",
+            r"which column holds the users\? There are colour, price\. .*--user NAME",
+        ),
+        ("196,242,3\n1,2,3\n", r"names no columns \(196, 242, 3\); .*--header user,item,rating,time"),
+        ("user_id,item_id\na,x,1\n", r"r\.csv: no row can be used .*line 2: 'a,x,1': wrong number of fields"),
+        ("a,a\n1,2\n", "two columns have the same name"),
+        ('"user_id,item_id\na,x\n', "line 1: a quote is opened and not closed"),
+        ("user_id,item_id\r1,2\r", "lines end in CR alone"),
+        (
+            "user_id,item_id,rating\n" + "a,x,good\n" * 30 + "a,x,5\n",
+            r"line 2, column rating: 'good': .* 30 of 31 rows",
+        ),
     ):
-        table.read(path)
+        path.write_bytes(content.encode())
+        with pytest.raises(UserError, match=message):
+            table.read(path, columns={"rating": "rating"} if "good" in content else None)
+    path.write_text("user_id,item_id\na,x\n")
     with pytest.raises(UserError, match="no column 'usr' here"):
         table.read(path, columns={"usr": "user"})
-    with pytest.raises(UserError, match="no column stars"):
-        table.read(path, columns={"user_id": "user", "rating": "stars"})
-    path.write_text("user_id,item_id\na,x,1\n")
-    with pytest.raises(UserError, match="line 2: 3 fields, but the header has 2"):
-        table.read(path)
-    path.write_text("a,a\n1,2\n")
-    with pytest.raises(UserError, match="two columns have the same name"):
+    with pytest.raises(
+        UserError, match=r"no column item \(--item\); there are user_id, item_id\. Did you mean item_id"
+    ):
+        table.read(path, columns={"item_id": "item"})
+    with pytest.raises(UserError, match="user_id was named twice"):
+        table.read(path, columns={"user_id": "user_id", "item_id": "user_id"})
+    with pytest.raises(UserError, match="is named twice"):
+        table.read([path, path])
+    with pytest.raises(UserError, match="must be one character"):
+        table.read(path, separator="::")
+    path.write_bytes("user_id,item_id\na,x\n".encode("utf-16"))
+    with pytest.raises(UserError, match="is UTF-16 text"):
         table.read(path)
     path.write_bytes(b"user_id,item_id\n\xff\xfe,x\n")
-    with pytest.raises(UserError, match="not UTF-8"):
+    with pytest.raises(UserError, match=r"line 2: .* not UTF-8 text; save the file as UTF-8"):
         table.read(path)
     (tmp_path / "r.parquet").write_bytes(b"no")
     with pytest.raises(UserError, match="cannot be read as Parquet"):
         read_table(tmp_path / "r.parquet")
-    (tmp_path / "r.csv.gz").write_bytes(b"not gzip")
-    with pytest.raises(UserError, match="cannot be read"):
-        read_table(tmp_path / "r.csv.gz")
+    for content in (b"not gzip", gzip.compress(b"user_id,item_id\n" + b"a,x\n" * 9999)[:-20]):
+        (tmp_path / "r.csv.gz").write_bytes(content)
+        with pytest.raises(UserError, match=r"cannot be read: .*damaged or was cut off"):
+            read_table(tmp_path / "r.csv.gz")
+    (tmp_path / "r.json").write_text('[{"user": 1},\n {"user": 2}]')
+    with pytest.raises(UserError, match="this is a JSON array; write one object a line"):
+        read_table(tmp_path / "r.json")
 
 
 def test_unescape_html_twice():

@@ -7,28 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
+
 from p5t5.commands.cli import run
+from p5t5.data_report import DataReport
 from p5t5.errors import UserError
-from p5t5.randomness import generator
 from p5t5.records import IndexedRecords, Records, make_records
 from p5t5.sources import amazon, movielens, sequences, simulated, table
+from p5t5.sources.guessing import NONE, OPTIONS
+from p5t5.sources.sampling import draw_keys, drawn
 from p5t5.splits import k_core
 from p5t5.tasks import TASKS
 
-# `p5t5 prepare table`: our column → the option that names theirs.
-COLUMN_OPTIONS = {
-    "user_id": "user",
-    "item_id": "item",
-    "rating": "rating",
-    "timestamp": "time",
-    "review": "review",
-    "summary": "summary",
-}
+REPORT = "report.html"
 EXAMPLES = {
     "ml-100k": "p5t5 prepare ml-100k --out data/ml-100k",
     "sequences": "p5t5 prepare sequences --raw DIR --out data/beauty",
-    "amazon": "p5t5 prepare amazon --raw DIR --out data/instruments --k-core 5",
-    "table": "p5t5 prepare table ratings.csv --user member --item film --rating stars --items films.csv --out data/mine",
+    "amazon": "p5t5 prepare amazon --raw DIR --out data/instruments --core 5",
+    "table": "p5t5 prepare table 'ratings-*.csv.gz' --items films.csv --out data/mine",
     "simulated": "p5t5 prepare simulated --users 300 --out data/simulated",
 }
 
@@ -47,16 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
-    if options.k_core < 0 or (options.sample_users is not None and options.sample_users < 1):
-        raise UserError("--k-core must be 0 or more, --sample-users 1 or more.")
-    records = narrowed(
-        _read(options), options.k_core, options.sample_users, options.seed, _all_items(options)
-    )
+    if options.core < 0 or (options.sample_users is not None and options.sample_users < 1):
+        raise UserError("--core must be 0 or more, --sample_users 1 or more.")
+    records = narrowed(_read(options), options.core, options.sample_users, options.seed, _all_items(options))
     try:
         data = records.write(options.out)
     except OSError as error:
         raise UserError(f"--out: {options.out} cannot be written: {error}") from error
-    print(summary(records, data, options.out))
+    report = DataReport(data, records.info, tasks(data))
+    report.write(options.out / REPORT)
+    print("\n".join(told(records, data, options.out, report)))
     return 0
 
 
@@ -66,20 +62,22 @@ def narrowed(
     """First a sample of the users (by seed), then the k-core; 0 and None leave the records as they are."""
     interactions, steps = records.interactions, []
     if sample_users is not None:
-        users = sorted(set(interactions["user_id"]))
+        users = interactions["user_id"].cat.categories
         if sample_users < len(users):
-            chosen = generator(seed, 41).choice(len(users), sample_users, replace=False)
-            interactions = interactions[interactions["user_id"].isin({users[place] for place in chosen})]
+            chosen = drawn(draw_keys(users.tolist(), seed), np.arange(len(users)), sample_users)
+            stays = np.zeros(len(users), bool)
+            stays[chosen] = True
+            interactions = interactions[stays[interactions["user_id"].cat.codes]]
             steps.append(f"{sample_users} of {len(users)} users drawn with seed {seed}")
     if k:
         before = len(interactions)
         interactions = k_core(interactions, k)
         if not len(interactions):
-            raise UserError(f"--k-core {k}: no user and item are left; take a smaller k.")
+            raise UserError(f"--core {k}: no user and item are left; take a smaller k.")
         steps.append(f"{k}-core: {before} → {len(interactions)} interactions")
     if not steps:
         return records
-    info = {**records.info, "steps": steps}
+    info = {**records.info, "steps": [*records.info.get("steps", []), *steps]}
     return make_records(
         records.name,
         interactions,
@@ -91,25 +89,41 @@ def narrowed(
     )
 
 
-def summary(records: Records, data: IndexedRecords, out: Path) -> str:
+def told(records: Records, data: IndexedRecords, out: Path, report: DataReport) -> list[str]:
     """What a person wants to know of a fresh data folder, in a few lines."""
-    lines = [
+    info = records.info
+    lines = []
+    if "columns" in info:
+        read = ", ".join(f"{ours} = {theirs}" for ours, theirs in info["columns"].items())
+        others = [option for ours, option in OPTIONS.items() if ours not in info["columns"]]
+        lines += [f"read: {info['rows_read']:,} rows; {read}"]
+        lines += [f"read: {note}" for note in info.get("notes", [])]
+        lines.append(f"wrong? say it: {' COLUMN, '.join(OPTIONS.values())} COLUMN; {NONE} leaves one out")
+        lines += [f"not found: {', '.join(others)}"] if others else []
+    lines.append(
         f"{records.name}: {data.number_of_users:,} users, {data.number_of_items:,} items, "
         f"{len(data):,} interactions → {out}"
-    ]
-    lines += [f"step: {step}" for step in records.info.get("steps", [])]
-    dropped = records.info.get("dropped", {})
-    lines += [f"dropped: {number:,} rows ({reason})" for reason, number in dropped.items()] or [
-        "dropped: nothing"
-    ]
+    )
+    lines += [f"step: {step}" for step in info.get("steps", [])]
+    where = {problem["reason"]: problem for problem in info.get("problems", [])}
+    for reason, number in info.get("dropped", {}).items():
+        first = f"; first {where[reason]['first']}; {where[reason]['remedy']}" if reason in where else ""
+        lines.append(f"dropped: {number:,} row{'s' if number > 1 else ''} ({reason}){first}")
+    if not info.get("dropped"):
+        lines.append("dropped: nothing")
+    return [*lines, *report.lines(), *tasks(data), f"report: {out / REPORT}"]
+
+
+def tasks(data: IndexedRecords) -> list[str]:
+    """Which tasks the data allow, and what the others lack."""
     missing = {name: task.missing(data) for name, task in TASKS.items()}
-    lines.append(f"tasks: {', '.join(name for name, columns in missing.items() if not columns)}")
+    lines = [f"tasks: {', '.join(name for name, columns in missing.items() if not columns)}"]
     for columns in dict.fromkeys(tuple(columns) for columns in missing.values() if columns):
         off = [name for name, needed in missing.items() if tuple(needed) == columns]
         lines.append(f"off: {', '.join(off)}: the data have no column {' and no column '.join(columns)}")
     if not data.has("title"):
         lines.append("note: the items have no titles; only prompts that speak in identifiers are used")
-    return "\n".join(lines)
+    return lines
 
 
 def _read(options: argparse.Namespace) -> Records:
@@ -121,7 +135,7 @@ def _read(options: argparse.Namespace) -> Records:
         return amazon.read(options.raw, options.items, options.name, options.all_items)
     if options.source == "table":
         columns = _mapping(options.columns)
-        named = {ours: getattr(options, f"column_{ours}") for ours in COLUMN_OPTIONS}
+        named = {ours: getattr(options, f"column_{ours}") for ours in OPTIONS}
         columns |= {ours: theirs for ours, theirs in named.items() if theirs}
         return table.read(
             options.raw,
@@ -131,6 +145,11 @@ def _read(options: argparse.Namespace) -> Records:
             options.name,
             options.separator,
             options.all_items,
+            triples=options.triples,
+            header=options.header.split(",") if options.header else None,
+            rating_step=options.rating_step,
+            sample_users=options.sample_users,
+            seed=options.seed,
         )
     if options.users < 8 or options.items < 160:
         raise UserError("simulated: --users must be at least 8 and --items at least 160.")
@@ -173,13 +192,17 @@ def _parser() -> argparse.ArgumentParser:
         "--items", metavar="FILE", help="the item table (default: items.* or meta.* in the folder)"
     )
     own = _source(commands, "table", "your own CSV, TSV, Parquet or JSON lines")
-    own.add_argument("raw", metavar="FILE", help="the interactions")
-    for ours, option_name in COLUMN_OPTIONS.items():
+    own.add_argument(
+        "raw", metavar="FILE", nargs="+", help="the interactions; several files and globs are one table"
+    )
+    for ours, option in OPTIONS.items():
         own.add_argument(
-            f"--{option_name}", dest=f"column_{ours}", metavar="COLUMN", help=f"the column that is our {ours}"
-        )
+            option, dest=f"column_{ours}", metavar="COLUMN",
+            help=f"the column that is our {ours}; {NONE}: there is none (default: guessed, and said)",
+        )  # fmt: skip
     own.add_argument("--items", metavar="FILE", help="item_id, title, and any attributes")
     own.add_argument("--users", metavar="FILE", help="user_id and any attributes")
+    own.add_argument("--triples", metavar="FILE", help="facts about items: head (item_id), relation, tail")
     own.add_argument(
         "--columns",
         metavar="OURS=THEIRS",
@@ -188,10 +211,16 @@ def _parser() -> argparse.ArgumentParser:
         help="other names that differ from ours, title=name",
     )
     own.add_argument("--separator", help="of CSV files (default: seen from the header)")
+    own.add_argument(
+        "--header", metavar="NAME,NAME,…", help="the columns of CSV files whose first line is a row"
+    )
+    own.add_argument(
+        "--rating_step", metavar="X", type=float, help="round ratings to multiples of X (at most 101 values)"
+    )
     for command in (lines, shop, own):
         command.add_argument("--name", help="the data set's name (default: from the path)")
         command.add_argument(
-            "--all-items", action="store_true", help="keep items that nobody interacted with"
+            "--all_items", "--all-items", action="store_true", help="keep items that nobody interacted with"
         )
     toy = _source(commands, "simulated", "a simulated shop with a known best answer, for all families")
     toy.add_argument("--users", type=int, default=300, help="how many (default: 300)")
@@ -209,8 +238,15 @@ def _source(commands, name: str, about: str) -> argparse.ArgumentParser:
     )
     command.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the data folder goes")
     command.add_argument(
-        "--k-core", metavar="K", type=int, default=0, help="keep users and items with ≥ K interactions"
+        "--core",
+        "--k-core",
+        metavar="K",
+        type=int,
+        default=0,
+        help="keep users and items with ≥ K interactions",
     )
-    command.add_argument("--sample-users", metavar="N", type=int, help="keep N users, drawn by --seed")
+    command.add_argument(
+        "--sample_users", "--sample-users", metavar="N", type=int, help="keep N users, drawn by --seed"
+    )
     command.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
     return command

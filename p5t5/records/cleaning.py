@@ -8,9 +8,13 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 _PLAIN = re.compile(r"[!-;=-~]+(?: [!-;=-~]+)*")  # printable ASCII without "<", single spaces
+_EMPTY_OR_PLAIN = f"^(?:{_PLAIN.pattern})?$"  # for RE2, where $ is the end of the text
 _UNSPACED_BRACKET = re.compile(r"<(?=\S)")
 _DROPPED_CATEGORIES = ("Cc", "Cf", "Cs")  # controls, bidi and zero-width formats, lone surrogates
 
@@ -43,13 +47,76 @@ def unescape_html(text: str) -> str:
     return text
 
 
-def clean_ids(column: pd.Series) -> pd.Series:
-    """Ids as stripped strings; missing ones as "". Integers that a missing one made floats (7.0) are 7."""
-    whole = pd.api.types.is_float_dtype(column)
-    values = [
-        ""
-        if value is None or value != value
-        else str(int(value) if whole and value == int(value) else value).strip()
-        for value in column
-    ]
-    return pd.Series(values, index=column.index, dtype=object)
+def text_array(column: Any) -> pa.Array:
+    """A column (pandas or Arrow) as Arrow strings, cleaned; missing ones "". Plain rows never meet Python."""
+    if not isinstance(column, (pa.Array, pa.ChunkedArray)):
+        if not isinstance(getattr(column, "dtype", None), pd.ArrowDtype):
+            return pa.array(clean_column(column), pa.large_string())
+        column = pa.array(column)
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    strings = pc.fill_null(column.cast(pa.large_string()), "")
+    odd = np.flatnonzero(~not_odd(strings))
+    if not len(odd):
+        return strings
+    cleaned = [clean_text(text) for text in strings.take(pa.array(odd)).to_pylist()]
+    mask = np.zeros(len(strings), bool)
+    mask[odd] = True
+    return pc.replace_with_mask(strings, pa.array(mask), pa.array(cleaned, pa.large_string()))
+
+
+def not_odd(strings: pa.Array) -> np.ndarray:
+    """bool [n]: which strings are clean at first sight (printable ASCII without "<", single spaces)."""
+    return pc.match_substring_regex(strings, _EMPTY_OR_PLAIN).to_numpy(zero_copy_only=False)
+
+
+def clean_id(value: Any) -> str | None:
+    """An id as a stripped string, other white space in it as spaces; "" where missing, None where it is no id.
+
+    Integers that a missing one made floats (7.0) are 7. No id: a list, or what holds control characters.
+    """
+    if type(value) is str and value.isprintable():
+        return value.strip()
+    if value is None or value is pd.NA or value is pd.NaT or value != value:
+        return ""
+    if isinstance(value, (list, tuple, dict, set, np.ndarray)):
+        return None
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        value = int(value)
+    text = str(value).strip()
+    if not text.isprintable():  # of white space, only the plain space is
+        text = "".join(" " if char.isspace() else char for char in text).strip()
+    return text if text.isprintable() else None
+
+
+def id_categories(column: pd.Series) -> tuple[pd.Categorical, np.ndarray]:
+    """A column of ids as categories in the order of the cleaned ids, and bool [n]: which rows hold no id.
+
+    The code is −1 where an id is missing, or is none. Each distinct id is cleaned once.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        raw, codes = column.cat.categories.tolist(), column.cat.codes.to_numpy()
+    else:
+        try:
+            codes, distinct = pd.factorize(column)
+        except TypeError:  # a list among them cannot be hashed
+            column = column.map(lambda value: "\x00" if isinstance(value, (list, dict)) else value)
+            codes, distinct = pd.factorize(column)
+        raw = list(distinct)
+    cleaned = [clean_id(value) for value in raw]
+    ids = sorted({text for text in cleaned if text})
+    number = {text: place for place, text in enumerate(ids)}
+    lookup = np.array([number.get(text or "", -1) for text in cleaned] + [-1], np.int32)
+    unfit = np.array([text is None for text in cleaned] + [False], bool)
+    return pd.Categorical.from_codes(lookup[codes], pd.Index(ids, dtype=object)), unfit[codes]
+
+
+def without_unused(ids: pd.Categorical) -> pd.Categorical:
+    """The same ids, categories that no row has left out (order kept)."""
+    codes = ids.codes.astype(np.int32, copy=False)
+    used = np.zeros(len(ids.categories), bool)
+    used[codes] = True
+    if used.all():
+        return ids
+    lookup = np.cumsum(used, dtype=np.int32) - 1
+    return pd.Categorical.from_codes(lookup[codes], ids.categories[used])

@@ -66,6 +66,32 @@ def interval_plot(title: str, bars: Sequence[Bar], from_zero: bool = True, note:
     return _svg(height, parts, title)
 
 
+def column_plot(
+    title: str, labels: Sequence[str], values: Sequence[float], note: str = "", height: int = 190
+) -> str:
+    """A column for each label, from zero. Labels that would touch each other are left out."""
+    ticks = _ticks(0.0, max(values, default=0.0), 4)
+    left, right, top, bottom = 44, WIDTH - 8, 34, height - 22
+    width = (right - left) / max(len(values), 1)
+    parts = [_title(title, note)]
+    for tick in ticks:
+        y = bottom - (bottom - top) * tick / ticks[-1]
+        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(_text(left - 8, y + 4, _short(tick), "axis", "end"))
+    longest = max(map(len, labels), default=1) * 6.5 + 6
+    every = max(1, math.ceil(longest / width))
+    for place, (label, value) in enumerate(zip(labels, values, strict=True)):
+        tall = (bottom - top) * value / ticks[-1]
+        x = left + width * place
+        parts.append(
+            f'<rect class="column" x="{x + 0.1 * width:.1f}" y="{bottom - tall:.1f}" width="{0.8 * width:.1f}" '
+            f'height="{tall:.1f}"><title>{escape(label)}: {value:,.0f}</title></rect>'
+        )
+        if place % every == 0:
+            parts.append(_text(x + width / 2, bottom + 15, label, "axis", "middle"))
+    return _svg(height, parts, title)
+
+
 def curve_plot(title: str, curves: Sequence[Curve], x_name: str, height: int = 210) -> str:
     """Lines over one axis; several are named at their ends."""
     curves = [

@@ -1,114 +1,155 @@
-"""Your own tables: CSV, TSV, Parquet or JSON lines, with a mapping of column names."""
+"""Your own tables: CSV, TSV, Parquet or JSON lines; which column is which is guessed unless it is said."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from p5t5.errors import UserError
 from p5t5.records import TEXT_COLUMNS, Records, make_records
-from p5t5.sources.amazon import seconds
-from p5t5.sources.files import read_table
+from p5t5.sources.collecting import Collector
+from p5t5.sources.files import find_files, open_file, read_table
+from p5t5.sources.guessing import NAMES, OPTIONS, Guess, by_name, existing, guess_columns, plain_name
 
-INTERACTION_COLUMNS = ("user_id", "item_id", "rating", "timestamp", *TEXT_COLUMNS)
+COLUMNS = (*OPTIONS, "title", "head", "relation", "tail")  # ours; all that can be named
+_TRIPLES = ("head", "relation", "tail")
 
 
 def read(
-    interactions: str | Path,
+    interactions: str | Path | Sequence[str | Path],
     items: str | Path | None = None,
     users: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     name: str | None = None,
     separator: str | None = None,
     all_items: bool = False,
+    *,
+    triples: str | Path | None = None,
+    header: Sequence[str] | None = None,
+    rating_step: float | None = None,
+    sample_users: int | None = None,
+    seed: int = 0,
 ) -> Records:
-    """``columns``: our name → the file's, where they differ: ``{"user_id": "member", "rating": "stars"}``.
+    """One or more files (globs too) of interactions, and tables of items, users and facts beside them.
 
-    It holds for all files; ``title`` too. Other columns of the item and user tables are attributes;
-    other columns of the interactions are not read. Times are seconds, milliseconds or dates.
+    ``columns``: our name → the file's, where it is not to be guessed; ``{"rating": "none"}`` leaves it out.
+    Other columns of the item and user tables are attributes; other columns of the interactions are not read.
+    The interactions are read a piece at a time: memory holds the rows that are kept (a few numbers each, and
+    their texts). Rows that cannot be used are counted in ``info["dropped"]``, their first places in
+    ``info["problems"]``; ``info["columns"]`` and ``info["notes"]`` say what was taken for what.
+    Raises UserError where a file cannot be read or nothing in it can be used.
     """
     columns = dict(columns or {})
-    known = (*INTERACTION_COLUMNS, "title")
     for ours in columns:
-        if ours not in known:
-            raise UserError(f"--columns: there is no column {ours!r} here; there are {', '.join(known)}.")
-    path = Path(interactions)
-    table = _renamed(read_table(path, separator), columns, path, INTERACTION_COLUMNS, ("user_id", "item_id"))
-    table = table[[column for column in INTERACTION_COLUMNS if column in table]].copy()
-    for column in ("rating", "timestamp"):
-        if column in table:
-            table[column] = _numbers(table[column], column, path)
-    item_table = None
-    if items is not None:
-        item_table = _renamed(
-            read_table(items, separator), columns, Path(items), ("item_id", "title"), ("item_id",)
-        )
-    user_table = None
-    if users is not None:
-        user_table = _renamed(read_table(users, separator), columns, Path(users), ("user_id",), ("user_id",))
-    files = [path.name, *(Path(file).name for file in (items, users) if file is not None)]
-    info = {"source": f"tables {', '.join(files)}"}
-    return make_records(
-        name or path.name.split(".")[0], table, item_table, user_table, info=info, all_items=all_items
-    )
+        if ours not in COLUMNS:
+            raise UserError(f"--columns: there is no column {ours!r} here; there are {', '.join(COLUMNS)}.")
+    if rating_step is not None and not 0 < rating_step < float("inf"):
+        raise UserError("--rating_step must be above 0.")
+    paths = find_files([interactions] if isinstance(interactions, (str, Path)) else interactions)
+    collector = Collector(sample_users, seed)
+    guesses: dict[str, Guess] = {}
+    unused: list[str] = []
+    remarks: list[str] = []
+    for path in paths:
+        file = open_file(path, separator, header)
+        if not guesses:
+            named = {ours: theirs for ours, theirs in columns.items() if ours in OPTIONS}
+            guesses, remarks = guess_columns(file.sample(), named, path.name)
+            unused = [theirs for theirs in file.names if theirs not in {g.theirs for g in guesses.values()}]
+        theirs = {ours: guess.theirs for ours, guess in guesses.items()}
+        for ours, column in theirs.items():
+            existing(column, file.names, path.name, OPTIONS[ours])
+        short = [column for ours, column in theirs.items() if ours not in TEXT_COLUMNS]
+        repeated = [column for ours, column in theirs.items() if ours in ("user_id", "item_id", "rating")]
+        for batch in file.batches(list(theirs.values()), short, repeated):
+            collector.add(batch, path, theirs)
+            collector.problems.refuse_if_most(collector.rows_read, least=100_000)
+    collector.problems.refuse_if_most(collector.rows_read)
+    files = [path.name for path in paths]
+    shown = files if len(files) < 4 else [files[0], f"… {files[-1]} ({len(files)} files)"]
+    table, notes = collector.finish(", ".join(shown), rating_step)
+    item_table = None if items is None else _side_table(items, "item_id", columns, separator, notes)
+    user_table = None if users is None else _side_table(users, "user_id", columns, separator, notes)
+    facts = None if triples is None else _triples(triples, columns, separator)
+    info: dict[str, Any] = {
+        "source": f"tables {', '.join([*shown, *(Path(f).name for f in (items, users, triples) if f is not None)])}",
+        "steps": collector.steps(),
+        "dropped": collector.problems.dropped(),
+        "problems": collector.problems.facts(),
+        "columns": {ours: f"{guess.theirs} ({guess.why})" for ours, guess in guesses.items()},
+        "notes": [*notes, *remarks, *([f"columns not read: {', '.join(unused)}"] if unused else [])],
+        "rows_read": collector.rows_read,
+    }
+    name = name or paths[0].name.split(".")[0]
+    frames, table = [table], pd.DataFrame()  # let go of: make_records frees the columns as it goes
+    pa.default_memory_pool().release_unused()
+    return make_records(name, frames.pop(), item_table, user_table, facts, info=info, all_items=all_items)
 
 
-def _renamed(
-    table: pd.DataFrame,
-    columns: Mapping[str, str],
-    path: Path,
-    wanted: tuple[str, ...],
-    needed: tuple[str, ...],
+def _side_table(
+    path: str | Path, key: str, columns: Mapping[str, str], separator: str | None, notes: list[str]
 ) -> pd.DataFrame:
-    for ours in wanted:
-        theirs = columns.get(ours, ours)
-        if theirs not in table and (
-            ours in needed or (ours in columns and ours not in ("user_id", "item_id", "title"))
-        ):
+    """A table of items or users with our names for its id and title; what was taken for them goes to the notes."""
+    path = Path(path)
+    table = read_table(path, separator)
+    names = [str(name) for name in table.columns]
+    renamed: dict[str, str] = {}  # theirs → ours
+    for ours in (key, "title") if key == "item_id" else (key,):
+        free = [name for name in names if name not in renamed]
+        plain = {plain_name(name): name for name in free}
+        theirs = by_name(ours, free)
+        if ours == key:
+            # The interactions may have another name for it than this table.
+            theirs = columns[ours] if columns.get(ours) in free else theirs or plain.get("id")
+        elif "title" in columns:
+            theirs = existing(columns["title"], free, path.name, "--columns title=")
+        elif theirs is None and _is_short(table[plain["description"]] if "description" in plain else ()):
+            theirs = plain["description"]  # what shops call a product
+        if theirs is None and ours == key:
             raise UserError(
-                f"{path.name}: no column {theirs}; there are {', '.join(map(str, table.columns))}. "
-                f"Say which one it is with --columns {ours}=NAME."
+                f"{path.name}: which column is {key}? There are {', '.join(names)}. "
+                f"Call it {key}, or as in the interactions."
             )
-    mapping = {columns[ours]: ours for ours in wanted if columns.get(ours) in table}
+        if theirs is not None:
+            renamed[theirs] = ours
+    others = [name for name in names if name not in renamed]
+    told = ", ".join(f"{ours} = {theirs}" for theirs, ours in renamed.items())
+    notes.append(f"{path.name}: {told}" + (f"; attributes: {', '.join(others)}" if others else ""))
     # A column of ours that another one replaces would otherwise be there twice.
-    return table.drop(columns=[o for t, o in mapping.items() if o in table and o != t]).rename(
-        columns=mapping
-    )
+    table = table.drop(columns=[ours for theirs, ours in renamed.items() if ours in table and ours != theirs])
+    return table.rename(columns=renamed)
 
 
-def _numbers(values: pd.Series, column: str, path: Path) -> np.ndarray:
-    """float64, NaN where a cell is empty. Raises UserError for a cell that is neither number nor date."""
-    blank = np.array([value is None or value != value or str(value).strip() == "" for value in values])
-    if column == "timestamp" and (dates := _dates(values, blank)) is not None:
-        return dates
-    numbers = pd.to_numeric(values.where(~blank), errors="coerce").to_numpy(np.float64)
-    bad = np.flatnonzero(~np.isfinite(numbers) & ~blank)
-    if len(bad):
-        wanted = "a number" if column == "rating" else "a time (seconds, milliseconds or a date)"
-        raise UserError(
-            f"{path.name}, row {bad[0] + 1}, column {column}: {values.iloc[bad[0]]!r} is not {wanted}."
-        )
-    return seconds(pd.Series(numbers)) if column == "timestamp" else numbers
+def _is_short(texts: Iterable[Any]) -> bool:
+    """Whether most are at most as long as a title."""
+    lengths = sorted(len(str(text)) for text in texts)
+    return bool(lengths) and lengths[len(lengths) // 2] <= 80
 
 
-def _dates(values: pd.Series, blank: np.ndarray) -> np.ndarray | None:
-    """Seconds since 1970 of dates (UTC where no zone is given), or None where the values are no dates."""
-    if (~blank).any() and not pd.api.types.is_datetime64_any_dtype(values):
-        first = values[~blank].iloc[0]
-        if not isinstance(first, str) or first.strip().lstrip("-").replace(".", "", 1).isdigit():
-            return None
-    try:
-        moments = pd.to_datetime(
-            values.where(~blank), utc=True, format=None if _is_time(values) else "ISO8601"
-        )
-    except (ValueError, TypeError):
-        return None
-    since = (moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-    return np.floor(since.to_numpy(np.float64))
+def _triples(path: str | Path, columns: Mapping[str, str], separator: str | None) -> pd.DataFrame:
+    """head (an item's id), relation, tail: by their names, or the three columns that there are, in that order."""
+    path = Path(path)
+    table = read_table(path, separator)
+    names = [str(name) for name in table.columns]
+    found: dict[str, str] = {}
+    for ours in _TRIPLES:
+        free = [name for name in names if name not in found.values()]
+        if ours in columns:
+            found[ours] = existing(columns[ours], free, path.name, f"--columns {ours}=")
+        elif (theirs := by_name(ours, free)) is not None:
+            found[ours] = theirs
+    if len(found) < 3:
+        if len(names) != 3 or any(ours in columns for ours in _TRIPLES):
+            raise UserError(
+                f"{path.name}: a table of facts has the columns head (an item's id), relation and tail; "
+                f"there are {', '.join(names)}. Say which is which with --columns head=NAME relation=NAME tail=NAME."
+            )
+        found = dict(zip(_TRIPLES, names, strict=True))
+    return pd.DataFrame({ours: table[found[ours]] for ours in _TRIPLES})
 
 
-def _is_time(values: pd.Series) -> bool:
-    return pd.api.types.is_datetime64_any_dtype(values)
+assert set(NAMES) == set(COLUMNS)
