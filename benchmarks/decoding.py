@@ -264,15 +264,20 @@ def peak(world: World, side: str, batch: int) -> int:
 
 
 def scaling_items(world: World) -> tuple[float, dict]:
-    """Log–log slope of one request's latency over the number of items; build time and bytes beside it."""
+    """Log–log slope of one request's latency over the number of items; build time and bytes beside it.
+
+    The codes a level grow with the items so that the same share of all identifiers is in use: else larger
+    catalogues share more prefixes, and their bytes an item fall.
+    """
     size, model = world.size, world.model("float32")
     inputs = world.prompts(1)
     tries, build = [], []
-    for items in size.scaling:
-        rows = random_identifiers(items, size.levels, max(size.branch, 64))
+    branches = [int(np.ceil((2 * items) ** (1 / size.levels))) for items in size.scaling]
+    for items, branch in zip(size.scaling, branches, strict=True):
+        rows = random_identifiers(items, size.levels, branch)
         build.append(min(seconds(lambda rows=rows: Trie.build(rows)) for _ in range(3)))
         tries.append(Trie.build(rows))
-    if FIRST_ITEM + size.levels * max(size.branch, 64) > size.config["vocab_size"]:
+    if FIRST_ITEM + size.levels * max(branches) > size.config["vocab_size"]:
         raise SystemExit("the vocabulary is too small for these identifiers")
     times: list[list[float]] = [[] for _ in tries]
     for _ in range(size.repeats + 1):
@@ -281,6 +286,7 @@ def scaling_items(world: World) -> tuple[float, dict]:
     latencies = [statistics.median(own[1:]) for own in times]
     return slope(size.scaling, latencies), {
         "items": size.scaling,
+        "branch": branches,
         "latency_ms": [1000 * t for t in latencies],
         "build_seconds": build,
         "build_slope": slope(
