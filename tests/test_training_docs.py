@@ -56,7 +56,9 @@ def test_the_trainer_example_runs(tmp_path, monkeypatch):
     assert main(f"pretrain --data runs/shop --out runs/pretrained {few}".split()) == 0
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert len([line for line in code.splitlines() if line and "import" not in line]) <= 10
-    code = code.replace("max_steps=1000", "max_steps=2, use_cpu=True, report_to=[], disable_tqdm=True")
+    quick = '"max_steps": 2, "use_cpu": True, "report_to": [], "disable_tqdm": True'
+    assert '"max_steps": 1000' in code
+    code = code.replace('"max_steps": 1000', quick)
     names: dict = {}
     exec(compile(code, "docs/training.md", "exec"), names)
     assert (
