@@ -1,6 +1,6 @@
 """Do all five families learn? A tiny model on simulated data whose best possible scores are known.
 
-python benchmarks/families.py --minutes 12 --out results/simulated.json
+python benchmarks/families.py --minutes 10 --out results/simulated.json
 
 Prints one JSON line for each task: how far the model goes from the best constant answer (0) to the
 optimum of the generating process (1), on the same test rows. The rows go to --out.
@@ -69,11 +69,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=12.0, help="training time")
+    parser.add_argument("--minutes", type=float, default=10.0, help="training time")
     parser.add_argument("--users", type=int, default=2000)
     parser.add_argument("--asked", type=int, default=1000, help="test users that are asked, drawn by seed")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--share", type=float, default=0.2, help="share of the time that pretraining gets")
+    parser.add_argument("--share", type=float, default=0.1, help="share of the time that pretraining gets")
     parser.add_argument("--out", required=True, help="JSON file for the result rows")
     arguments = parser.parse_args()
     simulated = simulate(users=arguments.users, seed=arguments.seed)

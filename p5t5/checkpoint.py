@@ -44,7 +44,7 @@ from p5t5.vocabulary import identifier_ids, load_tokenizer, train_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-FORMAT = 1
+FORMAT = 2  # 1: histories did not end in a word of their own
 BIAS_PENALTY = 5.0  # interactions' worth of doubt in a rating bias
 BIAS_SHARE = 0.25  # length of a bias of one standard deviation in a vector of norm 1
 INFO, USERS, PROMPTS = "p5t5.json", "users.parquet", "prompts.yaml"
@@ -113,6 +113,7 @@ class Checkpoint:
         ids = identifier_ids(tokenizer, pieces)
         if items.words:  # named in plain text: the tokens are the text's own, and start as they are
             tokens = _text_tokens(tokenizer, items.spellings())
+            _check_distinct(tokens, items.spellings(), model)
         else:
             tokens = _tokens(ids, items.piece_index())
         if start_from_factors and model in PRESETS:
@@ -362,3 +363,15 @@ def _text_tokens(tokenizer: PreTrainedTokenizerFast, names: Sequence[str]) -> np
     """int32 [n, longest]: the tokens of names in plain text, −1 padded."""
     encoded = tokenizer.backend_tokenizer.encode_batch(list(names), add_special_tokens=False)
     return Ragged.from_lists([one.ids for one in encoded]).padded(-1)
+
+
+def _check_distinct(tokens: np.ndarray, names: Sequence[str], model: str) -> None:
+    """UserError where a tokenizer that lacks a title's letters makes two names one."""
+    _, first, number = np.unique(tokens, axis=0, return_index=True, return_inverse=True)
+    same = np.flatnonzero(first[number.reshape(-1)] != np.arange(len(tokens)))
+    if len(same):
+        one, two = names[first[number.reshape(-1)[same[0]]]], names[same[0]]
+        raise UserError(
+            f"--item_identifiers title: the tokenizer of {model} spells {one!r} and {two!r} alike. "
+            "Choose other identifiers, or a model that is trained from scratch."
+        )

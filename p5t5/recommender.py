@@ -64,7 +64,10 @@ class Recommender:
             checkpoint.model.to(torch.device(device))  # type: ignore[arg-type]
         card = folder / "README.md"
         text = card.read_text("utf-8") if card.is_file() else ""
-        return Recommender(checkpoint, text, Fusion.load(folder) if fusion else None)
+        blend = Fusion.load(folder) if fusion else None
+        if blend is not None:
+            blend.check(checkpoint.info["data"]["hash"])
+        return Recommender(checkpoint, text, blend)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Writes the checkpoint folder; a Recommender read from it gives the same answers."""

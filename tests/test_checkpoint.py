@@ -242,3 +242,11 @@ def test_a_t5_checkpoint_keeps_what_it_knows(untied, whole_words, split, tmp_pat
     assert (made.catalogue.tokens[:, 0] >= len(tokenizer)).all()
     text = " ".join(made.catalogue.items["identifier"][:3])
     assert made.tokenizer(text)["input_ids"] == [*made.catalogue.tokens[:3, 0].tolist(), 1]
+
+
+def test_titles_that_a_tokenizer_spells_alike_are_refused():
+    from p5t5.checkpoint import _check_distinct
+
+    _check_distinct(np.array([[3, 2], [3, -1]]), ["a b", "a"], "t5-small")
+    with pytest.raises(UserError, match="t5-small spells 'Мир' and 'Война' alike"):
+        _check_distinct(np.array([[3, 2], [4, -1], [3, 2]]), ["Мир", "a", "Война"], "t5-small")

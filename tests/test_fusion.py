@@ -204,6 +204,19 @@ def fused(split, checkpoint):
     return fit_for(checkpoint, split)
 
 
+def test_it_belongs_to_the_data_of_the_model_beside_it(split, fused):
+    fused.check(split.data.hash)
+    with pytest.raises(UserError, match="fitted on other data"):
+        fused.check("another hash")
+
+
+def test_no_part_keeps_anything_of_a_single_user(split, fused):
+    """What a checkpoint folder gets: items by items, items by factors, items; never users by anything."""
+    for part in fused.parts:
+        for name, value in part.state().items():
+            assert split.data.number_of_users not in np.shape(value), (part.name, name)
+
+
 def test_saved_and_loaded_it_is_the_same(split, fused, tmp_path):
     fused.save(tmp_path)
     again = Fusion.load(tmp_path)

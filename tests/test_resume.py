@@ -111,7 +111,7 @@ def test_an_unfinished_run_is_not_overwritten_silently(tmp_path):
     assert result.history[0]["step"] == 1
 
 
-@pytest.mark.parametrize("change", [{"seed": 3}, {"token_budget": 300}])
+@pytest.mark.parametrize("change", [{"seed": 3}, {"token_budget": 300}, {"ema": 0.3}, {"metric": "rmse"}])
 def test_another_plan_is_refused(tmp_path, change):
     run(tmp_path, **SETTINGS)
     name, _ = next(iter(change.items()))

@@ -128,7 +128,9 @@ def _fusion(model: str, checkpoint: Checkpoint, split: Split, seed: int) -> Fusi
 
     folder = resolve(model)
     if (folder / FILE).is_file():
-        return Fusion.load(folder)
+        fusion = Fusion.load(folder)
+        fusion.check(checkpoint.info["data"]["hash"])
+        return fusion
     with tqdm(unit=" rows", desc="fitting the fusion", leave=False) as bar:
         fusion = fit_for(checkpoint, split, seed=seed, progress=bar.update)
     fusion.save(folder)

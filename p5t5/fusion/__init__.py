@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from p5t5.baselines import ALS, BPR, CountFloor, ItemKNN, Popularity, Scorer, item_counts, top_of
+from p5t5.baselines import ALS, CountFloor, ItemKNN, Popularity, Scorer, item_counts, top_of
 from p5t5.errors import UserError
 from p5t5.ragged import Ragged
 from p5t5.splits import Split
 
 MODEL, HISTORY = "model", "history"  # the parts that are no Scorer
 KINDS = ("sum", "reciprocal_rank", "gate")
-PARTS: dict[str, type[Scorer]] = {part.name: part for part in (Popularity, CountFloor, ItemKNN, ALS, BPR)}
+# BPR is left out: its state is a vector a user, and a checkpoint keeps nothing of a single person's behaviour.
+PARTS: dict[str, type[Scorer]] = {part.name: part for part in (Popularity, CountFloor, ItemKNN, ALS)}
 SMOOTHING = (
     3.0  # of a row's mean score: what an item has of which a part knows nothing (chosen on validation rows)
 )
@@ -179,6 +180,14 @@ class Fusion:
         temporary.write_text(json.dumps(words, indent=1) + "\n", encoding="utf-8")
         temporary.replace(folder / FILE)
 
+    def check(self, data_hash: str) -> None:
+        """UserError unless the fusion was fitted on the data that the model beside it was trained on."""
+        if self.about.get("data", {}).get("hash") != data_hash:
+            raise UserError(
+                f"{FILE} was fitted on other data than the model beside it was trained on: delete it, "
+                "and fit it again with `p5t5 evaluate --fusion true …`."
+            )
+
     @staticmethod
     def load(folder: str | Path) -> Fusion:
         """UserError where the folder holds none, or a damaged one."""
@@ -226,7 +235,7 @@ def in_history(histories: Ragged, items: int) -> np.ndarray:
 
 
 def default_parts(split: Split, with_implicit: bool | None = None) -> list[Scorer]:
-    """Popularity and the count floor; item-kNN, ALS and BPR too where the package implicit is installed."""
+    """Popularity and the count floor; item-kNN and ALS too where the package implicit is installed."""
     import importlib.util
 
     if with_implicit is None:

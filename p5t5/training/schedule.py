@@ -69,8 +69,8 @@ class TrainOptions:
         return name in ("rmse", "mae", "mse", "loss", "perplexity", "error")
 
     def plan_fields(self) -> dict[str, Any]:
-        """What must not change between a run and its resume, or its batches would."""
-        return {"seed": self.seed, "token_budget": self.token_budget}
+        """What must not change between a run and its resume: its batches, its average, and what "best" means."""
+        return {name: getattr(self, name) for name in ("seed", "token_budget", "ema", "metric")}
 
     def check(self) -> None:
         """UserError for a value that makes no sense, named as on the command line."""
