@@ -184,6 +184,13 @@ def test_times(texts, seconds, unit):
     assert (found.tolist(), told) == (seconds, unit)
 
 
+def test_milliseconds_tell_the_order_within_a_second(tmp_path):
+    path = tmp_path / "log.csv"
+    lines = ["user,item,time", "u,late,1600000000900", "u,early,1600000000100", "u,first,1599999999999"]
+    path.write_text("\n".join(lines))
+    assert table.read(path).interactions["item_id"].tolist() == ["first", "early", "late"]
+
+
 def test_typed_cells():
     assert cells.times(pa.array([1, None], pa.timestamp("ms", "UTC")))[0].tolist()[0] == 0
     assert cells.times(pa.array([1, 2], pa.date32()))[0].tolist() == [86400, 172800]

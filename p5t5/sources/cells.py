@@ -152,7 +152,7 @@ def as_seconds(numbers: np.ndarray, is_date: np.ndarray | None) -> tuple[np.ndar
     if (days := _compact_dates(plain)) is not None:
         unit, seconds = "dates written YYYYMMDD", days
     else:
-        size = float(np.median(np.abs(plain[:: 1 + len(plain) // 1_000_000])))
+        size = _size(plain)
         unit, parts = next((pair for pair in UNITS if size < _LARGEST_SECONDS * pair[1]), UNITS[-1])
         seconds = np.floor(np.divide(plain, parts, out=plain), out=plain).astype(np.int64)
     if is_date is None:
@@ -160,6 +160,15 @@ def as_seconds(numbers: np.ndarray, is_date: np.ndarray | None) -> tuple[np.ndar
     out = numbers.astype(np.int64)
     out[~is_date] = seconds
     return out, f"dates and {unit}"
+
+
+def is_finer_than_seconds(numbers: np.ndarray) -> bool:
+    """Whether `as_seconds` will take the numbers for milliseconds or finer, and so lose the order in a second."""
+    return len(numbers) > 0 and _size(numbers) >= _LARGEST_SECONDS
+
+
+def _size(numbers: np.ndarray) -> float:
+    return float(np.median(np.abs(numbers[:: 1 + len(numbers) // 1_000_000])))
 
 
 def _compact_dates(numbers: np.ndarray) -> np.ndarray | None:

@@ -174,6 +174,7 @@ class Collector:
             raise UserError(f"{where}: no row can be used ({self.rows_read:,} were read).{why}")
         notes: list[str] = []
         table: dict[str, Any] = {}
+        in_time: np.ndarray | None = None  # the rows' order, where whole seconds do not tell it
         for ours, ids in (("user_id", self.users), ("item_id", self.items)):
             table[ours] = pd.Categorical.from_codes(self._whole(ours), pd.Index(ids.ids, dtype=object))
         if "rating" in self._kept:
@@ -189,12 +190,16 @@ class Collector:
                     for part, n in zip(flags, lengths, strict=True)
                 ]
                 is_date = np.concatenate(parts)
-            table["timestamp"], unit = cells.as_seconds(self._whole("timestamp"), is_date)
+            numbers = self._whole("timestamp")
+            if is_date is None and cells.is_finer_than_seconds(numbers):
+                in_time = np.argsort(numbers, kind="stable")
+            table["timestamp"], unit = cells.as_seconds(numbers, is_date)
             notes.append(f"times: {unit}")
         for ours in TEXT_COLUMNS:
             if ours in self._kept:
                 table[ours] = arrow_column(pa.chunked_array(self._kept.pop(ours), pa.large_string()))
-        return pd.DataFrame(table, copy=False), notes
+        frame = pd.DataFrame(table, copy=False)
+        return frame if in_time is None else frame.iloc[in_time].reset_index(drop=True), notes
 
     def _whole(self, ours: str) -> np.ndarray:
         parts = self._kept.pop(ours)
