@@ -179,6 +179,12 @@ def test_a_missing_package_is_named(split, monkeypatch):
     assert [scorer.name for scorer in b.default_scorers(split, False)] == ["popularity", "count_floor"]
 
 
+def test_with_implicit_three_more_are_measured(split):
+    pytest.importorskip("implicit")
+    implicit = [scorer.name for scorer in b.default_scorers(split, True)[2:]]
+    assert implicit == ["item_knn", "als", "bpr"]
+
+
 def test_biases_solve_their_normal_equations(split):
     bias = r.BiasOnly(split, penalties=(3,), sweeps=300)
     train = r.Ratings(split, "train")

@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT
 
 from p5t5.commands.cli import COMMANDS, main
+from p5t5.prompts import load_prompts
 from p5t5.recommender import Recommender
 from p5t5.sources.simulated import simulate
 
@@ -64,6 +65,10 @@ def test_tables_are_made_from_results(monkeypatch):
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(ROOT / "scripts" / "readme_tables.py"), run_name="__main__")
     assert stop.value.code == 0, "run python scripts/readme_tables.py"
+
+
+def test_the_number_of_wordings_is_that_of_the_prompts():
+    assert f"{len(load_prompts())} wordings" in README
 
 
 def test_paths_that_are_named_exist():

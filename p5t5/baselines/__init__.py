@@ -311,10 +311,10 @@ def _implicit(module: str):
 
 
 def default_scorers(split: Split, with_implicit: bool | None = None) -> list[Scorer]:
-    """Popularity and the count floor; implicit's item-kNN and ALS too where it is installed."""
+    """Popularity and the count floor; implicit's item-kNN, ALS and BPR too where it is installed."""
     scorers: list[Scorer] = [Popularity(split), CountFloor(split)]
     if with_implicit is None:
         with_implicit = importlib.util.find_spec("implicit") is not None
     if with_implicit:
-        scorers += [ItemKNN(split), ALS(split)]
+        scorers += [ItemKNN(split), ALS(split), BPR(split)]
     return scorers
