@@ -71,6 +71,8 @@ def evaluate_checkpoint(
     _check(protocols)
     data = split.data
     checkpoint.check(data)
+    if fusion is not None:
+        fusion.check(data.hash)
     asker = Asker(checkpoint, data, token_budget)
     options = replace(checkpoint.build_options(-1), seed=seed)
     wanted = list(tasks if tasks is not None else checkpoint.info.get("tasks") or TASKS)

@@ -181,10 +181,10 @@ class Fusion:
         temporary.replace(folder / FILE)
 
     def check(self, data_hash: str) -> None:
-        """UserError unless the fusion was fitted on the data that the model beside it was trained on."""
+        """UserError unless the fusion was fitted on the data with this hash."""
         if self.about.get("data", {}).get("hash") != data_hash:
             raise UserError(
-                f"{FILE} was fitted on other data than the model beside it was trained on: delete it, "
+                f"the fusion was fitted on other data than these: delete {FILE} beside the model, "
                 "and fit it again with `p5t5 evaluate --fusion true …`."
             )
 
