@@ -98,7 +98,7 @@ class Checkpoint:
         pieces = items.pieces() + ([] if users is None else users.pieces())
         if model in PRESETS:
             texts = [*training_texts(split, options), *_literals(prompts)]
-            whole = answer_words(data)
+            whole = [*answer_words(data), *_wording_words(prompts)]
             tokenizer = train_tokenizer(texts, pieces, size=vocabulary_size, seed=seed, whole=whole)
             size = -(-len(tokenizer) // 8) * 8
             config = preset_config(model, size, dropout=dropout, whole_word_embeddings=whole_word_embeddings)
@@ -352,6 +352,11 @@ def _literals(prompts: Iterable[Prompt]) -> list[str]:
         for kind, text in Prompt.pieces(template)
         if kind == "text"
     ]
+
+
+def _wording_words(prompts: Iterable[Prompt]) -> list[str]:
+    """The words that training's wordings are made of: in pieces they are half of a short prompt."""
+    return [word for text in _literals(p for p in prompts if not p.held_out) for word in text.split()]
 
 
 def _tokens(ids: np.ndarray, piece_index: np.ndarray) -> np.ndarray:

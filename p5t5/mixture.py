@@ -11,7 +11,7 @@ import numpy as np
 
 from p5t5.errors import UserError
 from p5t5.prompts import Prompt
-from p5t5.randomness import below, generator
+from p5t5.randomness import below, generator, uniform
 from p5t5.records import IndexedRecords
 from p5t5.splits import Split
 from p5t5.tasks import TASKS, BuildOptions, Examples, Task
@@ -89,8 +89,9 @@ class Mixture:
             row[mine] = _walk(self.eligible[name], epoch * count, count, self.seed, key)
             wordings = usable_prompts(self.prompts, name, self.split.data, held_out=False)
             # Keyed by the place in the walk: the same row may come twice in an epoch.
-            drawn = below(len(wordings), self.seed, _WORDING, key, epoch, np.arange(count))
-            prompt[mine] = wordings[drawn]
+            shares = np.cumsum([self.prompts[wording].rate for wording in wordings])
+            drawn = uniform(self.seed, _WORDING, key, epoch, np.arange(count)) * shares[-1]
+            prompt[mine] = wordings[np.searchsorted(shares, drawn, side="right")]
         order = generator(self.seed, _ORDER, epoch).permutation(self.size)
         return Choice(task[order], row[order], prompt[order])
 

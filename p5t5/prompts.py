@@ -17,13 +17,15 @@ from p5t5.errors import UserError
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 ALONE = re.compile(r"(?<!\S)\{[a-z_]+\}(?!\S)")  # a slot between whitespace or ends
-KEYS = ("id", "task", "held_out", "input", "target")
+KEYS = ("id", "task", "held_out", "rate", "input", "target")
 
 
 @dataclass(frozen=True)
 class Prompt:
     """One wording of a task. ``{slot}`` placeholders only; no logic, no format specs.
 
+    ``rate``: how often training draws it beside the other wordings of its task (1 where not said; a
+    wording that lists titles is many times as long as the others). Evaluation draws all alike.
     ``source`` is the file's name, for errors; two prompts that differ in it alone are equal.
     """
 
@@ -32,6 +34,7 @@ class Prompt:
     input: str
     target: str
     held_out: bool = False
+    rate: float = 1.0
     source: str = field(default="", compare=False, repr=False)
 
     @property
@@ -91,6 +94,8 @@ def dump_prompts(prompts: Sequence[Prompt], path: str | os.PathLike) -> None:
         row = {key: getattr(prompt, key) for key in KEYS}
         if not prompt.held_out:
             del row["held_out"]
+        if prompt.rate == 1:
+            del row["rate"]
         rows.append(row)
     target = Path(path)
     temporary = target.with_name(target.name + ".partial")
@@ -205,4 +210,7 @@ def _prompt(row: Any, number: int, path: Path) -> Prompt:
             )
     if not isinstance(row.get("held_out", False), bool):
         raise UserError(f"{place}: held_out must be true or false")
-    return Prompt(**row, source=path.name)
+    rate = row.get("rate", 1.0)
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
+        raise UserError(f"{place}: rate must be a number above 0")
+    return Prompt(**{**row, "rate": float(rate)}, source=path.name)

@@ -78,15 +78,17 @@ def test_a_walk_has_a_new_order_every_lap_and_can_be_cut_anywhere():
     assert _walk(rows, 0, 50, 3, 5).tolist() != laps[0].tolist()
 
 
-def test_prompts_are_seen_ones_of_the_task_and_uniform():
+def test_prompts_are_seen_ones_of_the_task_each_at_its_rate():
     mixed = mixture(by_hand(), size=3000)
     choice = mixed.choose(0)
     for number, name in enumerate(mixed.tasks):
         used = Counter(choice.prompt[choice.task == number].tolist())
         allowed = [i for i, each in enumerate(PROMPTS) if each.task == name and not each.held_out]
         assert sorted(used) == allowed
-        expected = sum(used.values()) / len(allowed)
-        assert max(abs(count - expected) for count in used.values()) < 5 * np.sqrt(expected)
+        rates = {wording: PROMPTS[wording].rate for wording in allowed}
+        for wording, rate in rates.items():
+            expected = sum(used.values()) * rate / sum(rates.values())
+            assert abs(used[wording] - expected) < 5 * np.sqrt(expected), PROMPTS[wording].id
 
 
 def test_data_without_titles_or_attributes_use_no_prompts_with_them():

@@ -150,6 +150,8 @@ def test_an_id_used_twice_names_both_files(tmp_path):
         ("- id: x\n  task: rating/score\n  input: a", "target must be text"),
         ("- id: x\n  task: a\n  input: a\n  target: b\n  held-out: true", "unknown key 'held-out'"),
         ("- id: x\n  task: a\n  input: a\n  target: b\n  held_out: 'no'", "true or false"),
+        ("- id: x\n  task: a\n  input: a\n  target: b\n  rate: 0", "rate must be a number above 0"),
+        ("- id: x\n  task: a\n  input: a\n  target: b\n  rate: true", "rate must be a number above 0"),
         ("id: x", "must be a list"),
         ("", "must be a list"),
         ("- just text", "must be a mapping"),
