@@ -12,9 +12,10 @@ import numpy as np
 from p5t5.commands.cli import run
 from p5t5.data_report import DataReport
 from p5t5.errors import UserError
+from p5t5.explaining import explained
 from p5t5.records import IndexedRecords, Records, make_records
 from p5t5.sources import amazon, movielens, sequences, simulated, table
-from p5t5.sources.guessing import NONE, OPTIONS
+from p5t5.sources.guessing import MADE, NONE, OPTIONS
 from p5t5.sources.sampling import draw_keys, drawn
 from p5t5.splits import k_core
 from p5t5.tasks import TASKS
@@ -46,6 +47,11 @@ def _prepare(argv: Sequence[str] | None) -> int:
     if options.core < 0 or (options.sample_users is not None and options.sample_users < 1):
         raise UserError("--core must be 0 or more, --sample_users 1 or more.")
     records = narrowed(_read(options), options.core, options.sample_users, options.seed, _all_items(options))
+    from_reviews, from_attributes = (
+        getattr(options, name, False) for name in ("explanations", "attribute_explanations")
+    )
+    if from_reviews or from_attributes:
+        records = explained(records, from_reviews, from_attributes)
     try:
         data = records.write(options.out)
     except OSError as error:
@@ -95,7 +101,7 @@ def told(records: Records, data: IndexedRecords, out: Path, report: DataReport) 
     lines = []
     if "columns" in info:
         read = ", ".join(f"{ours} = {theirs}" for ours, theirs in info["columns"].items())
-        others = [option for ours, option in OPTIONS.items() if ours not in info["columns"]]
+        others = [option for ours, option in OPTIONS.items() if ours not in (*info["columns"], *MADE)]
         lines += [f"read: {info['rows_read']:,} rows; {read}"]
         lines += [f"read: {note}" for note in info.get("notes", [])]
         lines.append(f"wrong? say it: {' COLUMN, '.join(OPTIONS.values())} COLUMN; {NONE} leaves one out")
@@ -170,6 +176,12 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
     return columns
 
 
+def _switch(word: str) -> bool:
+    if word.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{word!r} is neither true nor false")
+    return word.lower() == "true"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="p5t5 prepare",
@@ -217,6 +229,16 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument(
         "--rating_step", metavar="X", type=float, help="round ratings to multiples of X (at most 101 values)"
     )
+    for command in (shop, own):
+        command.add_argument(
+            "--explanations", type=_switch, default=True, metavar="true|false",
+            help="take a sentence on a feature from each review (default: true; needs `p5t5[explanations]`)",
+        )  # fmt: skip
+    for command in (film, own):
+        command.add_argument(
+            "--attribute_explanations", "--attribute-explanations", type=_switch, default=True, metavar="true|false",
+            help="where there are no others, write explanations from what items share (default: true)",
+        )  # fmt: skip
     for command in (lines, shop, own):
         command.add_argument("--name", help="the data set's name (default: from the path)")
         command.add_argument(

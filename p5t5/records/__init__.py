@@ -24,6 +24,9 @@ __all__ = [
     "make_records",
 ]
 
+# What a folder's prepare.json tells that is still true when its tables are written again.
+_KEPT = ("source", "dropped", "licence", "steps", "explanation_source", "explanations")
+
 
 def load_records(folder: str | Path) -> Records:
     """Reads a data folder. Raises UserError when it is none, or when its tables are damaged."""
@@ -48,7 +51,7 @@ def load_records(folder: str | Path) -> Records:
         items,
         tables["users"],
         tables["triples"],
-        {key: value for key, value in info.items() if key in ("source", "dropped", "licence", "steps")},
+        {key: value for key, value in info.items() if key in _KEPT},
     )
     records.check()
     return records

@@ -18,7 +18,10 @@ OPTIONS = {
     "timestamp": "--time",
     "review": "--review",
     "summary": "--summary",
+    "feature": "--feature",
+    "explanation": "--explanation",
 }
+MADE = ("feature", "explanation")  # columns that few have, and that `prepare` can make from others
 NONE = "none"  # `--rating none`: leave the column out
 # Names as people write them (lower case, no signs), the likeliest first.
 NAMES = {
@@ -46,6 +49,8 @@ NAMES = {
     ),
     "review": "reviewtext review text reviewbody comment comments content body feedback opinion",
     "summary": "summary headline reviewtitle reviewsummary reviewheadline subject",
+    "feature": "feature featureword aspect",
+    "explanation": "explanation explanations justification",
     "title": "title name itemtitle itemname productname producttitle movietitle filmtitle booktitle songname",
     "head": "head subject item itemid",
     "relation": "relation predicate property",
@@ -113,6 +118,8 @@ def guess_columns(
             )
     if "review" in found and "summary" not in {*found, *left_out} and "title" in free():
         found["summary"] = Guess("title", "by its name, beside a review")
+    if "feature" not in named and "explanation" not in found:
+        found.pop("feature", None)  # a feature of the item, say: ours is what an explanation is about
     missing = [ours for ours in ("user_id", "item_id") if ours not in found]
     for ours, fits in (("timestamp", _is_time), ("rating", _is_scale)):
         fitting = [
