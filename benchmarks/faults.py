@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 from accelerate import debug_launcher
 from accelerate.state import AcceleratorState
-from safetensors.torch import load_file, save_file
+from damaged_files import FAULTS
 
 from p5t5.checkpoint import Checkpoint
 from p5t5.commands.pretrain import PretrainOptions, denoising_source
@@ -238,51 +238,16 @@ def _killed(child: int, out: Path, draw: random.Random) -> int:
         time.sleep(0.0005)
 
 
-def _missing(path: Path) -> None:
-    path.unlink()
-
-
-def _empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def _truncated(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def _bit_flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) * 2 // 3] ^= 4
-    path.write_bytes(bytes(data))
-
-
-def _nan(path: Path) -> None:
-    """Still well-formed, but with NaN where there was a number."""
-    if path.suffix == ".safetensors":
-        nan = {name: torch.full_like(value, float("nan")) for name, value in load_file(path).items()}
-        save_file(nan, path)
-    elif path.suffix == ".pt":
-        state = torch.load(path, weights_only=True)
-        for values in state["state"].values():
-            values["exp_avg"].fill_(float("nan"))
-        torch.save(state, path)
-    elif path.name == "state.json":
-        path.write_text(json.dumps({**json.loads(path.read_text()), "elapsed": float("nan")}))
-    else:
-        path.write_text(json.dumps({"sha256": {"state.json": "nan"}}))
-
-
 def damages(folder: Path, trials: int) -> tuple[float, dict]:
     """Each file of the newest checkpoint × each fault: named, and recovered to the same final weights."""
-    faults = (_missing, _empty, _truncated, _bit_flip, _nan)
     named = recovered = count = 0
     failed = []
     for stage in STAGES:
         trained(stage, folder / stage, max_steps=STEPS)
         newest = find_checkpoints(folder / stage / "checkpoints")[-1][1].name
         for file in sorted(path.name for path in (folder / stage / "checkpoints" / newest).iterdir()):
-            for fault in faults[: max(trials // 8, 1)]:
-                out = folder / f"{stage}-{file}{fault.__name__}"
+            for fault in FAULTS[: max(trials // 8, 1)]:
+                out = folder / f"{stage}-{file}-{fault.__name__}"
                 shutil.copytree(folder / stage, out)
                 fault(out / "checkpoints" / newest / file)
                 problem = damage(out / "checkpoints" / newest) or ""

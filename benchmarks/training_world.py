@@ -28,7 +28,7 @@ class Size:
     users: int  # of the simulated data
 
 
-FULL = Size(40_000, 1_536, 5, (16, 32, 64), 3000)
+FULL = Size(40_000, 6_144, 5, (16, 32, 64), 3000)
 QUICK = Size(600, 64, 2, (8,), 60)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from p5t5.ragged import Encoded
+from p5t5.ragged import Encoded, Ragged
 from p5t5.randomness import generator
 
 # A bucket's longest input is this much longer than its shortest. Narrow: less padding, but batches of
@@ -19,6 +19,7 @@ from p5t5.randomness import generator
 _INPUT_WIDTH = 1.03
 # The same for targets: which is best depends on how many examples there are to fill the buckets with.
 _TARGET_WIDTHS = (1.1, 1.26, 1.6, 2.5, 5.0)
+_PIECE = 1 << 20  # values that are hashed at a time
 
 
 def plan(
@@ -100,18 +101,25 @@ def collate(encoded: Encoded, rows: np.ndarray, pad_id: int = 0) -> dict[str, to
     ``input_ids``, ``attention_mask`` int64 [B, S]; ``labels`` int64 [B, T], -100 where none;
     ``label_weights`` float32 [B, T], 0 where none.
     """
-    part = encoded.take(rows)
-    inputs = part.inputs.padded(pad_id)
-    labels = part.targets.padded(-100).astype(np.int64)
-    weights = np.zeros(labels.shape, np.float32)
-    weights[np.arange(labels.shape[1]) < part.targets.lengths[:, None]] = part.weights
-    mask = (np.arange(inputs.shape[1]) < part.inputs.lengths[:, None]).astype(np.int64)
+    rows = np.asarray(rows, np.int64)
+    ids, mask, _ = _table(encoded.inputs, rows, pad_id)
+    labels, real, places = _table(encoded.targets, rows, -100)
+    weights = np.where(real, encoded.weights.take(places, mode="clip"), np.float32(0))
     return {
-        "input_ids": torch.from_numpy(inputs.astype(np.int64)),
-        "attention_mask": torch.from_numpy(mask),
+        "input_ids": torch.from_numpy(ids),
+        "attention_mask": torch.from_numpy(mask.astype(np.int64)),
         "labels": torch.from_numpy(labels),
         "label_weights": torch.from_numpy(weights),
     }
+
+
+def _table(part: Ragged, rows: np.ndarray, fill: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """int64 [rows, longest] with ``fill`` behind each row; bool where it is real; the places in the values."""
+    starts = part.offsets[rows]
+    columns = np.arange((part.offsets[rows + 1] - starts).max(initial=0))
+    places = starts[:, None] + columns
+    real = places < part.offsets[rows + 1][:, None]
+    return np.where(real, part.values.take(places, mode="clip"), np.int64(fill)), real, places
 
 
 def real_share(batches: Sequence[np.ndarray], input_lengths: np.ndarray, target_lengths: np.ndarray) -> float:
@@ -130,9 +138,17 @@ def fingerprint(encoded: Encoded) -> str:
         encoded.inputs.values,
         encoded.targets.values,
     )
-    places = [np.arange(len(part), dtype=np.uint64) for part in parts]
-    total = [
-        int((part.astype(np.uint64) * (place * np.uint64(2654435761) + np.uint64(1))).sum())
-        for part, place in zip(parts, places, strict=True)
-    ]
-    return "-".join(f"{value:x}" for value in total)
+    return "-".join(f"{_hash(part):x}" for part in parts)
+
+
+def _hash(part: np.ndarray) -> int:
+    """The sum of the values, each times a number of its place, modulo 2**64; a piece at a time, to save memory."""
+    total = 0
+    for start in range(0, len(part), _PIECE):
+        piece = part[start : start + _PIECE].astype(np.uint64)
+        factor = np.arange(start, start + len(piece), dtype=np.uint64)
+        factor *= np.uint64(2654435761)
+        factor += np.uint64(1)
+        piece *= factor
+        total += int(piece.sum())
+    return total % 2**64

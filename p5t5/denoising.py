@@ -38,10 +38,17 @@ def corrupt(
     """
     keys = np.arange(len(tokens)) if keys is None else np.asarray(keys, np.int64)
     count = _group_counts(groups)
+    # A row's number and a group's must fit beside a draw (_random_segments).
+    block = max(min(BLOCK, 2 ** (32 - int(count.max(initial=1)).bit_length())), 1)
     parts = []
-    several = np.flatnonzero(count >= 2)
-    for start in range(0, len(several), BLOCK):
-        rows = several[start : start + BLOCK]
+    for start in range(0, len(tokens), block):
+        stop = min(start + block, len(tokens))
+        rows = np.arange(start, stop)[count[start:stop] >= 2]
+        if not len(rows):
+            continue
+        some = _span(tokens, start, stop), _span(groups, start, stop)
+        if len(rows) < stop - start:
+            some = tokens.take(rows), groups.take(rows)
         mask = span_mask(
             count[rows],
             keys[rows],
@@ -51,7 +58,7 @@ def corrupt(
             mean_span=mean_span,
             most_spans=len(sentinels),
         )
-        parts.append(apply_mask(tokens.take(rows), groups.take(rows), mask, sentinels, eos))
+        parts.append(apply_mask(*some, mask, sentinels, eos))
     return Encoded.concatenate(parts)
 
 
@@ -72,45 +79,76 @@ def span_mask(
     spans = np.minimum(spans, most_spans - 1)  # the rotation may cut one span in two
     noise_parts = _random_segments(noise, spans, keys, seed, epoch, _NOISE)
     kept_parts = _random_segments(kept, spans, keys, seed, epoch, _KEPT)
-    runs = np.stack([kept_parts, noise_parts], 1).reshape(-1)  # kept, noise, kept, noise, … in each row
-    flat = np.repeat(np.tile([False, True], len(noise_parts)), runs)
-    unrolled = Ragged.from_lengths(flat, count)
-    shift = np.repeat(below(count, seed, epoch, keys, _ROLL), count)
-    start = np.repeat(unrolled.offsets[:-1], count)
-    place = np.arange(len(flat)) - start
-    return Ragged(flat[start + (place + shift) % np.repeat(count, count)], unrolled.offsets)
+    mask = Ragged.from_lengths(np.zeros(int(count.sum()), bool), count)
+    # Kept, noise, kept, noise, … in each row, counted over all rows; then each row turned by its shift.
+    starts = np.cumsum(kept_parts) + np.cumsum(noise_parts) - noise_parts
+    first = mask.offsets[:-1]
+    shift = first + below(count, seed, epoch, keys, _ROLL)
+    place = positions(starts, noise_parts) - np.repeat(shift, noise)
+    place += np.repeat(count, noise) * (place < 0)
+    place += np.repeat(first, noise)
+    mask.values[place] = True
+    return mask
 
 
 def apply_mask(tokens: Ragged, groups: Ragged, mask: Ragged, sentinels: np.ndarray, eos: int) -> Encoded:
-    """The examples that a mask over groups (at least one a row set) makes of the rows."""
-    row = tokens.row_of_value
-    group = mask.offsets[row] + groups.values  # counted over all rows
-    masked = mask.values[group]
-    first_of_row = np.zeros(len(row) + 1, bool)
-    first_of_row[tokens.offsets[:-1]] = True
-    starts_span = masked & (first_of_row[:-1] | ~np.concatenate([[False], masked[:-1]]))
-    spans_before = np.concatenate([[0], np.cumsum(starts_span)])
-    number = spans_before[1:] - spans_before[tokens.offsets[row]] - 1  # of the span, in its row
-    sentinel = np.asarray(sentinels, np.int32)[np.maximum(number, 0)]
+    """The examples that a mask over groups (at least one a row set) makes of the rows.
 
-    inputs = _with_end(
-        np.where(masked, sentinel, tokens.values)[~masked | starts_span],
-        np.bincount(row[~masked | starts_span], minlength=len(tokens)),
-        eos,
+    What is masked is few, so all but the inputs themselves is worked out for the masked tokens alone.
+    """
+    rows, lengths = len(tokens), tokens.lengths
+    masked = mask.values
+    unit: np.ndarray | None = None
+    if len(masked) < len(tokens.values):  # else each token is a group
+        group = groups.values + np.repeat(mask.offsets[:-1], lengths)
+        masked = masked[group]
+        unit = group[masked]
+    before = np.empty_like(masked)
+    before[1:] = masked[:-1]
+    before[tokens.offsets[:-1]] = False
+    starts_span = masked > before
+    hidden = np.flatnonzero(masked)
+    starts = np.flatnonzero(starts_span)
+    hidden_ends, span_ends = np.searchsorted(hidden, tokens.offsets), np.searchsorted(starts, tokens.offsets)
+    hidden_in, spans_in = np.diff(hidden_ends), np.diff(span_ends)
+    number = np.arange(len(starts)) - np.repeat(span_ends[:-1], spans_in)
+    sentinel = np.asarray(sentinels, np.int32)[number]
+
+    marked = tokens.values.copy()
+    marked[starts] = sentinel
+    inputs = Ragged.from_lengths(
+        np.full(len(marked) - len(hidden) + len(starts) + rows, eos, np.int32),
+        lengths - hidden_in + spans_in + 1,
     )
-    # Targets: a masked token brings itself, and the first of a span a sentinel before it.
-    brings = masked[masked].astype(np.int64) + starts_span[masked]
-    body = np.repeat(tokens.values[masked], brings)
-    body[(np.cumsum(brings) - brings)[starts_span[masked]]] = sentinel[starts_span]
-    target_lengths = np.bincount(row[masked], weights=brings, minlength=len(tokens)).astype(np.int64)
-    targets = _with_end(body, target_lengths, eos)
+    body = np.ones(len(inputs.values), bool)
+    body[inputs.offsets[1:] - 1] = False
+    inputs.values[body] = marked[starts_span >= masked]
 
-    units = np.bincount(mask.row_of_value[mask.values], minlength=len(mask))
-    unit_of_group = np.cumsum(mask.values) - 1
-    unit = _with_end(np.repeat(unit_of_group[group[masked]], brings), target_lengths, -1)
-    unit.values[unit.offsets[1:] - 1] = np.cumsum(units) - 1  # </s> joins the row's last group
-    weights = (1.0 / np.bincount(unit.values, minlength=int(units.sum())))[unit.values]
-    return Encoded(inputs, targets, weights.astype(np.float32), units.astype(np.int32))
+    # Targets: a sentinel, its span, and so on; </s> ends the row.
+    targets = Ragged.from_lengths(
+        np.full(len(hidden) + len(starts) + rows, eos, np.int32), hidden_in + spans_in + 1
+    )
+    at_span = np.searchsorted(hidden, starts)  # the span's first among the masked tokens
+    sentinel_at = at_span + np.arange(len(starts)) + np.repeat(np.arange(rows), spans_in)
+    body = np.ones(len(targets.values), bool)
+    body[sentinel_at] = False
+    body[targets.offsets[1:] - 1] = False
+    targets.values[sentinel_at] = sentinel
+    targets.values[body] = tokens.values[hidden]
+
+    # Answer units: the masked groups. The sentinel joins its span's first group, </s> the row's last.
+    opens = body.copy()  # where a unit begins in the targets
+    units = hidden_in
+    if unit is not None:
+        new = np.ones(len(unit), bool)
+        new[1:] = unit[1:] != unit[:-1]
+        opens[body] = new
+        units = np.diff(np.searchsorted(np.flatnonzero(new), hidden_ends))
+    opens[sentinel_at + 1] = False
+    opens[sentinel_at] = True
+    sizes = np.diff(np.flatnonzero(opens), append=len(opens))
+    weights = np.repeat((1.0 / sizes).astype(np.float32), sizes)
+    return Encoded(inputs, targets, weights, units.astype(np.int32))
 
 
 def _group_counts(groups: Ragged) -> np.ndarray:
@@ -128,26 +166,30 @@ def _random_segments(
 
     Each row has things − 1 gaps; the parts − 1 with the smallest hashes become cuts.
     """
-    gaps = things - 1
-    total = int(gaps.sum())
-    row = np.repeat(np.arange(len(things)), gaps)
-    start = np.cumsum(gaps) - gaps
-    gap = np.arange(total) - start[row]
-    drawn = hashed_on(hashed(seed, epoch, keys)[row], gap, purpose) >> np.uint64(32)
-    # Rows are in order already: one sort of (row, draw) ranks the gaps inside each row.
-    order = np.argsort((row.astype(np.uint64) << np.uint64(32)) | drawn, kind="stable")
-    is_cut = np.zeros(total, bool)
-    is_cut[order[gap < (parts - 1)[row]]] = True
-    # Ends of parts: a cut behind gap g ends a part at thing g + 1; every row's last part ends at its last thing.
-    ends = np.zeros(int(things.sum()), bool)
-    thing_start = np.cumsum(things) - things
-    ends[(thing_start[row] + gap)[is_cut]] = True
-    ends[thing_start + things - 1] = True
-    return np.diff(np.concatenate([[-1], np.flatnonzero(ends)]))
+    ends = np.repeat(np.cumsum(things), parts)
+    several = np.flatnonzero(parts > 1)
+    if len(several):
+        gaps, cuts = things[several] - 1, parts[several] - 1
+        states = np.repeat(hashed(seed, epoch, keys[several]), gaps)
+        gap = positions(np.zeros(len(gaps), np.int64), gaps)
+        # One number holds row, draw and gap, so that one sort ranks the gaps inside each row.
+        bits = int(gaps.max()).bit_length()
+        key = hashed_on(states, gap, purpose) >> np.uint64(32)
+        key <<= np.uint64(bits)
+        key |= gap.view(np.uint64)
+        key |= np.repeat(np.arange(len(gaps), dtype=np.uint64) << np.uint64(32 + bits), gaps)
+        key.sort()
+        cut = (key[gap < np.repeat(cuts, gaps)] & np.uint64(2**bits - 1)).view(np.int64)
+        # A cut behind gap g ends a part at thing g + 1; a row's last part ends at its last thing.
+        cut += np.repeat(np.cumsum(things)[several] - gaps, cuts)
+        cut.sort()
+        inner = np.ones(len(ends), bool)
+        inner[np.cumsum(parts) - 1] = False
+        ends[inner] = cut
+    return np.diff(ends, prepend=0)
 
 
-def _with_end(values: np.ndarray, lengths: np.ndarray, end: int) -> Ragged:
-    """Rows with one more value behind each."""
-    out = Ragged.from_lengths(np.full(len(values) + len(lengths), end, values.dtype), lengths + 1)
-    out.values[positions(out.offsets[:-1], lengths)] = values
-    return out
+def _span(rows: Ragged, start: int, stop: int) -> Ragged:
+    """The rows start … stop−1, not copied."""
+    first, last = rows.offsets[start], rows.offsets[stop]
+    return Ragged(rows.values[first:last], rows.offsets[start : stop + 1] - first)

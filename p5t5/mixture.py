@@ -95,12 +95,17 @@ class Mixture:
         order = generator(self.seed, _ORDER, epoch).permutation(self.size)
         return Choice(task[order], row[order], prompt[order])
 
-    def examples(self, epoch: int) -> Iterator[tuple[Task, Examples, np.ndarray, np.ndarray]]:
-        """(task, its examples, their prompts' indexes, their places in 0 … size−1), task by task."""
-        choice = self.choose(epoch)
+    def examples(
+        self, epoch: int, choice: Choice | None = None, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[Task, Examples, np.ndarray, np.ndarray]]:
+        """(task, its examples, their prompts' indexes, their places in 0 … size−1), task by task.
+
+        ``start`` and ``stop`` limit it to those places; ``choice`` saves choosing the epoch once more.
+        """
+        choice = self.choose(epoch) if choice is None else choice
         options = replace(self.options, epoch=epoch)
         for number, name in enumerate(self.tasks):
-            places = np.flatnonzero(choice.task == number)
+            places = start + np.flatnonzero(choice.task[start:stop] == number)
             if len(places):
                 examples = TASKS[name].build(self.split, choice.row[places], options)
                 yield TASKS[name], examples, choice.prompt[places], places

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -115,3 +116,30 @@ class Encoded:
             np.concatenate([part.weights for part in parts]) if parts else np.zeros(0, np.float32),
             np.concatenate([part.units for part in parts]) if parts else np.zeros(0, np.int32),
         )
+
+
+def on_disk(parts: Iterable[Encoded]) -> Encoded:
+    """The examples of all parts (at least one), in order, their tokens and weights in memory-mapped files.
+
+    The files have no name: they go with the arrays, or with the process however it ends.
+    """
+    files = [tempfile.TemporaryFile() for _ in range(3)]  # noqa: SIM115
+    lengths: list[list[np.ndarray]] = [[], []]
+    units = []
+    for part in parts:
+        for file, values in zip(files, (part.inputs.values, part.targets.values, part.weights), strict=True):
+            values.tofile(file)
+        lengths[0].append(part.inputs.lengths)
+        lengths[1].append(part.targets.lengths)
+        units.append(part.units)
+        dtypes = part.inputs.values.dtype, part.targets.values.dtype, part.weights.dtype
+    # As plain arrays: they keep the mapping, and are quicker to slice.
+    inputs, targets, weights = (
+        np.asarray(np.memmap(file, dtype, "r")) for file, dtype in zip(files, dtypes, strict=True)
+    )
+    return Encoded(
+        Ragged.from_lengths(inputs, np.concatenate(lengths[0])),
+        Ragged.from_lengths(targets, np.concatenate(lengths[1])),
+        weights,
+        np.concatenate(units),
+    )

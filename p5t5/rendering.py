@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from p5t5.prompts import Prompt
-from p5t5.ragged import Encoded, Ragged, positions
+from p5t5.ragged import Encoded, Ragged, on_disk, positions
 from p5t5.tasks.base import ITEM, POOLS, RATING, TEXT, TITLE, USER, WORD, WORDS, Column, Examples
 from p5t5.vocabulary import EOS
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LITERAL = len(POOLS)  # the templates' literals and </s>; known to this file only
 END = 0  # </s> is literal number 0
 WHOLE = (USER, ITEM)  # identifiers: masked whole by the denoising
+RENDERED = 1 << 19  # examples at a time
 MOST_TEXTS = 1_000_000  # free texts kept tokenised before the store starts again
 
 
@@ -233,17 +234,25 @@ class Renderer:
 
 
 def render_mixture(renderer: Renderer, mixture: Mixture, epoch: int) -> Encoded:
-    """All examples of a mixture's epoch as token ids, in example order."""
+    """All examples of a mixture's epoch as token ids, in example order.
+
+    They are rendered RENDERED at a time. An epoch of more than that lies in unnamed files of the
+    temporary folder (TMPDIR), mapped into memory: only what is being read takes up memory.
+    """
     number = {prompt.id: place for place, prompt in enumerate(renderer.prompts)}
     prompt_of = np.array([number[prompt.id] for prompt in mixture.prompts], np.int64)
-    parts, places = [], []
-    for task, examples, prompt_index, at in mixture.examples(epoch):
-        weight = mixture.loss_weights.get(task.name, 1.0)
-        parts.append(renderer.encode(examples, prompt_of[prompt_index], weight))
-        places.append(at)
-    if not parts:
-        return Encoded.concatenate([])
-    return Encoded.concatenate(parts).take(np.argsort(np.concatenate(places), kind="stable"))
+    choice = mixture.choose(epoch)
+
+    def block(start: int) -> Encoded:
+        parts, places = [], []
+        for task, examples, prompt_index, at in mixture.examples(epoch, choice, start, start + RENDERED):
+            weight = mixture.loss_weights.get(task.name, 1.0)
+            parts.append(renderer.encode(examples, prompt_of[prompt_index], weight))
+            places.append(at)
+        return Encoded.concatenate(parts).take(np.argsort(np.concatenate(places), kind="stable"))
+
+    blocks = (block(start) for start in range(0, mixture.size, RENDERED))
+    return next(blocks) if mixture.size <= RENDERED else on_disk(blocks)
 
 
 def names_of(

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p5t5.batching import collate, plan, real_share, slices
+from p5t5 import batching
+from p5t5.batching import collate, fingerprint, plan, real_share, slices
 from p5t5.ragged import Encoded, Ragged
 
 
@@ -92,3 +93,18 @@ def test_collate():
     assert values["label_weights"].tolist() == [[0.75, 0.875, 1.0], [0.0, 0.125, 0.0]]
     assert values["label_weights"].dtype == torch.float32
     assert {values[name].dtype for name in ("input_ids", "attention_mask", "labels")} == {torch.int64}
+
+
+def test_a_fingerprint_is_the_same_in_pieces_and_knows_order(monkeypatch):
+    encoded = Encoded(
+        Ragged.from_lists([[5, 6, 1], [9, 9, 2**31 - 1]]),
+        Ragged.from_lists([[4, 1], [3, 1]]),
+        np.ones(4, np.float32),
+        np.array([1, 1], np.int32),
+    )
+    whole = fingerprint(encoded)
+    hand = sum(v * (p * 2654435761 + 1) for p, v in enumerate([5, 6, 1, 9, 9, 2**31 - 1])) % 2**64
+    assert whole.split("-")[3] == f"{hand:x}"
+    assert fingerprint(encoded.take(np.array([1, 0]))) != whole
+    monkeypatch.setattr(batching, "_PIECE", 4)
+    assert fingerprint(encoded) == whole

@@ -38,3 +38,10 @@ def test_memory_is_told(tmp_path):
     peak, flatness = lines("memory.py", "--data", str(tmp_path), "--epochs", "3", "--trained", "50")
     assert 100 < peak["value"] < 5000 and len(peak["detail"]["peak_of_each_epoch_mib"]) == 3
     assert 0.8 < flatness["value"] < 1.2
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from /proc")
+def test_a_large_shop_is_prepared_planned_and_started():
+    (line,) = lines("memory.py", "--case", "large", "--interactions", "3000", "--steps", "1")
+    assert line["case"] == "large_peak" and line["detail"]["examples_an_epoch"] > 2000
+    assert list(line["detail"]["stages"])[-2:] == ["epoch rendered", "planned and started"]

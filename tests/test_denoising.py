@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p5t5 import denoising
 from p5t5.denoising import apply_mask, corrupt, span_mask
 from p5t5.ragged import Ragged
 
@@ -170,3 +171,25 @@ def test_rows_of_one_group_or_none_are_left_out():
     assert len(out) == 2 and len(out.targets) == 2
     nothing = corrupt(tokens.take(np.array([0])), groups.take(np.array([0])), SENTINELS, EOS, seed=0, epoch=0)
     assert len(nothing) == 0 and len(nothing.weights) == 0
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_blocks_do_not_show(monkeypatch, block):
+    """Rows of one token an element and of several, short ones between them."""
+    sizes = [[1] * 40, [3], [2, 1, 3] * 9, [1, 1], [], [1] * 70, [1], [2] * 12]
+    tokens, groups = rows_of(sizes)
+    whole = corrupt(tokens, groups, SENTINELS, EOS, seed=4, epoch=1)
+    monkeypatch.setattr(denoising, "BLOCK", block)
+    parts = corrupt(tokens, groups, SENTINELS, EOS, seed=4, epoch=1)
+    assert len(whole) == 5 and parts.inputs.to_lists() == whole.inputs.to_lists()
+    assert parts.targets.to_lists() == whole.targets.to_lists()
+    assert np.array_equal(parts.weights, whole.weights) and np.array_equal(parts.units, whole.units)
+    assert whole.weights.dtype == np.float32 and whole.units.dtype == np.int32
+
+
+def test_what_is_masked_does_not_change_with_the_version():
+    """Checkpoints of unfinished runs count on it."""
+    tokens, groups = rows_of([[1] * 40, [2, 1] * 10])
+    out = corrupt(tokens, groups, SENTINELS, EOS, seed=7, epoch=3)
+    assert [len(row) for row in out.inputs.to_lists()] == [37, 27]
+    assert [sum(row) for row in out.targets.to_lists()] == [8169, 6225]

@@ -3,57 +3,26 @@
 from __future__ import annotations
 
 import errno
-import json
+import importlib.util
 import os
 import resource
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from conftest import ROOT
 from tiny_training import run, tiny_model, vector
 
 from p5t5.errors import UserError
 from p5t5.training import checkpointing
 from p5t5.training.checkpointing import damage, find_checkpoints, newest_valid, write_checkpoint
 
+spec = importlib.util.spec_from_file_location("damaged_files", ROOT / "benchmarks" / "damaged_files.py")
+damaged_files = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(damaged_files)
+
 SETTINGS = {"max_steps": 8, "checkpoint_every": 2, "keep": 3}
 FILES = ("model.safetensors", "optimizer.pt", "state.json", "manifest.json")
-
-
-def _missing(path):
-    path.unlink()
-
-
-def _empty(path):
-    path.write_bytes(b"")
-
-
-def _truncated(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def _bit_flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) * 2 // 3] ^= 4
-    path.write_bytes(bytes(data))
-
-
-def _nan(path):
-    """Still a well-formed file, but not the one that was saved."""
-    if path.suffix == ".safetensors":
-        save_file(
-            {name: torch.full_like(value, float("nan")) for name, value in load_file(path).items()}, path
-        )
-    elif path.suffix == ".pt":
-        state = torch.load(path, weights_only=True)
-        for values in state["state"].values():
-            values["exp_avg"].fill_(float("nan"))
-        torch.save(state, path)
-    elif path.name == "state.json":
-        path.write_text(json.dumps({**json.loads(path.read_text()), "elapsed": float("nan")}))
-    else:
-        path.write_text(json.dumps({"sha256": {"state.json": "nan"}}))
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +33,7 @@ def finished(tmp_path_factory):
     return folder, vector(model)
 
 
-@pytest.mark.parametrize(
-    "fault", [_missing, _empty, _truncated, _bit_flip, _nan], ids=lambda fault: fault.__name__[1:]
-)
+@pytest.mark.parametrize("fault", damaged_files.FAULTS, ids=lambda fault: fault.__name__)
 @pytest.mark.parametrize("name", FILES)
 def test_every_fault_is_named_and_recovered(tmp_path, finished, name, fault, capsys):
     source, weights = finished
@@ -187,7 +154,7 @@ def test_a_damaged_best_is_forgotten(tmp_path, capsys):
     changes = {**SETTINGS, "keep": 1, "eval_every": 2}
     run(tmp_path, validate=lambda model: {"ndcg@10": next(values)}, **changes)
     assert [step for step, _ in find_checkpoints(tmp_path / "checkpoints")] == [2, 8]
-    _bit_flip(tmp_path / "checkpoints" / "step-00000002" / "model.safetensors")
+    damaged_files.bit_flip(tmp_path / "checkpoints" / "step-00000002" / "model.safetensors")
     _, result = run(tmp_path, validate=lambda model: {"ndcg@10": 0.0}, resume=True, **changes)
     assert "step-00000002, the best so far, is forgotten" in capsys.readouterr().err
     assert result.best is None

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from small_data import TITLES, hostile, small_split
 
 from p5t5 import rendering
+from p5t5.batching import fingerprint
 from p5t5.corpus import training_texts
 from p5t5.identifiers import METHODS, Identifiers, fit_identifiers
+from p5t5.mixture import make_mixture
 from p5t5.prompts import Prompt, load_prompts
 from p5t5.ragged import Ragged
 from p5t5.records import clean_text
@@ -265,7 +267,9 @@ def test_a_mixture_comes_back_in_the_order_of_its_examples(renderer):
     mixture = SimpleNamespace(
         prompts=[PROMPTS[1], PROMPTS[0]],
         loss_weights={"b": 2.0},
-        examples=lambda epoch: [
+        size=3,
+        choose=lambda epoch: None,
+        examples=lambda epoch, *block: [
             (SimpleNamespace(name="a"), first, np.array([1, 1]), np.array([2, 0])),
             (SimpleNamespace(name="b"), second, np.array([0]), np.array([1])),
         ],
@@ -277,5 +281,28 @@ def test_a_mixture_comes_back_in_the_order_of_its_examples(renderer):
         assert encoded.inputs[place].tolist() == renderer.encode_text(alone[0])
         assert encoded.targets[place].tolist() == renderer.encode_text(alone[1])
     assert np.add.reduceat(encoded.weights, encoded.targets.offsets[:-1]).tolist() == pytest.approx([1, 4, 1])
-    empty = SimpleNamespace(prompts=[], loss_weights={}, examples=lambda epoch: [])
-    assert len(render_mixture(renderer, empty, 0)) == 0
+
+
+def test_an_epoch_in_blocks_on_disk_is_the_epoch(monkeypatch):
+    split = leave_one_out(simulate(users=30, items=80, seed=2).data)
+    prompts = load_prompts()
+    pieces = fit_identifiers("atomic", split, "item"), fit_identifiers("atomic", split, "user")
+    texts = list(training_texts(split))
+    tokenizer = train_tokenizer(texts, [p for one in pieces for p in one.pieces()], size=500)
+    names = names_of(
+        pieces[1].spellings(), pieces[0].spellings(), split.data.titles, split.data.rating_values
+    )
+    made = Renderer(tokenizer, names, prompts)
+    mixture, _ = make_mixture(split, prompts, seed=3, size=230)
+    whole = render_mixture(made, mixture, 1)
+    monkeypatch.setattr(rendering, "RENDERED", 50)
+    blocks = render_mixture(made, mixture, 1)
+    assert blocks.inputs.values.base is not None and len(blocks) == 230  # mapped
+    for ours, theirs in ((blocks.inputs, whole.inputs), (blocks.targets, whole.targets)):
+        assert np.array_equal(ours.values, theirs.values) and np.array_equal(ours.offsets, theirs.offsets)
+        assert ours.values.dtype == theirs.values.dtype
+    assert np.array_equal(blocks.weights, whole.weights) and np.array_equal(blocks.units, whole.units)
+    assert fingerprint(blocks) == fingerprint(whole)
+    assert (
+        blocks.take(np.array([229, 3])).inputs.to_lists() == whole.take(np.array([229, 3])).inputs.to_lists()
+    )
