@@ -23,30 +23,26 @@ from safetensors import SafetensorError
 from torch import nn
 
 from p5t5 import __version__
-from p5t5.baselines.rating import BiasOnly
 from p5t5.catalogue import Catalogue
 from p5t5.configuration import PRESETS, preset_config
-from p5t5.cooccurrence import factors, user_factors
 from p5t5.corpus import answer_words, training_texts
 from p5t5.errors import UserError
 from p5t5.identifiers import fit_identifiers
 from p5t5.initialisation import grow_vocabulary, initialise, set_word_starts, start_identifiers
 from p5t5.modeling import P5T5ForConditionalGeneration
 from p5t5.prompts import Prompt, dump_prompts, load_prompts
-from p5t5.ragged import Ragged
 from p5t5.records import IndexedRecords
 from p5t5.rendering import Renderer, names_of
 from p5t5.splits import Split
+from p5t5.starting_vectors import item_and_user_vectors, word_vectors
 from p5t5.tasks import BuildOptions
 from p5t5.tasks.columns import describe_items
-from p5t5.vocabulary import identifier_ids, load_tokenizer, train_tokenizer
+from p5t5.vocabulary import identifier_ids, load_tokenizer, text_tokens, train_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 FORMAT = 2  # 1: histories did not end in a word of their own
-BIAS_PENALTY = 5.0  # interactions' worth of doubt in a rating bias
-BIAS_SHARE = 0.25  # length of a bias of one standard deviation in a vector of norm 1
 INFO, USERS, PROMPTS = "p5t5.json", "users.parquet", "prompts.yaml"
 
 
@@ -85,8 +81,8 @@ class Checkpoint:
         ``model`` is a preset (trained from scratch, with a tokenizer of its own) or a T5 checkpoint's
         folder or Hub id (its tokenizer and weights, the vocabulary grown by the identifiers).
         ``user_identifiers`` may be "none": users are then known by their history alone. From scratch,
-        identifier embeddings start at the leading factors of the training co-occurrences unless
-        ``start_from_factors`` is False; a user starts at the mean of the training items.
+        embeddings start at what the training rows say (`starting_vectors`) unless
+        ``start_from_factors`` is False.
         """
         data, options = split.data, options or BuildOptions(seed=seed)
         items = fit_identifiers(item_identifiers, split, of="item", seed=seed)
@@ -112,16 +108,19 @@ class Checkpoint:
             set_dropout(network, dropout)
         ids = identifier_ids(tokenizer, pieces)
         if items.words:  # named in plain text: the tokens are the text's own, and start as they are
-            tokens = _text_tokens(tokenizer, items.spellings())
-            _check_distinct(tokens, items.spellings(), model)
+            tokens = text_tokens(tokenizer, items.spellings())
+            check_distinct(tokens, items.spellings(), model)
         else:
-            tokens = _tokens(ids, items.piece_index())
+            tokens = tokens_of(ids, items.piece_index())
         if start_from_factors and model in PRESETS:
-            item_vectors, user_vectors = starting_vectors(split, network.config.d_model, seed)
+            width = network.config.d_model
+            words, vectors = word_vectors(split, tokenizer, width, options, seed)
+            start_identifiers(network, words, vectors, seed=seed)
+            item_vectors, user_vectors = item_and_user_vectors(split, width, seed)
             if not items.words:
                 start_identifiers(network, tokens, item_vectors, seed=seed)
             if users is not None:
-                user_tokens = _tokens(ids[len(items.pieces()) :], users.piece_index())
+                user_tokens = tokens_of(ids[len(items.pieces()) :], users.piece_index())
                 start_identifiers(network, user_tokens, user_vectors, seed=seed)
         if whole_word_embeddings:
             later = tokens[:, 1:] if not items.words else tokens[:0]
@@ -142,7 +141,7 @@ class Checkpoint:
             "rating_values": [float(value) for value in data.rating_values],
             "options": asdict(replace(options, epoch=0)),
             "split": split.scheme,
-            "data": {"name": data.name, "hash": data.hash},
+            "data": about_data(data),
             "identifiers": {"item": items.report(), "user": None if users is None else users.report()},
             "tasks": [],
             "stages": [],
@@ -207,6 +206,15 @@ class Checkpoint:
                 f"the model was trained on other interactions than those of {data.name}: rows that are test rows here "
                 "may have been training rows there. Use the data folder it was trained on, or train a model on this one."
             )
+
+    def add_items(self, items: pd.DataFrame) -> Checkpoint:
+        """A new checkpoint that can also name the ``items`` (item_id, title, attributes) which this one lacks.
+
+        Without training: see `growing.add_items`.
+        """
+        from p5t5.growing import add_items  # here, for it is above: it makes checkpoints
+
+        return add_items(self, items)
 
     def save(self, folder: str | Path, card: str = "") -> None:
         """Writes the folder, p5t5.json last; results and fusion of an earlier model in it are removed."""
@@ -273,23 +281,6 @@ class Checkpoint:
         )
 
 
-def starting_vectors(split: Split, dimensions: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [items, dimensions] and [users, dimensions]: what the training rows say of each, rows of norm 1.
-
-    Co-occurrence factors, the mean of them for a user; where there are ratings, the last dimension is the
-    bias of the item's or the user's ratings, so that a rating can be read off from the first step on.
-    """
-    items = factors(split, dimensions, seed)
-    users = user_factors(split, items, seed)
-    if split.data.rating is not None and len(split.data.rating_values) > 1:
-        # One penalty, so that nothing is chosen by the validation ratings.
-        biases = BiasOnly(split, penalties=(BIAS_PENALTY,))
-        for vectors, bias in ((items, biases.item), (users, biases.user)):
-            vectors[:, -1] = BIAS_SHARE * np.clip(bias / max(float(bias.std()), 1e-9), -3, 3)
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return items, users
-
-
 def load_model(folder_or_id: str | Path) -> P5T5ForConditionalGeneration:
     """A p5t5 or plain T5 model from a folder or the Hub; UserError where there is none."""
     folder = resolve(folder_or_id)
@@ -323,6 +314,12 @@ def resolve(folder_or_id: str | Path) -> Path:
             f"there is no folder {folder_or_id}, and the Hub gives no repository of that name "
             f"({type(error).__name__}). Check the path; without a network, put the model in a folder."
         ) from error
+
+
+def about_data(data: IndexedRecords) -> dict[str, Any]:
+    """What a checkpoint keeps of its data: name, hash, number of interactions and the time of the last one."""
+    last = None if data.timestamp is None or not len(data) else int(data.timestamp.max())
+    return {"name": data.name, "hash": data.hash, "interactions": len(data), "until": last}
 
 
 def user_key(user_id: str) -> str:
@@ -359,18 +356,12 @@ def _wording_words(prompts: Iterable[Prompt]) -> list[str]:
     return [word for text in _literals(p for p in prompts if not p.held_out) for word in text.split()]
 
 
-def _tokens(ids: np.ndarray, piece_index: np.ndarray) -> np.ndarray:
+def tokens_of(ids: np.ndarray, piece_index: np.ndarray) -> np.ndarray:
     """int32 [n, levels]: token ids of identifiers, −1 padded."""
     return np.where(piece_index < 0, -1, ids[piece_index]).astype(np.int32)
 
 
-def _text_tokens(tokenizer: PreTrainedTokenizerFast, names: Sequence[str]) -> np.ndarray:
-    """int32 [n, longest]: the tokens of names in plain text, −1 padded."""
-    encoded = tokenizer.backend_tokenizer.encode_batch(list(names), add_special_tokens=False)
-    return Ragged.from_lists([one.ids for one in encoded]).padded(-1)
-
-
-def _check_distinct(tokens: np.ndarray, names: Sequence[str], model: str) -> None:
+def check_distinct(tokens: np.ndarray, names: Sequence[str], model: str) -> None:
     """UserError where a tokenizer that lacks a title's letters makes two names one."""
     _, first, number = np.unique(tokens, axis=0, return_index=True, return_inverse=True)
     same = np.flatnonzero(first[number.reshape(-1)] != np.arange(len(tokens)))

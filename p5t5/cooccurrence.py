@@ -37,12 +37,21 @@ def cooccurrence(
 def factors(split: Split, dimensions: int, seed: int = 0) -> np.ndarray:
     """float32 [items, dimensions]: where items that go together lie close; rows of norm 1.
 
-    The leading singular vectors, times the root of their singular values, of D^-½ log(1 + C + Cᵀ) D^-½
-    with C the training co-occurrence and D the row sums. An item that no training row has gets a
-    random direction. With more dimensions than items the last ones are 0.
+    ``leading_factors`` of the training co-occurrence in both directions. An item that no training row
+    has gets a random direction.
     """
     counts = cooccurrence(split)
-    matrix = (counts + counts.T).tocsr()
+    return leading_factors(counts + counts.T, dimensions, seed)
+
+
+def leading_factors(counts: sparse.csr_array, dimensions: int, seed: int = 0) -> np.ndarray:
+    """float32 [n, dimensions], rows of norm 1: where things that are met together lie close.
+
+    ``counts`` [n, n] symmetric. The leading singular vectors, times the root of their singular values, of
+    D^-½ log(1 + counts) D^-½ with D the row sums. A row of zeros gets a random direction; with more
+    dimensions than things the last ones are 0.
+    """
+    matrix = counts.tocsr(copy=True)
     matrix.data = np.log1p(matrix.data)
     degree = np.asarray(matrix.sum(axis=1)).ravel()
     scale = sparse.dia_array((degree_root(degree)[None], [0]), shape=matrix.shape)

@@ -1,10 +1,11 @@
 """How a model starts: weights from scratch, identifiers from what the data says, a grown vocabulary.
 
-T5 starts its embeddings at N(0, 1), from where Adam crawls. Three things train far sooner (measured in
+T5 starts its embeddings at N(0, 1), from where Adam crawls. Four things train far sooner (measured in
 docs/lab.md): embeddings small, but not so small that the first layers' outputs drown them; a final
 norm that lets the logits spread at once, for with a norm w and embeddings e no logit can pass w·|e|,
-and Adam needs hundreds of steps to grow either; and position biases that prefer near tokens, so that
-"the last item" is found early.
+and Adam needs hundreds of steps to grow either; position biases that prefer near tokens, so that
+"the last item" is found early; and cross-attention that hands on what it reads, so that with a tied
+head the first answer is already what lies near the question.
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ def initialise(config: P5T5Config, seed: int = 0) -> P5T5ForConditionalGeneratio
             first = stack.block[0]  # the layers above share its biases
             bias = first.layer[0].SelfAttention.relative_attention_bias.weight
             bias.copy_(near_bias(config, bidirectional))
+        blocks: Any = model.decoder.block
+        for block in blocks:
+            crossed = block.layer[1].EncDecAttention
+            for matrix in (crossed.v.weight, crossed.o.weight):
+                matrix.copy_(torch.eye(*matrix.shape))
     return model.train()
 
 

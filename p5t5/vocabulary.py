@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from p5t5.errors import UserError
+from p5t5.ragged import Ragged
 from p5t5.randomness import generator
 
 if TYPE_CHECKING:
@@ -93,6 +94,27 @@ def load_tokenizer(folder_or_id: str | Path, identifier_pieces: Sequence[str]) -
     tokenizer = _wrapped(Tokenizer.from_str(json.dumps(content)))
     _check_identifiers(tokenizer, identifier_pieces, str(folder_or_id))
     return tokenizer
+
+
+def grow_tokenizer(tokenizer: PreTrainedTokenizerFast, pieces: Sequence[str]) -> PreTrainedTokenizerFast:
+    """The tokenizer with more identifier tokens, which get the next ids; all others keep theirs.
+
+    ValueError if one of the ``pieces`` is known already.
+    """
+    from tokenizers import Tokenizer
+
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    known = [(piece, score) for piece, score in content["model"]["vocab"]]
+    content["model"]["vocab"] = _with_identifiers(known, pieces)
+    grown = _wrapped(Tokenizer.from_str(json.dumps(content)))
+    _check_identifiers(grown, pieces, "the model")
+    return grown
+
+
+def text_tokens(tokenizer: PreTrainedTokenizerFast, names: Sequence[str]) -> np.ndarray:
+    """int32 [n, longest]: the tokens of names in plain text, −1 padded."""
+    encoded = tokenizer.backend_tokenizer.encode_batch(list(names), add_special_tokens=False)
+    return Ragged.from_lists([one.ids for one in encoded]).padded(-1)
 
 
 def identifier_ids(tokenizer: PreTrainedTokenizerFast, pieces: Sequence[str]) -> np.ndarray:

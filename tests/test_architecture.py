@@ -12,16 +12,17 @@ PACKAGE = Path(__file__).resolve().parent.parent / "p5t5"
 # Lowest first. A module may import from its own layer and from those below.
 LAYERS = [
     "ragged randomness errors configuration registration",
-    "records prompts metrics results",
+    "records prompts metrics results values",
     "sources splits cooccurrence",
-    "identifiers tasks corpus",
+    "identifiers tasks corpus explaining",
     "mixture",
     "vocabulary rendering denoising batching",
     "fused stacks loss modeling initialisation trie trie_building catalogue decoding",
     "baselines",
-    "checkpoint training",
+    "starting_vectors",
+    "checkpoint growing training",
     "fusion",
-    "answering evaluation validation",
+    "answering evaluation validation writing trust",
     "asking recommender report data_report",
     "commands serving",
 ]

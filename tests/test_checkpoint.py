@@ -9,18 +9,21 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForConditionalGeneration
 
-from p5t5.checkpoint import Checkpoint, load_model, resolve, set_dropout, starting_vectors, user_key
+from p5t5.checkpoint import Checkpoint, load_model, resolve, set_dropout, user_key
 from p5t5.cooccurrence import factors
 from p5t5.errors import UserError
 from p5t5.initialisation import identifier_norm
 from p5t5.mixture import single
 from p5t5.prompts import load_prompts
+from p5t5.records import make_records
 from p5t5.sources.simulated import simulate
 from p5t5.splits import leave_one_out
+from p5t5.starting_vectors import item_and_user_vectors, word_vectors
 from p5t5.tasks import BuildOptions
 from p5t5.vocabulary import sentinel_ids, train_tokenizer
 
@@ -175,7 +178,7 @@ def test_identifiers_start_at_factors_and_rating_biases(checkpoint, split):
     tokens = checkpoint.catalogue.tokens[:, 0]
     rows = checkpoint.model.shared.weight.detach()[torch.from_numpy(tokens.astype(np.int64))].numpy()
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), identifier_norm(128), rtol=1e-4)
-    ours, theirs = rows[:, :-1], factors(split, 128, seed=0)[:, :-1]
+    ours, theirs = rows[:, :96], factors(split, 96, seed=0)  # the last quarter is the text's
     lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     assert ((ours * theirs).sum(1) > 0.99 * lengths).all()
     train = split.rows("train")
@@ -188,9 +191,43 @@ def test_a_start_does_not_look_at_held_back_ratings(split):
     held_back = split.part > 0
     poisoned = replace(split.data, rating=np.where(held_back, 1, split.data.rating).astype(np.float32))
     for clean, other in zip(
-        starting_vectors(split, 32), starting_vectors(replace(split, data=poisoned), 32), strict=True
+        item_and_user_vectors(split, 32),
+        item_and_user_vectors(replace(split, data=poisoned), 32),
+        strict=True,
     ):
         np.testing.assert_array_equal(clean, other)
+
+
+def test_words_start_beside_their_neighbours_and_by_their_ratings():
+    """A world of two dialects: red things are praised, blue ones blamed."""
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 2, 400)
+    words = [["red crimson", "blue azure"][c].split() for c in colour]
+    reviews = [" ".join(rng.permutation([*pair, *pair, "thing"])) for pair in words]
+    table = pd.DataFrame(
+        {
+            "user_id": [f"u{n % 40}" for n in range(400)],
+            "item_id": [f"i{n % 20}" for n in range(400)],
+            "timestamp": np.arange(400),
+            "rating": np.where(colour == 0, 5.0, 1.0),
+            "review": reviews,
+        }
+    )
+    split = leave_one_out(make_records("x", table).index())
+    texts = ["red", "crimson", "blue", "azure", "thing"]
+    tokenizer = train_tokenizer(reviews, ["<item_0>"], size=300, whole=texts)
+    often, vectors = word_vectors(split, tokenizer, 8, BuildOptions())
+    pieces = tokenizer.convert_tokens_to_ids(["▁" + text for text in texts])
+    red, crimson, blue, azure, _ = (vectors[often.tolist().index(piece)] for piece in pieces)
+    assert red @ crimson > 0.8 and blue @ azure > 0.8 and red @ blue < 0.2
+    assert min(red[-1], crimson[-1]) > 0.1 and max(blue[-1], azure[-1]) < -0.1
+    poisoned = np.where(split.part > 0, 3, split.data.rating).astype(np.float32)
+    column = [
+        t if part == 0 else "red blue" for t, part in zip(split.data.texts["review"], split.part, strict=True)
+    ]
+    other = replace(split.data, rating=poisoned, texts={**split.data.texts, "review": column})
+    again = word_vectors(replace(split, data=other), tokenizer, 8, BuildOptions())
+    np.testing.assert_array_equal(vectors, again[1])
 
 
 def test_users_known_by_their_history_alone(split):
@@ -245,8 +282,8 @@ def test_a_t5_checkpoint_keeps_what_it_knows(untied, whole_words, split, tmp_pat
 
 
 def test_titles_that_a_tokenizer_spells_alike_are_refused():
-    from p5t5.checkpoint import _check_distinct
+    from p5t5.checkpoint import check_distinct
 
-    _check_distinct(np.array([[3, 2], [3, -1]]), ["a b", "a"], "t5-small")
+    check_distinct(np.array([[3, 2], [3, -1]]), ["a b", "a"], "t5-small")
     with pytest.raises(UserError, match="t5-small spells 'Мир' and 'Война' alike"):
-        _check_distinct(np.array([[3, 2], [4, -1], [3, 2]]), ["Мир", "a", "Война"], "t5-small")
+        check_distinct(np.array([[3, 2], [4, -1], [3, 2]]), ["Мир", "a", "Война"], "t5-small")

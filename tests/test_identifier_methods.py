@@ -23,7 +23,6 @@ from p5t5.records import make_records
 from p5t5.sources.simulated import simulate
 from p5t5.splits import Split, leave_one_out
 
-pytest.importorskip("sklearn")
 FITTED = ("collaborative", "semantic", "hybrid")
 
 

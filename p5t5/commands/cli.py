@@ -13,6 +13,7 @@ COMMANDS = {
     "prepare": "raw files → a data folder",
     "pretrain": "data folder → a model pretrained with masked spans",
     "finetune": "pretrained model (or none) → a model fine-tuned on several tasks",
+    "update": "model and newer data → a model that knows the new items, users and interactions",
     "evaluate": "model and data → results.json, beside baselines",
     "report": "results.json → report.html and the model card",
     "recommend": "recommendations for many users → Parquet, CSV or JSON lines",

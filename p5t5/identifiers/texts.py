@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
+from scipy.sparse.linalg import svds
 
 from p5t5.cooccurrence import unit_rows
 from p5t5.errors import UserError
@@ -45,7 +48,7 @@ def text_vectors(items: pd.DataFrame, seed: int = 0, encoder: str = "") -> np.nd
 
     TF-IDF and a truncated SVD; with ``encoder`` (a folder or Hub id) a sentence-transformers model
     instead. An item without text gets a random direction. UserError where no item has any text, or
-    where the package is missing.
+    where that package is missing.
     """
     if not text_columns(items):
         raise UserError(
@@ -56,21 +59,32 @@ def text_vectors(items: pd.DataFrame, seed: int = 0, encoder: str = "") -> np.nd
     words = item_words(items)
     if not any(words):
         raise UserError("no item has a title or an attribute to name it by; choose other identifiers.")
-    try:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.utils.extmath import randomized_svd
-    except ImportError as error:
-        raise UserError('identifiers from text need scikit-learn: pip install "p5t5[identifiers]"') from error
-    known = TfidfVectorizer(
-        analyzer=lambda row: row,
-        sublinear_tf=True,
-        min_df=2 if len(items) > 1000 else 1,
-        max_features=MOST_WORDS,
-        dtype=np.float32,
-    ).fit_transform(words)
-    number = min(DIMENSIONS, *known.shape)
-    left, values, _ = randomized_svd(known, number, n_iter=7, random_state=seed)
-    return unit_rows(left * values, seed)
+    known = _tf_idf(words, least=2 if len(items) > 1000 else 1)
+    left, values, _ = svds(known, min(DIMENSIONS, min(known.shape) - 1), random_state=seed)
+    left = left[:-1, ::-1] * values[::-1]
+    largest = np.abs(left).argmax(0)
+    return unit_rows(left * np.sign(left[largest, np.arange(left.shape[1])]), seed)
+
+
+def _tf_idf(rows: Sequence[Sequence[str]], least: int) -> sparse.csr_array:
+    """float64 [rows + 1, words + 1]: (1 + log count) · smooth idf, rows of norm 1 (Manning et al. 2008, 6.2 to 6.4).
+
+    Words in fewer than ``least`` rows are left out, and beyond MOST_WORDS the rarest. The last row and
+    column are empty: a truncated decomposition needs one more than it gives.
+    """
+    lengths = [len(row) for row in rows]
+    spelled, number = np.unique([word for row in rows for word in row], return_inverse=True)
+    shape = (len(rows) + 1, len(spelled) + 1)
+    ones = np.ones(len(number))
+    counts = sparse.csr_array((ones, (np.repeat(np.arange(len(rows)), lengths), number)), shape=shape)
+    counts.sum_duplicates()
+    found = np.bincount(counts.indices, minlength=shape[1])
+    kept = np.argsort(-found, kind="stable")[:MOST_WORDS]
+    weight = np.zeros(shape[1])
+    weight[kept] = np.where(found[kept] >= least, np.log((1 + len(rows)) / (1 + found[kept])) + 1, 0)
+    counts.data = (1 + np.log(counts.data)) * weight[counts.indices]
+    norm = np.sqrt(counts.multiply(counts).sum(1))
+    return sparse.dia_array((1 / np.maximum(norm, 1e-12)[None], [0]), shape=(shape[0], shape[0])) @ counts
 
 
 def _encoded(items: pd.DataFrame, encoder: str) -> np.ndarray:

@@ -1,0 +1,167 @@
+"""Which rows of a newer data folder a model has not been trained on, and a mixture of these with old ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from p5t5.errors import UserError
+from p5t5.mixture import Mixture
+from p5t5.ragged import Encoded
+from p5t5.records import IndexedRecords
+from p5t5.rendering import Renderer, render_mixture
+from p5t5.splits import PARTS, Split, split_by
+from p5t5.tasks import TASKS
+
+TRAIN, VALIDATION, TEST = range(len(PARTS))
+
+
+def new_rows(about: Mapping[str, Any], data: IndexedRecords, old: IndexedRecords | None = None) -> np.ndarray:
+    """bool [n]: the interactions of ``data`` that the model's data did not have.
+
+    ``about`` is what the checkpoint says of its data (p5t5.json). With ``old``, that data itself, they are found
+    by user, item and time; without, they are those after its last time. UserError where that cannot be told,
+    or where ``data`` lacks old rows or has them in another order.
+    """
+    if old is None:
+        return _later(about, data)
+    if old.hash != about["hash"]:
+        raise UserError(
+            f"--old {old.name} is not the data that the model was trained on: their hashes differ. "
+            "Give that folder, or leave --old out where the data has times."
+        )
+    timed = old.timestamp is not None and data.timestamp is not None
+    known: dict[tuple, int] = {}
+    for key in _keys(old, timed):
+        known[key] = known.get(key, 0) + 1
+    is_new = np.ones(len(data), bool)
+    for row, key in enumerate(_keys(data, timed)):
+        if known.get(key, 0):
+            known[key] -= 1
+            is_new[row] = False
+    kept = [key[:2] for row, key in enumerate(_keys(data, False)) if not is_new[row]]
+    if kept != [key[:2] for key in _keys(old, False)]:
+        missing = next((f"{user} with {item}" for (user, item, *_), left in known.items() if left), "")
+        raise UserError(
+            f"{data.name} must hold all interactions of {old.name}, in the same order for each user: "
+            + (f"it lacks {missing}." if missing else "the order differs.")
+        )
+    return is_new
+
+
+def _later(about: Mapping[str, Any], data: IndexedRecords) -> np.ndarray:
+    until, number = about.get("until"), about.get("interactions")
+    if until is None or number is None or data.timestamp is None:
+        raise UserError(
+            "it cannot be told which interactions are new, for the data has no times, or the model does not know its last: "
+            "give --old, the data folder that the model was trained on."
+        )
+    is_new = data.timestamp > until
+    if (known := int((~is_new).sum())) != number:
+        raise UserError(
+            f"{data.name} has {known} interactions up to the time that the model knows, but it was trained on {number}: "
+            "the newer folder must hold all old ones, and newer ones only. Where it holds late arrivals, give --old."
+        )
+    return is_new
+
+
+def _keys(data: IndexedRecords, timed: bool):
+    """(user id, item id, time or 0) of each row."""
+    times = data.timestamp.tolist() if timed and data.timestamp is not None else [0] * len(data)
+    return zip(data.user_ids[data.user].tolist(), data.item_ids[data.item].tolist(), times, strict=True)
+
+
+def trained_before(split: Split, is_new: np.ndarray) -> np.ndarray:
+    """bool [n]: the rows that were training rows when the data ended before the new ones."""
+    data, old = split.data, np.flatnonzero(~is_new)
+    before = replace(
+        data,
+        user=data.user[old],
+        item=data.item[old],
+        rating=None if data.rating is None else data.rating[old],
+        timestamp=None if data.timestamp is None else data.timestamp[old],
+        texts={},
+    )
+    out = np.zeros(len(data), bool)
+    out[old] = split_by(split.scheme, before).part == TRAIN
+    return out
+
+
+def clean_split(split: Split, trained: np.ndarray) -> Split:
+    """The split with validation rows that were trained on before (of users who then had too few rows) in training.
+
+    UserError where test rows were: rows came in before others that the model knows.
+    """
+    if (seen := np.flatnonzero(trained & (split.part == TEST))).size:
+        user = split.data.user_ids[split.data.user[seen[0]]]
+        raise UserError(
+            f"{split.data.name}: {len(seen)} test rows were training rows of the model, the first of user {user!r}: new "
+            "interactions lie before old ones. Train a model on the new data instead (`p5t5 finetune`)."
+        )
+    return replace(split, part=np.where(trained, TRAIN, split.part).astype(np.int8))
+
+
+def groups(
+    split: Split, is_new: np.ndarray, known_items: np.ndarray, known_users: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What an update is judged by: name → bool [n], interactions; "old" ones, "new" ones and kinds of these.
+
+    ``known_items`` bool [items], ``known_users`` bool [users]: what the model knew before.
+    """
+    user, item = known_users[split.data.user], known_items[split.data.item]
+    found = {"old rows": ~is_new, "new rows": is_new, "of new users": ~user, "of new items": ~item}
+    return {name: rows for name, rows in found.items() if (rows & (split.part == VALIDATION)).any()}
+
+
+def only(split: Split, among: np.ndarray) -> Split:
+    """The split whose validation part is the rows ``among``; its other validation rows are in no part."""
+    left_out = (split.part == VALIDATION) & ~among
+    return replace(split, part=np.where(left_out, -1, split.part).astype(np.int8))
+
+
+@dataclass(frozen=True)
+class MixtureAmong(Mixture):
+    """A mixture whose examples come from the training rows ``among``, bool [n]; tasks without any are off."""
+
+    among: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(name for name in super().tasks if len(self._mine(name)))
+
+    @cached_property
+    def eligible(self) -> dict[str, np.ndarray]:
+        return {name: self._mine(name) for name in self.tasks}
+
+    def _mine(self, task: str) -> np.ndarray:
+        rows = TASKS[task].eligible(self.split, "train")
+        return rows[self.among[rows]]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Examples from fresh training rows and, for the share ``replay`` of all, from those trained on before."""
+
+    fresh: MixtureAmong
+    old: MixtureAmong
+
+    @staticmethod
+    def of(mixture: Mixture, trained: np.ndarray, replay: float) -> Replay:
+        """From a mixture of all rows: an epoch asks about as many fresh rows as there are."""
+        fresh = (mixture.split.part == TRAIN) & ~trained
+        number = max(int(fresh.sum()), 1)
+        shared = {name: getattr(mixture, name) for name in ("split", "prompts", "weights", "options", "seed")}
+        shared["loss_weights"] = mixture.loss_weights
+        return Replay(
+            MixtureAmong(**shared, size=number, among=fresh),
+            MixtureAmong(**shared, size=round(number * replay / (1 - replay)), among=trained),
+        )
+
+    def render(self, renderer: Renderer, epoch: int) -> Encoded:
+        """An epoch's examples as token ids."""
+        parts = [part for part in (self.fresh, self.old) if part.size and part.tasks]
+        return Encoded.concatenate([render_mixture(renderer, part, epoch) for part in parts])

@@ -1,0 +1,3 @@
+from p5t5.commands.update import main
+
+raise SystemExit(main())
