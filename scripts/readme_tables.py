@@ -3,8 +3,9 @@
 python scripts/readme_tables.py            rewrite the pages
 python scripts/readme_tables.py --check    exit 1 if one is out of date
 
-A marker names result rows (`results/NAME.json`), a benchmark's lines (`results/NAME.jsonl`) or a program's
-output (`results/NAME.txt`).
+A marker names result rows (`results/NAME.json`), a benchmark's lines (`results/NAME.jsonl`), a program's
+output (`results/NAME.txt`), or a leaderboard (`leaderboard DATASET`): what `benchmarks/quality.py` measured
+(`results/leaderboard-DATASET.json`, where it is there) among what papers say (`results/published.json`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,23 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/*.md")
 SIDES = ("ours", "theirs", "constant", "optimum")
 MARKED = re.compile(r"(<!-- results/([\w-]+\.(?:jsonl?|txt)) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+BOARD = re.compile(r"(<!-- leaderboard ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+HEADS = (
+    "system",
+    "split",
+    "protocol",
+    "NDCG@10",
+    "HR@10",
+    "95 % interval",
+    "seeds",
+    "minutes",
+    "parameters",
+    "source",
+)
+WORDINGS = {"": "", "seen": ", seen wordings", "held_out": ", held-out wordings"}
+TASK = "sequential/next_item"
+UNKNOWN = "–"
 
 
 def filled(text: str) -> str:
@@ -35,7 +54,58 @@ def filled(text: str) -> str:
             made = lines_table(path) if path.suffix == ".jsonl" else readme_table(read_rows(path))
         return f"{found[1]}{made}\n{found[3]}"
 
-    return MARKED.sub(table, text)
+    return BOARD.sub(board, MARKED.sub(table, text))
+
+
+def board(found: re.Match) -> str:
+    """A marked leaderboard, made anew."""
+    measured = ROOT / "results" / f"leaderboard-{found[2]}.json"
+    rows = read_rows(measured) if measured.is_file() else []
+    published = read_rows(ROOT / "results" / "published.json")
+    made = leaderboard([*rows, *(row for row in published if row["dataset"] == found[2])])
+    return f"{found[1]}{made}\n{found[3]}"
+
+
+def leaderboard(rows: Sequence[dict[str, Any]]) -> str:
+    """A line a system and protocol, best NDCG@10 first: filtered rankings, which are easier, come second.
+
+    Of a system with several seeds only the mean over them; the interval is NDCG@10's. What a paper says is
+    in italics, with its source.
+    """
+    systems: dict[tuple, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        if row["task"] == TASK and row["value"] is not None:
+            key = row["quoted"], row["model"], row["prompt"], row["protocol"]
+            metrics = systems.setdefault(key, {})
+            if row["metric"] not in metrics or row["aggregate"] == "mean":
+                metrics[row["metric"]] = row
+    shown = [metrics for metrics in systems.values() if "ndcg@10" in metrics]
+    shown.sort(key=lambda one: (one["ndcg@10"]["protocol"] == "filtered", -one["ndcg@10"]["value"]))
+    lines = [HEADS, ("---",) * len(HEADS), *map(_line, shown)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _line(metrics: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    row = metrics["ndcg@10"]
+    name = row["model"].replace("_", " ") + WORDINGS.get(row["prompt"], f", {row['prompt']}")
+    interval = f"{row['ci95'][0]:.4f}–{row['ci95'][1]:.4f}" if row.get("ci95") else UNKNOWN
+    hits = metrics.get("hr@10")
+    return (
+        f"*{name}*" if row["quoted"] else name,
+        f"{row['scheme']}, {row['split']}",
+        row["protocol"] or "not said",
+        f"{row['value']:.4f}",
+        f"{hits['value']:.4f}" if hits else UNKNOWN,
+        interval,
+        str(len(row["seeds"])) if row.get("seeds") else UNKNOWN,
+        f"{row['minutes']:.1f}" if row.get("minutes") is not None else UNKNOWN,
+        _millions(row.get("parameters")),
+        f"quoted: {row['source']}" if row["quoted"] else "measured here",
+    )
+
+
+def _millions(number: int | None) -> str:
+    return UNKNOWN if number is None else f"{number / 1e6:.2f} M"
 
 
 def lines_table(path: Path) -> str:

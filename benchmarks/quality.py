@@ -1,0 +1,257 @@
+"""All peers in the same run, on the same rows, judged by the same code; and p5t5 paired with each of them.
+
+p5t5 evaluate --data runs/ml-100k/data --model runs/seed0 --values true --out runs/seed0.json    (for each seed)
+python benchmarks/sasrec.py --data runs/ml-100k/data --minutes 5 --search 60 --rows sasrec.jsonl
+python benchmarks/quality.py --data runs/ml-100k/data --results runs/seed?.json --sasrec sasrec.jsonl \
+    --minutes 10 --seeds 0 1 2 --out results/leaderboard-ml-100k.json
+
+Rows are those of `p5t5 evaluate` with ``seeds``, ``minutes`` (training of one seed), ``parameters`` and
+``settings`` besides: a value is the mean over seeds, its interval that of the users' means over seeds. Each
+peer's settings are the best of CHOICES on validation rows. OUT.comparisons.json has the paired bootstraps,
+OUT.values.parquet the value of every row: what is in there already is not run again (--again NAME).
+Peers that do not fit (EASE on a large catalogue) or are not installed are left out, and it says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sasrec
+
+from p5t5.baselines import ALS, BPR, CountFloor, ItemKNN, Popularity, Scorer
+from p5t5.baselines.ease import EASE
+from p5t5.errors import UserError
+from p5t5.evaluation import evaluate_baselines
+from p5t5.records import load
+from p5t5.results import Evaluation, Measured, compare, read_rows, result_rows, write_rows
+from p5t5.splits import Split, split_by
+from p5t5.values import read_values, write_values
+
+TASK = sasrec.TASK
+VALUES, COMPARISONS = ".values.parquet", ".comparisons.json"
+# The first are the defaults. Popularity and the count floor have nothing to tune.
+CHOICES: dict[str, tuple[Callable[..., Scorer], list[dict[str, Any]]]] = {
+    "popularity": (Popularity, [{}]),
+    "count_floor": (CountFloor, [{}]),
+    "item_knn": (ItemKNN, [{"neighbours": number} for number in (100, 20, 500)]),
+    "ease": (EASE, [{"regularisation": value} for value in (200.0, 50.0, 1000.0, 4000.0)]),
+    "als": (
+        ALS,
+        [{"factors": f, "regularisation": r} for f, r in ((64, 0.05), (128, 0.05), (64, 1.0), (64, 10.0))],
+    ),
+    "bpr": (BPR, [{"factors": number} for number in (63, 127)]),
+}
+SEEDED, COUNTING = ("als", "bpr"), ("popularity", "count_floor", "item_knn")  # the latter learn no parameter
+PEERS = (*CHOICES, "sasrec")
+
+
+@dataclass
+class System:
+    """One ranker: ``runs`` has what was measured of each seed, ``seconds`` how long each was trained."""
+
+    runs: list[list[Measured]] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    parameters: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, measured: list[Measured], seed: int, seconds: float) -> None:
+        self.runs.append(measured)
+        self.seeds.append(seed)
+        self.seconds.append(seconds)
+
+
+def mean_over_seeds(runs: Sequence[Sequence[Measured]]) -> list[Measured]:
+    """Row by row the mean of the seeds' values. UserError unless all seeds answered the same rows."""
+    out = []
+    for one in runs[0]:
+        same = [next((other for other in run if _key(other) == _key(one)), None) for run in runs]
+        if any(other is None or not np.array_equal(other.rows, one.rows) for other in same):
+            raise UserError(
+                f"{one.model}, {one.prompt} {one.protocol}: the seeds were not asked the same rows"
+            )
+        values = {metric: np.mean([other.values[metric] for other in same], 0) for metric in one.values}
+        out.append(replace(one, values=values, seconds=float(np.mean([other.seconds for other in same]))))
+    return out
+
+
+def _key(measured: Measured) -> tuple[str, str, str, str]:
+    return measured.model, measured.task, measured.prompt, measured.protocol
+
+
+def rows_of(system: System, about: dict[str, Any]) -> list[dict[str, Any]]:
+    """The mean over seeds and, where there are several, each seed's own rows, with what leaderboards add."""
+    more = {"parameters": system.parameters, "settings": system.settings}
+    groups = [(mean_over_seeds(system.runs), system.seeds, float(np.mean(system.seconds)))]
+    if len(system.runs) > 1:
+        groups += zip(system.runs, ([seed] for seed in system.seeds), system.seconds, strict=True)
+    out = []
+    for place, (measured, seeds, seconds) in enumerate(groups):
+        aggregate = "mean" if place == 0 and len(system.runs) > 1 else "seed"
+        extra = {"seeds": list(seeds), "minutes": round(seconds / 60, 2), **more}
+        extra["seed"] = seeds[0] if aggregate == "seed" and seeds else 0
+        for one in measured:
+            # Intervals are drawn with seed 0 throughout: the same users for all systems.
+            drawn = result_rows(one, {**about, "seed": 0, "aggregate": aggregate})
+            out += [{**row, **extra} for row in drawn]
+    return out
+
+
+def peer(
+    name: str, split: Split, part: str, seeds: Sequence[int], limit: int | None, arguments: Any
+) -> System:
+    """A peer with its best settings on validation, fitted for each seed."""
+    if name == "sasrec":
+        return sasrec_peer(split, part, seeds, limit, arguments)
+    make, choices = CHOICES[name]
+    best: tuple[float, float, Scorer, dict] | None = None
+    for settings in choices:
+        scorer, seconds = _timed(make, split, **settings)
+        found = sasrec.validation_ndcg(scorer, split, limit or 5000)[0] if len(choices) > 1 else 0.0
+        if best is None or found > best[0]:
+            best = (found, seconds, scorer, settings)
+    assert best is not None
+    _, seconds, scorer, settings = best
+    system = System(settings=settings)
+    if name not in COUNTING:
+        system.parameters = sum(value.size for value in scorer.state().values() if value.ndim)
+    for place, seed in enumerate(seeds if name in SEEDED else [0]):
+        if place or (seed and name in SEEDED):  # the best one was fitted with seed 0
+            scorer, seconds = _timed(make, split, **settings, seed=seed)
+        system.add(judged(scorer, split, part, limit), seed, seconds)
+    if name not in SEEDED:
+        system.seeds = []
+    return system
+
+
+def sasrec_peer(split: Split, part: str, seeds: Sequence[int], limit: int | None, arguments: Any) -> System:
+    known = sasrec.read_lines(arguments.sasrec, split) if arguments.sasrec else []
+    settings = sasrec.Settings()
+    if known:
+        settings = sasrec.settings_of(max(known, key=lambda one: one["ndcg@10"]))
+    system = System(settings={**asdict(settings), "searched": len(known)})
+    for seed in seeds:
+        fitted = sasrec.fit(split, settings, arguments.minutes, seed, limit or 5000)
+        system.parameters = fitted.parameters
+        system.add(judged(fitted.scorer, split, part, limit), seed, fitted.seconds)
+    return system
+
+
+def judged(scorer: Scorer, split: Split, part: str, limit: int | None) -> list[Measured]:
+    return evaluate_baselines(split, part, [TASK], limit=limit, scorers=[scorer]).measured
+
+
+def _timed(make: Callable[..., Scorer], *inputs: Any, **settings: Any) -> tuple[Scorer, float]:
+    began = time.perf_counter()
+    return make(*inputs, **settings), time.perf_counter() - began
+
+
+def ours(paths: Sequence[str], split: Split, part: str) -> dict[str, System]:
+    """p5t5's own systems (alone, fused) from `p5t5 evaluate --values true`, a file a seed."""
+    systems: dict[str, System] = {}
+    for place, path in enumerate(paths):
+        measured, about = read_values(Path(path).with_suffix(VALUES))
+        wanted = {"hash": split.data.hash, "part": part, "scheme": split.scheme}
+        if wrong := [name for name, value in wanted.items() if about.get(name) != value]:
+            name = wrong[0]
+            raise UserError(f"{path} is about another {name}: {about.get(name)}, not {wanted[name]}")
+        for model in dict.fromkeys(one.model for one in measured):
+            mine = [one for one in measured if one.model == model and one.task == TASK]
+            if model.startswith("p5t5") and mine:
+                system = systems.setdefault(model, System(parameters=about.get("parameters")))
+                system.add(mine, about.get("seed", place), about.get("seconds", 0.0))
+    return systems
+
+
+def earlier(out: Path, identity: dict[str, Any]) -> tuple[list[dict[str, Any]], list[Measured]]:
+    """What an earlier call measured of the peers on the same data; nothing where it was other data."""
+    if not (out.is_file() and out.with_suffix(VALUES).is_file()):
+        return [], []
+    measured, about = read_values(out.with_suffix(VALUES))
+    return (read_rows(out), measured) if about == identity else ([], [])
+
+
+def run(arguments: argparse.Namespace) -> Iterator[str]:
+    """Yields a sentence about each system as it is done; the files grow with them."""
+    split, out = split_by("loo", load(arguments.data)), Path(arguments.out)
+    about = {"dataset": split.data.name, "split": arguments.part, "scheme": split.scheme}
+    limit = arguments.limit or None
+    identity = {**about, "hash": split.data.hash, "limit": limit}
+    known_rows, known = earlier(out, identity)
+    rows: list[dict[str, Any]] = []
+    measured: list[Measured] = []
+    comparisons: list[dict[str, Any]] = []
+    mine = Evaluation()
+    for system in ours(arguments.results, split, arguments.part).values():
+        mine.measured += mean_over_seeds(system.runs)
+        rows += rows_of(system, about)
+
+    def take(found: list[Measured], found_rows: list[dict[str, Any]]) -> None:
+        rows.extend(found_rows)
+        measured.extend(found)
+        comparisons.extend(compare(mine, Evaluation(measured=found)))
+
+    def keep() -> None:
+        write_rows(out, rows)
+        write_values(out.with_suffix(VALUES), measured, identity)
+        write_rows(out.with_suffix(COMPARISONS), comparisons)
+
+    for name in dict.fromkeys(one.model for one in known if one.model not in arguments.again):
+        take([one for one in known if one.model == name], [row for row in known_rows if row["model"] == name])
+    keep()
+    for name in arguments.peers:
+        if all(one.model != name for one in measured):
+            try:
+                system = peer(name, split, arguments.part, arguments.seeds, limit, arguments)
+            except UserError as error:
+                yield f"{name} is left out: {error}"
+                continue
+            take(mean_over_seeds(system.runs), rows_of(system, about))
+            keep()
+        told = [one for one in measured if one.model == name]
+        yield f"{name}: ndcg@10 " + ", ".join(
+            f"{one.protocol} {one.values['ndcg@10'].mean():.4f}" for one in told
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True, help="data folder")
+    parser.add_argument(
+        "--results", nargs="*", default=[], help="files of `p5t5 evaluate --values true`, one a seed"
+    )
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
+    parser.add_argument("--again", nargs="*", default=[], choices=PEERS, help="peers to run once more")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the peers that draw")
+    parser.add_argument("--minutes", type=float, default=10.0, help="SASRec's, for each seed")
+    parser.add_argument(
+        "--sasrec", type=Path, help="lines of `sasrec.py --search`: the best settings are taken"
+    )
+    parser.add_argument("--part", choices=("validation", "test"), default="test")
+    parser.add_argument("--limit", type=int, default=0, help="at most so many users; 0: all")
+    parser.add_argument("--out", required=True, help="JSON file for the rows")
+    arguments = parser.parse_args()
+    try:
+        for sentence in run(arguments):
+            print(sentence, flush=True)
+    except UserError as error:
+        parser.error(str(error))
+    for one in json.loads(Path(arguments.out).with_suffix(COMPARISONS).read_text()):
+        low, high = one["ci95"] or (float("nan"),) * 2
+        print(
+            f"{one['model']} − {one['against']}, {one['prompt']} {one['protocol']}: "
+            f"{one['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""SASRec against slow twins, and the run of all peers beside p5t5 on small data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from tiny_data import at_random, by_hand
+from torch.nn.functional import cross_entropy
+
+from p5t5.errors import UserError
+from p5t5.evaluation import evaluate_baselines
+from p5t5.metrics import bootstrap_interval
+from p5t5.ragged import Ragged
+from p5t5.results import FIELDS, Measured, read_rows
+from p5t5.splits import Split, leave_one_out
+from p5t5.values import read_values, write_values
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import quality
+import sasrec
+
+SMALL = sasrec.Settings(hidden=16, layers=2, dropout=0.0, lr=1e-2, max_len=6)
+HISTORIES = Ragged.from_lists([[3, 1, 4], [1], [5, 9, 2, 6, 5, 3], [2, 7]])
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    made = sasrec.SASRec(12, SMALL)
+    for value in made.parameters():  # larger than at the start, so that every part has a say
+        torch.nn.init.normal_(value, std=0.3)
+    return made
+
+
+def states(network, history) -> torch.Tensor:
+    """[length, hidden] of a history on its own, without padding."""
+    network.eval()
+    ids = torch.tensor([list(history)])
+    return network(ids, torch.tensor([ids.shape[1]]))[0]
+
+
+def test_a_state_knows_what_came_before_it_and_no_more(network):
+    whole = states(network, [3, 1, 4, 8])
+    assert not torch.allclose(whole[3], states(network, [5, 1, 4, 8])[3])
+    assert torch.allclose(whole[:3], states(network, [3, 1, 4, 9])[:3], atol=1e-6)
+
+
+def test_scores_are_the_products_of_the_newest_state_whatever_is_beside_it(network):
+    scorer = sasrec.SASRecScorer(network, SMALL)
+    histories = Ragged.from_lists([*HISTORIES.to_lists(), [], [9, 9, *HISTORIES[2]]])
+    found = scorer.scores(histories)
+    for row, history in enumerate(HISTORIES.to_lists()):
+        slow = states(network, history)[-1] @ network.items.weight.T
+        np.testing.assert_allclose(found[row], slow.detach().numpy(), atol=1e-4)
+    assert not found[4].any()
+    np.testing.assert_allclose(found[5], found[2], atol=1e-5)  # longer than max_len: its end
+    assert found.dtype == np.float32 and found.shape == (6, 12)
+
+
+def test_a_step_descends_the_plain_cross_entropy_of_all_positions(network):
+    sequences = Ragged.from_lists([[3, 1, 4], [1, 2], [5, 9, 2, 6, 5, 3, 8]])
+    logits = torch.cat([states(network, one[:-1]) @ network.items.weight.T for one in sequences.to_lists()])
+    wanted = torch.tensor([item for one in sequences.to_lists() for item in one[1:]])
+    slow = cross_entropy(logits, wanted)
+    slow.backward()
+    gradients = {name: value.grad.clone() for name, value in network.named_parameters()}
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.0)
+    assert sasrec.step(network, optimiser, sequences) == pytest.approx(slow.item(), rel=1e-5)
+    for name, value in network.named_parameters():
+        torch.testing.assert_close(value.grad, gradients[name], atol=1e-5, rtol=1e-3)
+
+
+def test_examples_are_the_last_training_items():
+    assert sasrec.training_sequences(by_hand(), 6).to_lists() == [[0, 1, 2]]
+    assert sasrec.training_sequences(by_hand(), 2).to_lists() == [[1, 2]]
+
+
+def test_batches_hold_each_row_once_and_about_as_many_values(monkeypatch):
+    monkeypatch.setattr(sasrec, "TOKENS", 50)
+    lengths = np.random.default_rng(0).integers(1, 12, 200)
+    first, again, other = (list(sasrec.batches(lengths, 3, epoch)) for epoch in (0, 0, 1))
+    assert Counter(np.concatenate(first).tolist()) == Counter(range(200))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(np.concatenate(first), np.concatenate(other))
+    for rows in first:
+        assert lengths[rows].sum() < 50 + 12 and np.ptp(lengths[rows]) <= 2
+
+
+def circle(users: int = 30, items: int = 12) -> Split:
+    """Every user goes round the same circle of items."""
+    data = at_random(users=users, items=items, longest=8, repeats=True).data
+    place = np.arange(len(data)) - data.user_start[data.user]
+    return leave_one_out(replace(data, item=((data.user + place) % items).astype(np.int32)))
+
+
+def test_it_learns_what_follows_what_and_keeps_the_best(monkeypatch):
+    monkeypatch.setattr(sasrec, "PATIENCE", 10)
+    split = circle()
+    fitted = sasrec.fit(split, SMALL, minutes=60, seed=0)
+    assert fitted.best[3] == max(line[3] for line in fitted.curve) > 0.95
+    assert sasrec.validation_ndcg(fitted.scorer, split, None) == pytest.approx(fitted.best[3:])
+    (row,) = [
+        row
+        for row in evaluate_baselines(split, "test", [sasrec.TASK], scorers=[fitted.scorer]).rows
+        if (row["metric"], row["protocol"]) == ("ndcg@10", "unfiltered")
+    ]
+    assert row["model"] == "sasrec" and row["value"] > 0.95
+    seconds = [line[1] for line in fitted.curve]
+    assert seconds == sorted(seconds) and all(line[0] <= line[1] for line in fitted.curve)
+
+
+def test_a_search_goes_on_where_it_ended(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def fit(split, settings, minutes, seed, limit):
+        asked.append(settings)
+        best = (1.0, 2.0, 3, len(asked) / 100, 0.5)
+        return sasrec.Fitted(None, [best], best, 60.0, 10)
+
+    monkeypatch.setattr(sasrec, "fit", fit)
+    split, path = at_random(), tmp_path / "rows.jsonl"
+    assert len(sasrec.search(split, 1.0, 3.0, 0, path, None)) == 3
+    assert len(sasrec.search(split, 1.0, 5.0, 0, path, None)) == 5
+    assert len(asked) == len(set(asked)) == 5 and asked[0] == sasrec.Settings()
+    assert sasrec.search(split, 1.0, 5.0, 0, path, None)[-1]["ndcg@10"] == 0.05 and len(asked) == 5
+    other = replace(split.data, hash="other")
+    assert sasrec.read_lines(path, Split(other, "loo", split.part)) == []
+    assert sasrec.settings_of(sasrec.read_lines(path, split)[3]) == asked[3]
+
+
+def measured(values, model="p5t5", rows=(2, 5), protocol="filtered") -> Measured:
+    rows = np.array(rows)
+    return Measured(
+        model, sasrec.TASK, "seen", protocol, rows, rows // 2, {"ndcg@10": np.array(values, float)}
+    )
+
+
+def test_seeds_are_averaged_row_by_row_and_the_interval_is_that_of_the_means():
+    system = quality.System(parameters=7)
+    for seed, values in enumerate(([0.0, 1.0], [0.5, 0.0], [1.0, 0.5])):
+        system.add([measured(values)], seed, 60.0 * seed)
+    rows = quality.rows_of(system, {"dataset": "d", "split": "test", "scheme": "loo"})
+    assert [(row["aggregate"], row["seed"], row["seeds"], row["minutes"]) for row in rows] == [
+        ("mean", 0, [0, 1, 2], 1.0),
+        ("seed", 0, [0], 0.0),
+        ("seed", 1, [1], 1.0),
+        ("seed", 2, [2], 2.0),
+    ]
+    assert rows[0]["value"] == 0.5 and rows[1]["value"] == 0.5 and rows[2]["value"] == 0.25
+    interval = bootstrap_interval(np.array([0.5, 0.5]), 0, users=np.array([1, 2]))
+    assert rows[0]["ci95"] == [interval.low, interval.high] == [0.5, 0.5]
+    assert set(FIELDS) < set(rows[0]) and rows[0]["parameters"] == 7
+    system.add([measured([0, 0], rows=(2, 6))], 3, 1.0)
+    with pytest.raises(UserError, match="not asked the same rows"):
+        quality.rows_of(system, {})
+
+
+def test_values_come_back_from_their_file(tmp_path):
+    several = Measured("p5t5", "review/headline", "seen", "greedy", np.array([1]), np.array([0]),
+                       {"bleu4": np.ones((1, 9)), "rouge1": np.array([0.25])})  # fmt: skip
+    given = [measured([0.1, 1 / 3]), measured([1, 0], "popularity", (5, 2), "unfiltered"), several]
+    path = tmp_path / "a.values.parquet"
+    write_values(path, given, {"hash": "h", "seconds": 1.5})
+    found, about = read_values(path)
+    assert about == {"hash": "h", "seconds": 1.5}
+    for one, other in zip(given, found, strict=True):
+        assert (one.model, one.task, one.prompt, one.protocol) == (
+            other.model,
+            other.task,
+            other.prompt,
+            other.protocol,
+        )
+        assert np.array_equal(one.rows, other.rows) and np.array_equal(one.users, other.users)
+    assert np.array_equal(found[0].values["ndcg@10"], given[0].values["ndcg@10"])
+    assert list(found[2].values) == ["rouge1"]
+    write_values(path, [], {})
+    assert read_values(path) == ([], {})
+    path.write_text("no parquet")
+    with pytest.raises(UserError, match="--values true"):
+        read_values(path)
+
+
+def test_all_peers_beside_two_seeds_of_ours(tmp_path, monkeypatch):
+    monkeypatch.setattr(sasrec, "PATIENCE", 1)
+    split = circle()
+    monkeypatch.setattr(quality, "load", lambda folder: split.data)
+    (asked,) = [
+        one
+        for one in evaluate_baselines(split, "test", [sasrec.TASK], with_implicit=False).measured
+        if (one.model, one.protocol) == ("count_floor", "unfiltered")
+    ]
+    right = np.ones(len(asked.rows))
+    paths = []
+    for seed in (0, 1):
+        one = replace(asked, model="p5t5", prompt="seen", values={"ndcg@10": right, "hr@10": right})
+        paths.append(str(tmp_path / f"seed{seed}.json"))
+        about = {"hash": "0", "part": "test", "scheme": "loo", "seconds": 90.0, "seed": seed, "parameters": 5}
+        write_values(tmp_path / f"seed{seed}.values.parquet", [one, asked], about)
+    out = tmp_path / "board.json"
+    given = dict(
+        data="d", results=paths, peers=["popularity", "count_floor", "ease", "sasrec"], again=[], seeds=[0],
+        minutes=0.05, sasrec=None, part="test", limit=0, out=str(out),
+    )  # fmt: skip
+    monkeypatch.setitem(quality.CHOICES, "popularity", (_refuse, [{}]))
+    told = list(quality.run(argparse.Namespace(**given)))
+    assert told[0] == "popularity is left out: too large" and len(told) == 4
+    rows = read_rows(out)
+    mean = [row for row in rows if row["aggregate"] == "mean" and row["metric"] == "ndcg@10"]
+    assert [(row["model"], row["value"], row["seeds"], row["minutes"]) for row in mean] == [
+        ("p5t5", 1.0, [0, 1], 1.5)
+    ]
+    assert {row["model"] for row in rows} == {"p5t5", "count_floor", "ease", "sasrec"}
+    ease = next(row for row in rows if row["model"] == "ease")
+    assert ease["parameters"] == 144 and ease["settings"]["regularisation"] in (50.0, 200.0, 1000.0, 4000.0)
+    floor = next(row for row in rows if row["model"] == "count_floor")
+    assert floor["parameters"] is None and floor["seeds"] == []
+    pairs = json.loads(out.with_suffix(".comparisons.json").read_text())
+    assert {(one["model"], one["against"], one["metric"]) for one in pairs} == {
+        ("p5t5", name, "ndcg@10") for name in ("count_floor", "ease", "sasrec")
+    }
+    floor = next(one for one in pairs if one["against"] == "count_floor")
+    assert floor["difference"] == pytest.approx(1 - asked.values["ndcg@10"].mean(), abs=1e-6)
+
+    monkeypatch.setattr(quality, "peer", _refuse)  # what is known is not run again
+    again = list(quality.run(argparse.Namespace(**given | {"peers": ["count_floor", "ease", "sasrec"]})))
+    assert again == told[1:] and read_rows(out) == rows
+    told = list(quality.run(argparse.Namespace(**given | {"peers": ["ease"], "again": ["ease"]})))
+    assert told == ["ease is left out: too large"]
+    assert {row["model"] for row in read_rows(out)} == {"p5t5", "count_floor", "sasrec"}
+    with pytest.raises(UserError, match="another part: test"):
+        quality.ours(paths, split, "validation")
+
+
+def _refuse(*inputs, **settings):
+    raise UserError("too large")
