@@ -29,9 +29,9 @@ RECIPES = Path(__file__).resolve().parent.parent / "configs" / "recipes"
 JUDGED = (
     ("rating/score", "expected", "rmse"),
     ("sequential/next_item", "filtered", "ndcg@10"),
-    ("explanation/explain", "greedy", "rouge1"),
-    ("explanation/explain_feature", "greedy", "rouge1"),
-    ("review/headline", "greedy", "rouge1"),
+    ("explanation/explain", "text", "rouge1"),
+    ("explanation/explain_feature", "text", "rouge1"),
+    ("review/headline", "text", "rouge1"),
     ("review/score", "expected", "rmse"),
     ("direct/choose", "1+99 history", "ndcg@10"),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from p5t5.decoding import (
+    TextOptions,
     all_item_scores,
-    expected_value,
-    generate_text,
     padded_batches,
     rank_all,
     score_choices,
@@ -21,6 +19,7 @@ from p5t5.decoding import (
 from p5t5.errors import UserError
 from p5t5.metrics import absolute_error, accuracy, candidate_ranks, list_ranks, squared_error
 from p5t5.metrics import text as text_metrics
+from p5t5.metrics.rating import calibration_gaps, central_interval, choice_probabilities, reliability
 from p5t5.prompts import PLACEHOLDER
 from p5t5.ragged import Ragged
 from p5t5.randomness import hashed
@@ -29,7 +28,10 @@ from p5t5.results import ranking_values
 from p5t5.splits import Split
 from p5t5.tasks import TASKS, BuildOptions, Examples
 from p5t5.tasks.base import WORDS
+from p5t5.tasks.columns import rating_index
 from p5t5.trie import Trie
+from p5t5.trust import saved_trust
+from p5t5.writing import Writer, described, hints_of, saved_options
 
 if TYPE_CHECKING:
     from p5t5.checkpoint import Checkpoint
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 DEEPEST = 20  # ranked lists are this long: the largest k of any metric
 SHOWN = 5  # of them, how many a sample shows
 WHOLE = 2**31  # longer than any history
-UNSPEAKABLE = re.compile(r"^▁?<(item|user|extra_id)_")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Answers:
     """The judged answers to the examples of one task under one protocol.
 
     ``values`` and ``totals`` are as in `results.Measured`; ``shown(i)`` is answer i as a person reads
-    it; ``kept``: int64, the examples that the values are about, None for all.
+    it; ``kept``: int64, the examples that the values are about, None for all; ``calibration``: of
+    ratings, as `metrics.rating.reliability` has it.
     """
 
     protocol: str
@@ -53,6 +55,8 @@ class Answers:
     totals: Mapping[str, float]
     shown: Callable[[int], str] | None = None
     kept: np.ndarray | None = None
+    text_decoding: str = ""
+    calibration: Mapping[str, Any] | None = None
 
 
 class Asker:
@@ -65,9 +69,9 @@ class Asker:
         self.trie, self.titles = checkpoint.catalogue.trie, checkpoint.catalogue.titles
         self.rating_values = checkpoint.rating_values
         self.data, self.token_budget = data, token_budget
-        self.forbidden = [
-            number for piece, number in self.tokenizer.get_vocab().items() if UNSPEAKABLE.match(piece)
-        ]
+        self.writer = Writer(self.tokenizer, token_budget)
+        self.trust = saved_trust(checkpoint)  # task → how far its ratings are trusted, if not wholly
+        self.text_options = saved_options(checkpoint)  # task → how its text is decoded, if not greedily
 
     def ask(
         self,
@@ -91,7 +95,7 @@ class Asker:
             if decoding != "text":
                 yield self._rating(examples, inputs, prompt_index)
             if decoding != "rating":
-                yield self._text(examples, inputs, split, decoding == "rating_and_text")
+                yield self._text(examples, inputs, split)
 
     def _items(
         self, examples: Examples, inputs: Ragged, split: Split, protocols: Sequence[str]
@@ -147,28 +151,50 @@ class Asker:
 
     def _rating(self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray) -> Answers:
         assert self.data.rating is not None
-        words = [f"{value:g}" for value in self.rating_values]
-        guess = expected_value(self._choice_scores(inputs, prompt_index, words), self.rating_values)
+        scale = np.asarray(self.rating_values, np.float64)
+        scores = self.rating_scores(examples, inputs, prompt_index)
+        trust = self.trust.get(examples.task)
+        shares = choice_probabilities(scores if trust is None else trust(scores))
         truth = self.data.rating[examples.rows]
-        ends = self.rating_values[[0, -1]]
-        farthest = ends[np.abs(ends[None, :] - truth[:, None]).argmax(1)]
-        guess = np.where(np.isfinite(guess), guess, farthest)  # no answer is the worst answer
-        values = {"rmse": squared_error(guess, truth), "mae": absolute_error(guess, truth)}
-        return Answers("expected", values, {}, lambda row: f"{guess[row]:.2f}")
+        place = rating_index(self.data, truth)
+        silent = np.isnan(shares).any(1)  # no answer is the worst answer: the farther end of the scale
+        farthest = np.where(truth - scale[0] > scale[-1] - truth, 0, len(scale) - 1)
+        shares[silent] = np.eye(len(scale))[farthest[silent]]
+        guess, within = shares @ scale, central_interval(shares, scale)
+        values = {
+            "rmse": squared_error(guess, truth),
+            "mae": absolute_error(guess, truth),
+            "ece": calibration_gaps(shares, place),
+            "coverage80": ((within[:, 0] <= truth) & (truth <= within[:, 1])).astype(np.float64),
+            "width80": within[:, 1] - within[:, 0],
+        }
+        return Answers(
+            "expected",
+            values,
+            {},
+            lambda row: f"{guess[row]:.2f} ({within[row, 0]:g} to {within[row, 1]:g})",
+            calibration=reliability(shares, scale, place),
+        )
 
-    def _text(self, examples: Examples, inputs: Ragged, split: Split, after_rating: bool) -> Answers:
-        texts = [""] * len(examples)
-        for rows, ids, mask in self._batches(inputs):
-            tokens = generate_text(self.model, ids, mask, forbid=self.forbidden)
-            decoded = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-            for row, text in zip(rows.tolist(), decoded, strict=True):
-                texts[row] = text.strip()
-        if after_rating:
-            numbers = {f"{value:g}" for value in self.rating_values}
-            texts = [after_number(text, numbers) for text in texts]
+    def rating_scores(self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray) -> np.ndarray:
+        """float32 [examples, scale]: the model's own log-probabilities of the ratings."""
+        return self._choice_scores(inputs, prompt_index, [f"{value:g}" for value in self.rating_values])
+
+    def _text(self, examples: Examples, inputs: Ragged, split: Split) -> Answers:
+        options = self.text_options.get(examples.task, TextOptions())
+        texts = self.write(examples, inputs, options)
         references = list(examples.references or [""] * len(examples))
         values, totals = text_values(texts, references, split, examples.task, examples.rows)
-        return Answers("greedy", values, totals, lambda row: texts[row])
+        how = described(options)
+        return Answers("text", values, totals, lambda row: texts[row], text_decoding=how)
+
+    def write(self, examples: Examples, inputs: Ragged, options: TextOptions) -> list[str]:
+        """The texts of a task that writes, without the rating that may stand before them."""
+        texts = self.writer.write(self.model, inputs, options, hints_of(examples))
+        if TASKS[examples.task].decoding == "rating_and_text":
+            numbers = {f"{value:g}" for value in self.rating_values}
+            texts = [after_number(text, numbers) for text in texts]
+        return texts
 
     def _choice_scores(self, inputs: Ragged, prompt_index: np.ndarray, words: Sequence[str]) -> np.ndarray:
         """float32 [examples, words]: log-probability of each answer in the words of each prompt's target."""
@@ -194,10 +220,20 @@ class Asker:
     def samples(
         self, examples: Examples, index: np.ndarray, answers: Answers, count: int, seed: int, kind: str
     ) -> list[dict[str, Any]]:
-        """``count`` questions with what was answered and what is true, drawn by the seed."""
+        """``count`` questions with what was answered and what is true, drawn by the seed.
+
+        Of written texts as many of the best and of the worst by ROUGE-1 come first; "picked" says which.
+        """
         if answers.shown is None:
             return []
-        rows = np.argsort(hashed(seed, examples.rows), kind="stable")[:count]
+        rows = np.argsort(hashed(seed, examples.rows), kind="stable")
+        picked = ["random"] * count
+        if "rouge1" in answers.values:
+            ranked = rows[np.argsort(-answers.values["rouge1"][rows], kind="stable")]
+            ends = np.concatenate([ranked[:count], ranked[count:][::-1][:count]])
+            picked = ["best"] * len(ranked[:count]) + ["worst"] * len(ranked[count:][:count]) + picked
+            rows = np.concatenate([ends, rows[~np.isin(rows, ends)]])
+        rows, picked = rows[: len(picked)], picked[: len(rows)]
         few = Examples(
             examples.task,
             examples.rows[rows],
@@ -212,11 +248,12 @@ class Asker:
                 "prompt": self.prompts[index[row]].id,
                 "kind": kind,
                 "protocol": answers.protocol,
+                "picked": label,
                 "question": question,
                 "answer": answers.shown(int(row)),
                 "truth": self.titles[self.data.item[examples.rows[row]]] if items else target,
             }
-            for row, (question, target) in zip(rows, texts, strict=True)
+            for row, label, (question, target) in zip(rows, picked, texts, strict=True)
         ]
 
 
@@ -226,10 +263,12 @@ def text_values(
     """Per-example values and totals of the text metrics that the task names."""
     names = TASKS[task].metrics
     values: dict[str, np.ndarray] = {}
-    if "bleu4" in names:
-        values["bleu4"] = text_metrics.bleu_statistics(texts, references)
+    statistics = text_metrics.bleu_statistics(texts, references)
+    values |= {name: statistics for name in ("bleu1", "bleu2", "bleu4") if name in names}
     rouge = text_metrics.rouge(texts, references)
     values |= {kind: rouge[:, at] for at, kind in enumerate(text_metrics.ROUGE_KINDS) if kind in names}
+    if "length" in names:
+        values["length"] = text_metrics.lengths(texts)
     if "feature_match" in names and split.data.has("feature"):
         features = [split.data.texts["feature"][row] for row in rows.tolist()]
         known = np.array([bool(text_metrics.words(feature)) for feature in features], np.float64)
@@ -240,6 +279,11 @@ def text_values(
         "distinct2": text_metrics.distinct_n(texts, 2),
         "unique_sentences": text_metrics.unique_sentence_ratio(texts),
     }
+    if "feature_coverage" in names and split.data.has("feature"):
+        finder = text_metrics.FeatureFinder(split.data.texts["feature"])
+        found = [finder(text) for text in texts]
+        totals["feature_coverage"] = text_metrics.feature_coverage(found, len(finder.number))
+        totals["feature_overlap"] = text_metrics.feature_overlap(found)
     return values, {name: value for name, value in totals.items() if name in names}
 
 

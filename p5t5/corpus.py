@@ -29,7 +29,7 @@ from p5t5.tasks.base import (
     BuildOptions,
     Column,
 )
-from p5t5.tasks.columns import describe_items, is_rated, rating_index, shorten
+from p5t5.tasks.columns import cut_at_sentences, describe_items, is_rated, rating_index, shorten
 
 KINDS = ("behaviour", "items", "reviews", "triples")
 _PHASE, _RATED = range(2)  # what a draw is for
@@ -149,7 +149,7 @@ def _reviews(split: Split, options: BuildOptions, texts: list[str]) -> Column:
     written = has[0] | has[1]
     rows, has = rows[written], [part[written] for part in has]
     place = [
-        _added(texts, [shorten(c[row], options.max_words) if c else "" for row in rows.tolist()])
+        _added(texts, [cut_at_sentences(c[row], options.max_words) if c else "" for row in rows.tolist()])
         for c in columns
     ]
     return _rows(

@@ -4,7 +4,7 @@
   ranking, as recommenders do. Where data repeats, a test item that is in the history is then a miss.
   **unfiltered**: nothing is removed. **1+99**: one true item among uniform negatives that the user has
   not met; the draws are fixed by the seed. **expected**: the probability-weighted rating. **choice**:
-  the likelier of two answers. **greedy**: generated text.
+  the likelier of two answers. **text**: written text; the field text_decoding says how it was decoded.
 - Every prediction counts: what cannot be parsed is wrong, never dropped.
 - The model's and the baselines' rows are the same, so every comparison is paired.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ import numpy as np
 
 from p5t5.answering import Asker, text_values
 from p5t5.baselines import Scorer, default_scorers
-from p5t5.baselines.rating import RatingBaseline, most_common_text, rating_baselines, review_ridge
+from p5t5.baselines.rating import RatingBaseline, rating_baselines, review_ridge
+from p5t5.baselines.text import COLUMN_OF, text_baselines
 from p5t5.errors import UserError
 from p5t5.fusion import Fusion
 from p5t5.fusion.model import measure
@@ -31,6 +33,7 @@ from p5t5.randomness import hashed
 from p5t5.results import Evaluation, Measured, ranking_values
 from p5t5.splits import Split
 from p5t5.tasks import TASKS, BuildOptions
+from p5t5.tasks.rating import middle
 
 if TYPE_CHECKING:
     from p5t5.checkpoint import Checkpoint
@@ -73,7 +76,9 @@ def evaluate_checkpoint(
     checkpoint.check(data)
     if fusion is not None:
         fusion.check(data.hash)
-    asker = Asker(checkpoint, data, token_budget)
+    asker = Asker(
+        checkpoint, data, token_budget
+    )  # its text is decoded as was chosen for the model, or greedily
     options = replace(checkpoint.build_options(-1), seed=seed)
     wanted = list(tasks if tasks is not None else checkpoint.info.get("tasks") or TASKS)
     about = _about(split, part, seed, checkpoint_name, variant)
@@ -112,8 +117,12 @@ def evaluate_checkpoint(
                 answers.values,
                 answers.totals,
                 seconds,
+                answers.text_decoding,
             )
             out.add(measured, about)
+            if answers.calibration is not None:
+                asked = {"task": task, "model": model_name, "variant": variant, "prompt": prompt}
+                out.calibration.append({**asked, "protocol": answers.protocol, **answers.calibration})
             if answers.shown and answers.protocol != "unfiltered":
                 out.samples += asker.samples(examples, index, answers, samples, seed, prompt)
         if fusion is not None and task == "sequential/next_item":
@@ -136,17 +145,18 @@ def evaluate_baselines(
     *,
     options: BuildOptions | None = None,
     with_implicit: bool | None = None,
+    scorers: Sequence[Scorer] | None = None,
 ) -> Evaluation:
     """Baselines on the rows that `evaluate_checkpoint` asks about, each where it has something to say.
 
     ``options``: as the model's, so that the candidates are the same (only ``candidates`` matters).
     ``with_implicit``: item-kNN and ALS of the package implicit; None takes them where it is installed.
+    ``scorers``: these, instead of all that rank.
     """
     _check(protocols)
     options = replace(options or BuildOptions(), seed=seed, epoch=-1)
     about = _about(split, part, seed, "", "main")
     out = Evaluation()
-    scorers: list[Scorer] | None = None
     raters: list[RatingBaseline] | None = None
     for task in tasks if tasks is not None else TASKS:
         rows, reason = rows_of(split, task, part, limit, seed)
@@ -163,9 +173,13 @@ def evaluate_baselines(
             )
         elif decoding == "choice":
             found = _measured_majority(split, task, rows, options)
+            if task == "rating/like":
+                raters = rating_baselines(split) if raters is None else raters
+                found = chain(found, _measured_likes(split, rows, raters))
         elif decoding in ("rating", "text", "rating_and_text"):
-            raters = rating_baselines(split) if raters is None else raters
-            found = _measured_answers(split, task, rows, raters)
+            if decoding != "text" and raters is None:
+                raters = rating_baselines(split)
+            found = _measured_answers(split, task, rows, raters or [], seed)
         else:
             continue
         for measured in found:
@@ -275,15 +289,30 @@ def _measured_majority(
     yield Measured("majority", task, "", "choice", rows, split.data.user[rows], values)
 
 
+def _measured_likes(split: Split, rows: np.ndarray, raters: Sequence[RatingBaseline]) -> Iterator[Measured]:
+    """Rating baselines on who likes what: a predicted rating above the middle of the scale means a like."""
+    data = split.data
+    assert data.rating is not None
+    liked = data.rating[rows] > middle(data)
+    for rater in raters:
+        above = rater.predict(data.user[rows], data.item[rows]) - middle(data)
+        values = {
+            "accuracy": accuracy(above > 0, liked),
+            "auc": np.stack([above, liked], 1).astype(np.float64),
+        }
+        yield Measured(rater.name, "rating/like", "", "choice", rows, data.user[rows], values)
+
+
 def _measured_answers(
-    split: Split, task: str, rows: np.ndarray, raters: Sequence[RatingBaseline]
+    split: Split, task: str, rows: np.ndarray, raters: Sequence[RatingBaseline], seed: int
 ) -> Iterator[Measured]:
-    """Rating baselines where the task rates, the commonest training text where it writes."""
+    """Rating baselines where the task rates, training texts where it writes."""
     data, users, decoding = split.data, split.data.user[rows], TASKS[task].decoding
     if decoding != "text":
         assert data.rating is not None
         guesses = {rater.name: rater.predict(data.user[rows], data.item[rows]) for rater in raters}
-        ridge = review_ridge(split, rows) if task == "review/score" else None
+        told = {"review/score": ("review",), "review/score_with_headline": ("review", "summary")}.get(task)
+        ridge = None if told is None else review_ridge(split, rows, told)
         if ridge is not None:
             guesses["tfidf_ridge"] = ridge
         for name, guess in guesses.items():
@@ -291,9 +320,10 @@ def _measured_answers(
             values = {"rmse": squared_error(guess, truth), "mae": absolute_error(guess, truth)}
             yield Measured(name, task, "", "expected", rows, users, values)
     if decoding != "rating":
-        column = "summary" if task == "review/headline" else "explanation"
-        started = perf_counter()
-        texts = [most_common_text(split, column)] * len(rows)
-        values, totals = text_values(texts, [data.texts[column][row] for row in rows], split, task, rows)
-        seconds = perf_counter() - started
-        yield Measured("most_common_text", task, "", "greedy", rows, users, values, totals, seconds)
+        column, started = COLUMN_OF.get(task, "explanation"), perf_counter()
+        references = [data.texts[column][row] for row in rows.tolist()]
+        for name, texts in text_baselines(split, task, rows, seed):
+            seconds = perf_counter() - started
+            values, totals = text_values(texts, references, split, task, rows)
+            yield Measured(name, task, "", "text", rows, users, values, totals, seconds)
+            started = perf_counter()

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from p5t5.asking.answers import Answer, Answerer, Recommendation
+from p5t5.asking.answers import Answer, Answerer, Rating, Recommendation
 from p5t5.asking.filling import Facts, choose_prompt, fill, plan
 from p5t5.asking.linking import Linker
 from p5t5.asking.questions import Question, read_question
@@ -29,7 +29,7 @@ from p5t5.ragged import Ragged
 from p5t5.records import IndexedRecords, clean_text, load
 from p5t5.tasks import TASKS
 
-__all__ = ["Answer", "Recommendation", "Recommender"]
+__all__ = ["Answer", "Rating", "Recommendation", "Recommender"]
 
 NEXT = "sequential/next_item"
 Data = IndexedRecords | str | os.PathLike
@@ -193,12 +193,15 @@ class Recommender:
 
     def rate(
         self, item: str, *, user: str | None = None, history: History | None = None, data: Data | None = None
-    ) -> float:
-        """The expected rating of an item, for a user or for a history of (item, rating) pairs."""
+    ) -> Rating:
+        """The expected rating of an item, for a user or for a history of (item, rating) pairs.
+
+        A float that also has the model's ``interval`` (the central 80 %) and ``distribution``.
+        """
         facts = replace(self._person(user, history, data), item=self._item(item))
         place = self._prompt("rating/score", facts)
         value = self._answerer.answer("rating/score", place, facts).value
-        assert value is not None
+        assert isinstance(value, Rating)
         return value
 
     def explain(self, item: str, *, user: str | None = None, feature: str = "") -> str:

@@ -17,7 +17,8 @@ import numpy as np
 from p5t5.errors import UserError
 from p5t5.metrics import auc, bootstrap_interval, hit, ndcg, paired_bootstrap
 from p5t5.metrics.intervals import CHUNK, Statistic, first_mean, resampling_counts, root_mean
-from p5t5.metrics.text import bleu4
+from p5t5.metrics.rating import calibration_error
+from p5t5.metrics.text import bleu1, bleu2, bleu4
 
 FIELDS = (
     "dataset",
@@ -38,6 +39,7 @@ FIELDS = (
     "variant",
     "scheme",
     "aggregate",
+    "text_decoding",
 )
 
 
@@ -48,8 +50,15 @@ def first_of_second(means: np.ndarray) -> np.ndarray:
 
 
 # Metrics that are not plain means of their values.
-STATISTICS: dict[str, Statistic] = {"rmse": root_mean, "bleu4": bleu4, "feature_match": first_of_second}
-LOWER_IS_BETTER = ("rmse", "mae")
+STATISTICS: dict[str, Statistic] = {
+    "rmse": root_mean,
+    "ece": calibration_error,
+    "bleu1": bleu1,
+    "bleu2": bleu2,
+    "bleu4": bleu4,
+    "feature_match": first_of_second,
+}
+LOWER_IS_BETTER = ("rmse", "mae", "ece", "width80", "feature_overlap")
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,7 @@ class Measured:
     values: Mapping[str, np.ndarray]
     totals: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    text_decoding: str = ""  # how text was decoded; "" for baselines and for what writes none
 
 
 @dataclass
@@ -80,6 +90,7 @@ class Evaluation:
     rows: list[dict[str, Any]] = field(default_factory=list)
     samples: list[dict[str, Any]] = field(default_factory=list)
     measured: list[Measured] = field(default_factory=list)
+    calibration: list[dict[str, Any]] = field(default_factory=list)  # predicted against observed ratings
     skipped: list[str] = field(default_factory=list)  # sentences on what was not evaluated and why
 
     def add(self, measured: Measured, about: Mapping[str, Any]) -> None:
@@ -91,6 +102,7 @@ class Evaluation:
         self.rows += other.rows
         self.samples += other.samples
         self.measured += other.measured
+        self.calibration += other.calibration
         self.skipped += [sentence for sentence in other.skipped if sentence not in self.skipped]
 
 
@@ -120,6 +132,7 @@ def result_rows(measured: Measured, about: Mapping[str, Any]) -> list[dict[str, 
         "protocol": measured.protocol,
         "n": len(measured.rows),
         "seconds": round(measured.seconds, 3),
+        "text_decoding": measured.text_decoding,
         "seed": seed,
     }
     rows = []
@@ -143,7 +156,7 @@ def compare(ours: Evaluation, baselines: Evaluation, seed: int = 0) -> list[dict
             if mine.task != other.task or not mine.protocol.startswith(other.protocol):
                 continue
             _, left, right = np.intersect1d(mine.rows, other.rows, return_indices=True)
-            for metric in ("ndcg@10", "rmse", "accuracy", "rouge1"):
+            for metric in ("ndcg@10", "rmse", "mae", "accuracy", "rouge1", "bleu4", "feature_match"):
                 if metric not in mine.values or metric not in other.values or not len(left):
                     continue
                 difference, low, high = paired_bootstrap(

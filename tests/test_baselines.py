@@ -1,6 +1,8 @@
+import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -214,7 +216,7 @@ def test_each_als_step_against_a_slow_twin():
 
 def test_rating_baselines_are_in_order_and_see_training_ratings_only(split):
     test = r.Ratings(split, "test")
-    mean, bias, factors = r.rating_baselines(split)
+    mean, bias, factors = r.rating_baselines(split, with_surprise=False)
     assert mean.mean == pytest.approx(r.Ratings(split, "train").rating.mean())
     assert test.error(bias) < 0.7 * test.error(mean)
     assert test.error(factors) < 1.2 * test.error(bias)
@@ -251,15 +253,47 @@ def test_without_ratings(split):
     assert r.review_ridge(bare, split.rows("test")) is None
 
 
-def test_text_baselines(split):
+def test_surprise_predicts_what_it_predicts_itself_and_nothing_of_strangers(split):
+    surprise = pytest.importorskip("surprise")
+    one = {"factors": (4,), "epochs": (20,), "penalties": (0.05,)}
+    ours = r.SurpriseSVD(split, **one)
+    train, test = r.Ratings(split, "train"), r.Ratings(split, "test")
+    table = pd.DataFrame({"user": train.user, "item": train.item, "rating": train.rating})
+    known = surprise.Dataset.load_from_df(table, surprise.Reader(rating_scale=(ours.low, ours.high)))
+    model = surprise.SVD(n_factors=4, n_epochs=20, reg_all=0.05, random_state=0)
+    model.fit(known.build_full_trainset())
+    theirs = [model.predict(*pair).est for pair in zip(test.user, test.item, strict=True)]
+    # Its order of users differs from ours, and so does what is drawn for whom: near, not the same.
+    assert ours.predict(test.user, test.item) == pytest.approx(theirs, abs=0.5)
+    assert test.error(ours) < 0.8 * test.error(r.GlobalMean(split))
+    changed = r.SurpriseSVD(altered(split), **one)
+    assert np.array_equal(changed.user, ours.user), "held-out ratings change nothing"
+    data, first = split.data, split.data.user == 0
+    part = np.where(first & (split.part == 0), 3, split.part)  # user 0 has no training rating
+    stranger = r.SurpriseSVD(Split(data, split.scheme, part), **one)
+    assert not stranger.user[0].any()
+
+
+def test_surprise_is_named_where_it_is_missing(split, monkeypatch):
+    monkeypatch.setitem(sys.modules, "surprise", None)
+    with pytest.raises(UserError, match=r"scikit-surprise.*p5t5\[baselines\]"):
+        r.SurpriseSVD(split)
+
+
+@pytest.mark.parametrize("columns", [("review",), ("review", "summary")])
+def test_ratings_are_in_the_reviews(split, columns):
     pytest.importorskip("sklearn")
     rows = split.rows("test")
-    guess = r.review_ridge(split, rows)
+    guess = r.review_ridge(split, rows, columns)
     error = ((guess - split.data.rating[rows]) ** 2).mean()
     assert error < 0.5 * split.data.rating[rows].var()
-    common = r.most_common_text(split, "summary")
-    train = [split.data.texts["summary"][row] for row in split.rows("train")]
-    assert train.count(common) == max(map(train.count, set(train)))
+    assert r.review_ridge(split, rows[:0], columns).tolist() == []
+
+
+def test_reviews_without_a_word_give_no_ridge(split):
+    pytest.importorskip("sklearn")
+    silent = replace(split.data, texts={**split.data.texts, "review": ["!"] * len(split.data.user)})
+    assert r.review_ridge(Split(silent, split.scheme, split.part), split.rows("test")) is None
 
 
 def test_known_values_on_real_data(shared_data):

@@ -15,6 +15,8 @@ from conftest import ROOT
 import p5t5
 from p5t5.commands.cli import COMMANDS, main
 from p5t5.prompts import dump_prompts, load_prompts
+from p5t5.results import find
+from p5t5.values import read_values
 
 SHORT = ["--max_steps", "12", "--token_budget", "2048", "--checkpoint_every", "0"]
 
@@ -28,7 +30,7 @@ def road(tmp_path_factory) -> Path:
         f"prepare simulated --users 60 --items 160 --out {data}",
         f"pretrain --data {data} --out {pretrained} {' '.join(SHORT)}",
         f"finetune --data {data} --model {pretrained} --out {model} --epoch_size 500 --evaluations 2 {' '.join(SHORT)}",
-        f"evaluate --data {data} --model {model} --out {folder}/results.json",
+        f"evaluate --data {data} --model {model} --out {folder}/results.json --values true",
         f"report --results {folder}/results.json --data {data} --model {model} --pretrained {pretrained} "
         f"--out {folder}/report.html",
     ]
@@ -59,6 +61,20 @@ def test_results_cover_all_families_beside_baselines(road):
         row["n"] for row in rows if row["task"] == "sequential/next_item" and row["protocol"] == "filtered"
     }
     assert users == {60}, "every prediction is counted"
+
+
+def test_values_behind_the_rows_are_kept_where_asked_for(road):
+    measured, about = read_values(road / "results.values.parquet")
+    rows = json.loads((road / "results.json").read_text())
+    for one in measured:
+        if one.task == "sequential/next_item":
+            key = {name: getattr(one, name) for name in ("model", "task", "prompt", "protocol")}
+            row = find(rows, **key, metric="ndcg@10")
+            assert (
+                row["value"] == pytest.approx(one.values["ndcg@10"].mean(), abs=1e-6) and len(one.rows) == 60
+            )
+    assert {"p5t5", "popularity"} <= {one.model for one in measured}
+    assert about["parameters"] > 10_000 and about["seconds"] > 0 and about["part"] == "test"
 
 
 def test_stages_are_told_in_the_checkpoint_and_its_card(road):

@@ -105,6 +105,13 @@ def test_expected_ratings_against_a_slow_twin(checkpoint, split, evaluation):
             chances.append(logits.gather(-1, labels[..., None]).sum().exp().item())
         guess = np.dot(chances, checkpoint.rating_values) / np.sum(chances)
         errors.append((guess - split.data.rating[examples.rows[row]]) ** 2)
+    table = next(t for t in evaluation.calibration if (t["task"], t["prompt"]) == ("rating/score", "seen"))
+    assert [row["group"] for row in table["values"]] == checkpoint.rating_values.tolist()
+    assert sum(row["predicted"] for row in table["values"]) == pytest.approx(1, abs=1e-5)
+    assert {row["n"] for row in table["values"]} == {len(examples)}
+    for metric in ("ece", "coverage80"):
+        row = find(evaluation.rows, task="rating/score", prompt="seen", metric=metric)
+        assert 0 <= row["ci95"][0] <= row["ci95"][1] <= 1
     row = find(evaluation.rows, task="rating/score", prompt="seen", metric="rmse")
     assert row["value"] == pytest.approx(math.sqrt(np.mean(errors)), abs=1e-4)
 
@@ -162,6 +169,19 @@ def test_baselines_stand_on_the_same_rows(evaluation, baselines, split):
     assert np.array_equal(floor.values["hr@10"], found)
 
 
+def test_rating_baselines_say_who_likes_what(baselines, split):
+    mean, bias = (
+        next(m for m in baselines.measured if (m.model, m.task) == (name, "rating/like"))
+        for name in ("global_mean", "bias")
+    )
+    assert bias.values["auc"][:, 1].tolist() == (split.data.rating[bias.rows] > 3).tolist()
+    assert find(baselines.rows, model="global_mean", task="rating/like", metric="auc")["value"] == 0.5
+    row = find(baselines.rows, model="bias", task="rating/like", metric="auc")
+    assert row["ci95"][0] < row["value"] < row["ci95"][1]
+    common = find(baselines.rows, model="majority", task="rating/like", metric="accuracy")
+    assert mean.values["accuracy"].mean() == pytest.approx(common["value"]), "always the same answer"
+
+
 def test_comparisons_are_paired(evaluation, baselines):
     pairs = compare(evaluation, baselines)
     against = find(
@@ -201,13 +221,14 @@ def test_every_task_and_single_prompts(checkpoint, split):
     assert {m.task for m in out.measured} == set(TASKS) and not out.skipped
     assert {m.task for m in out.measured if m.prompt == "review-1"} == {"review/headline"}
     explained = [m for m in out.measured if m.task == "explanation/rate_and_explain"]
-    assert [m.protocol for m in explained] == ["expected", "greedy"]
-    assert set(explained[1].values) == {"bleu4", "rouge1", "rouge2", "rougeL", "feature_match"}
+    assert [m.protocol for m in explained] == ["expected", "text"]
+    assert {"bleu1", "bleu4", "rougeL", "length", "feature_match"} <= set(explained[1].values)
+    assert {"unique_sentences", "feature_coverage", "feature_overlap"} <= set(explained[1].totals)
     for task, own in TASKS.items():
         measured = {metric for m in out.measured if m.task == task for metric in [*m.values, *m.totals]}
         assert measured == set(own.metrics)
     identifiers = ("<item_", "<user_", "<extra_id_")
-    written = [s["answer"] for s in out.samples if s["protocol"] == "greedy"]
+    written = [s["answer"] for s in out.samples if s["protocol"] == "text"]
     assert written and not any(mark in answer for answer in written for mark in identifiers)
 
 

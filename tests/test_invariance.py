@@ -32,7 +32,7 @@ def stages() -> dict[str, Encoded]:
     split = leave_one_out(simulate(users=60, items=160, seed=1).data)
     checkpoint = Checkpoint.create(split, load_prompts(), vocabulary_size=400, start_from_factors=False)
     chosen, _ = make_mixture(split, checkpoint.prompts, None, checkpoint.build_options(), 0, 120)
-    assert len(chosen.tasks) == 14
+    assert len(chosen.tasks) == 15
     spans = denoising_source(checkpoint, split, PretrainOptions(), 0)(0)
     return {
         "finetune": render_mixture(checkpoint.renderer_for(split.data), chosen, 0),

@@ -5,6 +5,13 @@ from hypothesis import strategies as st
 
 from p5t5.metrics import absolute_error, accuracy, auc, mae, rmse, squared_error
 from p5t5.metrics.intervals import resampling_counts
+from p5t5.metrics.rating import (
+    calibration_error,
+    calibration_gaps,
+    central_interval,
+    choice_probabilities,
+    reliability,
+)
 from p5t5.metrics.wrappers import RatingMetric
 
 
@@ -49,6 +56,85 @@ def test_auc_of_many_resamples_at_once():
     assert auc(scores, positive, weights) == pytest.approx(
         [float(auc(scores, positive, row)) for row in weights]
     )
+
+
+def test_probabilities_are_normalised_among_the_choices():
+    scores = np.log([[0.1, 0.3], [0.02, 0.02]])
+    assert choice_probabilities(scores) == pytest.approx(np.array([[0.25, 0.75], [0.5, 0.5]]))
+    assert np.isnan(choice_probabilities(np.full((1, 2), -np.inf))).all()
+
+
+def test_central_interval_by_hand():
+    values = np.array([1.0, 2, 3, 4, 5])
+    shares = np.array([[0.1, 0, 0.8, 0, 0.1], [0.05, 0.04, 0.01, 0, 0.9], [0.05, 0.04, 0.02, 0, 0.89]])
+    # 0.1 is reached at 1 and 0.9 at 3; at 3 and at 5; at 3 and at 5
+    assert central_interval(shares, values).tolist() == [[1, 3], [3, 5], [3, 5]]
+    assert central_interval(shares[:1], values, 0.5).tolist() == [[3, 3]]
+    assert central_interval(np.array([[1.0]]), np.array([7.0])).tolist() == [[7, 7]]
+
+
+@given(st.lists(st.lists(st.integers(0, 20), min_size=4, max_size=4).filter(any), min_size=1, max_size=9))
+def test_central_interval_holds_its_mass_and_no_value_too_many(rows):
+    shares = np.array(rows, np.float64)
+    shares /= shares.sum(1, keepdims=True)
+    for share, (low, high) in zip(shares, central_interval(shares, np.arange(4)).astype(int), strict=True):
+        assert share[low : high + 1].sum() > 0.8 - 1e-6
+        assert share[:low].sum() < 0.1 and share[high + 1 :].sum() < 0.1 + 1e-6
+
+
+def test_calibration_error_by_hand():
+    # Of two answers sure of the first choice at .95, one was right; one at .55 / .45 was right.
+    shares, truth = np.array([[0.95, 0.05], [0.95, 0.05], [0.55, 0.45]]), np.array([0, 1, 0])
+    gaps = calibration_gaps(shares, truth)
+    assert gaps.shape == (3, 20)
+    # first choice: bin 9 has |1.9 − 1| / 3, bin 5 |.55 − 1| / 3; the second has the same; halved and added
+    assert calibration_error(gaps.mean(0)) == pytest.approx((0.9 + 0.45) / 3)
+
+
+@given(st.integers(0, 10**6))
+def test_calibration_error_against_a_slow_twin(seed):
+    draw = np.random.default_rng(seed)
+    shares, truth = draw.dirichlet(np.full(3, 0.5), 12), draw.integers(0, 3, 12)
+    error = 0.0
+    for choice in range(3):
+        for number in range(10):
+            inside = [row for row in range(12) if min(int(shares[row, choice] * 10), 9) == number]
+            if inside:
+                sure = np.mean([shares[row, choice] for row in inside])
+                right = np.mean([truth[row] == choice for row in inside])
+                error += len(inside) / 12 * abs(sure - right) / 3
+    assert calibration_error(calibration_gaps(shares, truth).mean(0)) == pytest.approx(error, abs=1e-6)
+
+
+def test_true_probabilities_are_calibrated_and_overconfident_ones_are_not():
+    draw = np.random.default_rng(0)
+    shares = draw.dirichlet(np.ones(5), 20_000)
+    truth = (draw.random((20_000, 1)) > shares.cumsum(1)).sum(1)
+    sharp = shares**3 / (shares**3).sum(1, keepdims=True)
+    error = [float(calibration_error(calibration_gaps(p, truth).mean(0))) for p in (shares, sharp)]
+    assert error[0] < 0.01 < 0.1 < error[1]
+    low, high = central_interval(shares, np.arange(5)).T
+    assert 0.8 < ((low <= truth) & (truth <= high)).mean() < 0.97
+
+
+def test_reliability_by_hand():
+    shares, truth = np.array([[0.95, 0.05], [0.95, 0.05], [0.55, 0.45]]), np.array([0, 1, 0])
+    found = reliability(shares, np.array([1.0, 5.0]), truth)
+    assert [row["group"] for row in found["values"]] == [1, 5]
+    assert found["values"][0] == {
+        "group": 1.0,
+        "n": 3,
+        "predicted": pytest.approx(2.45 / 3, abs=1e-6),
+        "observed": pytest.approx(2 / 3, abs=1e-6),
+    }
+    assert [(row["group"], row["n"], row["observed"]) for row in found["probabilities"]] == [
+        (0, 2, 0.5),
+        (4, 1, 0.0),
+        (5, 1, 1.0),
+        (9, 2, 0.5),
+    ]
+    means = [(row["predicted"], row["observed"]) for row in found["expectations"]]
+    assert means == [(1.2, 1.0), (1.2, 5.0), (2.8, 1.0)]
 
 
 def test_as_evaluate_metric():

@@ -79,7 +79,7 @@ def test_a_walk_has_a_new_order_every_lap_and_can_be_cut_anywhere():
 
 
 def test_prompts_are_seen_ones_of_the_task_each_at_its_rate():
-    mixed = mixture(by_hand(), size=3000)
+    mixed = mixture(by_hand(), size=6000)
     choice = mixed.choose(0)
     for number, name in enumerate(mixed.tasks):
         used = Counter(choice.prompt[choice.task == number].tolist())

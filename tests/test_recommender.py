@@ -192,7 +192,15 @@ def test_fill_gives_columns_the_length_of_the_facts():
         Facts(user=0, item=1),
         Facts(item=1, history=[2, 3], rated=[(2, 0)]),
         Facts(
-            user=0, item=1, history=[2], rated=[(2, 0)], candidates=[1, 2], review="r", feature="f", guess=1
+            user=0,
+            item=1,
+            history=[2],
+            rated=[(2, 0)],
+            candidates=[1, 2],
+            review="r",
+            feature="f",
+            headline="h",
+            guess=1,
         ),
     ],
 )
@@ -453,6 +461,12 @@ def test_rank_rate_explain_summarize(rec):
     assert value == rec("I gave Alien 5 stars and Speed 2 stars, what would I give Heat?").value
     assert value == rec.rate("104", history={"100": 5, "107": 2})
     assert 1 <= rec.rate("Heat (1995)", user="17") <= 5
+    assert list(value.distribution) == [1, 2, 3, 4, 5]
+    assert sum(value.distribution.values()) == pytest.approx(1)
+    assert value == pytest.approx(sum(rating * share for rating, share in value.distribution.items()))
+    low, high = value.interval
+    within = sum(share for rating, share in value.distribution.items() if low <= rating <= high)
+    assert within > 0.8 - 1e-6
     assert isinstance(rec.explain("Fargo (1996)", user="17"), str)
     assert isinstance(rec.explain("Fargo (1996)", user="17", feature="plot"), str)
     assert isinstance(rec.summarize(REVIEW), str) and isinstance(rec.summarize(REVIEW, item="Fargo"), str)

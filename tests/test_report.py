@@ -52,6 +52,7 @@ def row(model="p5t5", task="sequential/next_item", metric="ndcg@10", value=0.1, 
         "quoted": False,
         "variant": "main",
         "aggregate": "seed",
+        "text_decoding": "",
         **more,
     }
     return {name: out[name] for name in FIELDS}
@@ -66,7 +67,14 @@ ROWS = [
     row(task="rating/score", metric="rmse", protocol="expected", value=1.0111),
     row("bias", task="rating/score", metric="rmse", protocol="expected", value=1.0296),
     row(task="rating/like", metric="auc", protocol="choice", value=None),
-    row(task="explanation/explain", metric="distinct1", protocol="greedy", value=0.5, ci95=None),
+    row(
+        task="explanation/explain",
+        metric="distinct1",
+        protocol="text",
+        value=0.5,
+        ci95=None,
+        text_decoding="consensus of 16",
+    ),
 ]
 COMPARISON = {
     "task": "sequential/next_item",
@@ -90,6 +98,7 @@ SAMPLE = {
     "answer": "Alien (1979) ; <script>alert(1)</script>",
     "truth": "Fargo (1996)",
 }
+WRITTEN = {**SAMPLE, "task": "explanation/explain", "picked": "worst", "answer": "it is is is"}
 CURVES = {
     "pretrain": [{"step": step, "loss": 5 / step, "elapsed": step} for step in (20, 40, 60)],
     "finetune": [
@@ -99,6 +108,24 @@ CURVES = {
         {"step": 60, "loss": 2.0, "validation": None},
         {"step": 60, "validation": {"ndcg@10": 0.09, "rmse": 1.05}},
     ],
+}
+
+
+CALIBRATION = {
+    "task": "rating/score",
+    "model": "p5t5",
+    "variant": "main",
+    "prompt": "seen",
+    "protocol": "expected",
+    "values": [
+        {"group": 1.0, "n": 4, "predicted": 0.2, "observed": 0.25},
+        {"group": 5.0, "n": 4, "predicted": 0.8, "observed": 0.75},
+    ],
+    "probabilities": [
+        {"group": 2, "n": 4, "predicted": 0.2, "observed": 0.25},
+        {"group": 8, "n": 4, "predicted": 0.8, "observed": 0.75},
+    ],
+    "expectations": [{"group": 0, "n": 4, "predicted": 4.2, "observed": 4.0}],
 }
 
 
@@ -133,7 +160,8 @@ def page(tmp_path_factory):
         path,
         ROWS,
         comparisons=[COMPARISON],
-        samples=[SAMPLE],
+        samples=[SAMPLE, WRITTEN],
+        calibration=[CALIBRATION],
         curves=CURVES,
         data={"users": 943, "name": "ml-100k"},
         notes=["review/score is off: ml-100k has no review"],
@@ -163,9 +191,14 @@ def test_the_page_shows_what_was_measured(page):
         "better, paired",
     ):
         assert text in page
+    assert page.count("among the worst by ROUGE-1") == 1 and "among the best" not in page
+    assert "<small>consensus of 16</small>" in page
     assert "review/score is off" in page and "943" in page and "Alien (1979)" in page
     # figures: next_item, rating/score; losses of two stages, two validation metrics; none of one lone value
-    assert page.count("<svg") == 2 + 2 + 2
+    # and two of how sure the ratings are
+    assert page.count("<svg") == 2 + 2 + 2 + 2
+    assert "calibration: rating/score, seen wordings" in page
+    assert "<td>0.200</td><td>0.250</td>" in page
 
 
 def test_an_empty_report_says_so_little_that_it_works(tmp_path):

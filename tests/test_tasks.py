@@ -27,7 +27,7 @@ from p5t5.tasks import (
     Examples,
 )
 from p5t5.tasks import negatives as drawing
-from p5t5.tasks.columns import describe_items, rating_index, shorten
+from p5t5.tasks.columns import cut_at_sentences, describe_items, rating_index, shorten
 from p5t5.tasks.negatives import Met, draw_candidates, draw_negatives, draw_pairs
 from p5t5.tasks.rating import middle
 
@@ -108,6 +108,34 @@ def test_describe_items_and_shorten():
     assert describe_items(items, [3, 0], words=2) == ["year 1993", "year 1990"]
     assert describe_items(items[["item_id", "title"]]) == [""] * 6
     assert shorten(" a  b\tc ", 2) == "a b"
+
+
+def test_a_long_review_keeps_its_beginning_and_its_last_sentences():
+    text = "One two.  Three four five. Six\tseven eight nine! Ten (eleven.) The end."
+    assert cut_at_sentences(text, 14) == " ".join(text.split()), "short enough"
+    assert cut_at_sentences(text, 9) == "One two. Three four five. Ten (eleven.) The end."
+    assert cut_at_sentences(text, 8) == "One two. Three four five. Six The end.", "cut at the seam alone"
+    assert cut_at_sentences(text, 4) == "One two. The end."
+    assert cut_at_sentences("no border in all of this", 3) == "no border in"
+    assert cut_at_sentences("a b c d e f g. Fine.", 4) == "a b c Fine."
+    assert cut_at_sentences("a b. c d e f g h", 4) == "a b. c d", "what has no end is no last sentence"
+    assert [cut_at_sentences(none, 3) for none in ("", " ", "... !")] == ["", "", "... !"]
+
+
+WORDS_OF_REVIEWS = st.sampled_from(["a", "amp", "strings.", "“works!”", "why?)", "...", "3.5", "end"])
+
+
+@given(st.lists(WORDS_OF_REVIEWS, max_size=40), st.integers(0, 30))
+def test_cut_texts_fill_their_room_with_first_words_and_last_whole_sentences(found, room):
+    cut = cut_at_sentences(" ".join(found), room).split()
+    assert len(cut) == min(room, len(found))
+    ways = [
+        tail
+        for tail in range(len(cut) + 1)
+        if found[: len(cut) - tail] + found[len(found) - tail :] == cut
+        and (tail in (0, len(found)) or found[-tail - 1].endswith((".", "!", "?", "!”", "?)")))
+    ]
+    assert ways, (found, room, cut)
 
 
 def test_rating_index_takes_the_nearest_value():
@@ -251,6 +279,10 @@ def test_reviews():
     score = build("review/score", split, "test", BuildOptions(max_words=3))
     assert spoken(split, score, "review") == ["I think old", "I think bad"]
     assert spoken(split, score, "rating") == ["4", "5"]
+    told = build("review/score_with_headline", split, "train")
+    assert spoken(split, told, "headline") == ["Bright Strings", "Soft Strings", "New Amp"]
+    assert spoken(split, told, "review")[0] == "I think bright strings all over"
+    assert told.references is None
 
 
 def test_missing_columns_switch_tasks_off():

@@ -15,6 +15,7 @@ from decoding_cases import (
 
 from p5t5 import decoding
 from p5t5.decoding import t5_layers
+from p5t5.decoding.text_generation import TextOptions, _draw
 
 
 @layouts
@@ -72,6 +73,15 @@ def test_sampling_is_seeded():
         for s in (1, 1, 2)
     ]
     assert draw[0] == draw[1] != draw[2]
+
+
+def test_draws_follow_the_distribution():
+    logits = torch.tensor([0.0, -float("inf"), 1.0, 2.0, -float("inf")]).repeat(20_000, 1)
+    options = TextOptions(sample=True, temperature=2.0)
+    drawn = _draw(logits, options, torch.Generator().manual_seed(0))
+    shares = torch.bincount(drawn, minlength=5) / len(drawn)
+    torch.testing.assert_close(shares, (logits[0] / 2).softmax(-1), atol=0.015, rtol=0)
+    assert shares[1] == shares[4] == 0
 
 
 @layouts

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from torch import Tensor
 
-from p5t5.answering import UNSPEAKABLE, after_number, score_beginnings
+from p5t5.answering import after_number, score_beginnings
 from p5t5.asking.filling import Facts, fill
 from p5t5.checkpoint import Checkpoint
 from p5t5.decoding import (
     expected_value,
-    generate_text,
     padded_batches,
     rank_all,
     score_choices,
@@ -24,9 +23,12 @@ from p5t5.errors import UserError
 from p5t5.fusion import Fusion
 from p5t5.fusion.model import TASK as FUSED_TASK
 from p5t5.fusion.model import rank as rank_fused
+from p5t5.metrics.rating import central_interval, choice_probabilities
 from p5t5.prompts import PLACEHOLDER
 from p5t5.ragged import Ragged
 from p5t5.tasks import TASKS, WORDS, Examples
+from p5t5.trust import saved_trust
+from p5t5.writing import GREEDY, Writer, hints_of, saved_options
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,35 @@ class Recommendation:
     why: dict[str, float] = field(default_factory=dict)
 
 
+class Rating(float):
+    """An expected rating, a number like any other, with how sure the model is.
+
+    - ``interval``: the central 80 % of the distribution, ends included.
+    - ``distribution``: rating value → probability.
+    """
+
+    interval: tuple[float, float]
+    distribution: dict[float, float]
+
+    @classmethod
+    def of(cls, log_probabilities: np.ndarray, values: np.ndarray) -> Rating:
+        """From one row of scores [1, values]; NaN where the model gives no value any probability."""
+        shares = choice_probabilities(log_probabilities)
+        values = np.asarray(values, np.float64)
+        rating = cls(float(shares[0] @ values))
+        low, high = central_interval(shares, values)[0].tolist()
+        rating.interval = (low, high)
+        rating.distribution = dict(zip(values.tolist(), shares[0].tolist(), strict=True))
+        return rating
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came out, and how the question was understood.
 
     - ``kind``: "items" (``items``, best first), "number" (``value``, a rating) or "text" (``text``; for
       a yes/no question ``value`` is the probability of yes or like, beside an explanation the rating).
+      Ratings come with the model's ``interval`` (the central 80 %) and ``distribution`` over the scale.
     - ``prompt``: id of the wording used, None where the text went to the model as it is or no answer
       could be given; ``asked``: that wording with its slots filled; ``task``; ``similarity`` (0 to 1)
       of the nearest wording.
@@ -64,6 +89,8 @@ class Answer:
     similarity: float = 0.0
     linked: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    interval: tuple[float, float] | None = None
+    distribution: dict[float, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if self.kind == "items":
@@ -81,18 +108,14 @@ class Answerer:
         self.model = checkpoint.model.eval()
         self.catalogue = checkpoint.catalogue
         self.options = checkpoint.build_options()
+        self.trust = saved_trust(checkpoint)
+        self.writer, self.text_options = Writer(checkpoint.tokenizer), saved_options(checkpoint)
 
     @cached_property
     def attributes(self) -> list[str] | None:
         """A text an item, for the slot ``about``."""
         items = self.catalogue.items
         return items["attributes"].tolist() if "attributes" in items else None
-
-    @cached_property
-    def _unspeakable(self) -> list[int]:
-        """Token ids that free text must not hold: identifiers and sentinels."""
-        vocabulary = self.checkpoint.tokenizer.get_vocab()
-        return [number for piece, number in vocabulary.items() if UNSPEAKABLE.match(piece)]
 
     def answer(self, task: str, place: int, facts: Facts, k: int = 10, seen: Sequence[int] = ()) -> Answer:
         """The answer as the task's decoding asks. ``seen``: items never to recommend.
@@ -112,18 +135,22 @@ class Answerer:
             scores = self._choice_scores(ids, mask, place, words)
             share = float(expected_value(scores, np.eye(len(words))[0])[0])
             return Answer("text", text=words[int(scores[0].argmax())], value=share, asked=asked)
-        value, text = None, ""
+        value, text, kind = None, "", "number" if decoding == "rating" else "text"
         if decoding != "text":
             values = self.checkpoint.rating_values
             if not len(values):
                 raise UserError("the model was trained on data without ratings: it cannot give a number.")
             scores = self._choice_scores(ids, mask, place, [f"{value:g}" for value in values])
-            value = float(expected_value(scores, values)[0])
+            trust = self.trust.get(task)
+            value = Rating.of(scores if trust is None else trust(scores), values)
         if decoding != "rating":
-            text = self._generate(ids, mask)
+            text = self._written(task, place, facts)
         if decoding == "rating_and_text":
             text = after_number(text, {f"{value:g}" for value in self.checkpoint.rating_values})
-        return Answer("number" if decoding == "rating" else "text", value=value, text=text, asked=asked)
+        found = Answer(kind, value=value, text=text, asked=asked)
+        if value is None:
+            return found
+        return replace(found, interval=value.interval, distribution=value.distribution)
 
     def recommend(
         self,
@@ -178,7 +205,7 @@ class Answerer:
     def plain_text(self, text: str) -> str:
         """What the model says to a cleaned text, taken as it is."""
         ids = self.checkpoint.renderer.encode_text(text)
-        return self._generate(*self._tensors(Ragged.from_lists([ids])))
+        return self.writer.write(self.model, Ragged.from_lists([ids]))[0]
 
     def inputs(self, task: str, place: int, facts: Sequence[Facts]) -> Ragged:
         """Ragged int32: the rendered prompts."""
@@ -199,9 +226,11 @@ class Answerer:
         ((_, ids, mask),) = padded_batches(inputs, max(int(inputs.lengths.sum()), 1), device)
         return ids, mask
 
-    def _generate(self, ids: Tensor, mask: Tensor) -> str:
-        tokens = generate_text(self.model, ids, mask, forbid=self._unspeakable)
-        return str(self.checkpoint.tokenizer.decode(tokens[0], skip_special_tokens=True)).strip()
+    def _written(self, task: str, place: int, facts: Facts) -> str:
+        examples = self._examples(task, [facts])
+        inputs = self.checkpoint.renderer.encode_inputs(examples, np.full(1, place))
+        options = self.text_options.get(task, GREEDY)
+        return self.writer.write(self.model, inputs, options, hints_of(examples))[0]
 
     def _choice_scores(self, ids: Tensor, mask: Tensor, place: int, words: Sequence[str]) -> np.ndarray:
         """float32 [1, words]: log-probability of each word as (the beginning of) the prompt's target."""

@@ -10,7 +10,7 @@ import numpy as np
 from p5t5.prompts import PLACEHOLDER, Prompt
 from p5t5.ragged import Ragged
 from p5t5.tasks import ITEM, RATING, SEMICOLON, TEXT, TITLE, USER, BuildOptions, Column
-from p5t5.tasks.columns import shorten
+from p5t5.tasks.columns import cut_at_sentences, shorten
 
 # What else can answer a question whose own task the model has not learnt, or whose slots stay empty.
 SUBSTITUTES: Mapping[str, tuple[str, ...]] = {
@@ -21,6 +21,7 @@ SUBSTITUTES: Mapping[str, tuple[str, ...]] = {
     "sequential/verify": ("direct/verify", "rating/like"),
     "explanation/explain_feature": ("explanation/explain",),
     "explanation/rate_and_explain": ("explanation/explain",),
+    "review/score_with_headline": ("review/score",),
     "direct/verify": ("rating/like", "rating/score"),
     "direct/choose": ("sequential/choose", "sequential/next_item"),
 }
@@ -45,6 +46,7 @@ class Facts:
     candidates: Sequence[int] = ()
     review: str = ""
     feature: str = ""
+    headline: str = ""
     guess: int | None = None
 
 
@@ -71,7 +73,8 @@ def fill(facts: Sequence[Facts], options: BuildOptions, attributes: Sequence[str
 
     def text(slot: str, values: Sequence[str]) -> None:
         columns[slot] = Column.single(TEXT, len(texts) + np.arange(len(values)))
-        texts.extend(shorten(value, options.max_words) for value in values)
+        cut = cut_at_sentences if slot == "review" else shorten
+        texts.extend(cut(value, options.max_words) for value in values)
 
     few = min(options.max_titles, options.max_history)
     histories = Ragged.from_lists([f.history[-options.max_history :] for f in facts])
@@ -88,7 +91,7 @@ def fill(facts: Sequence[Facts], options: BuildOptions, attributes: Sequence[str
         columns["candidates"] = Column.listed(ITEM, Ragged.from_lists([f.candidates for f in facts]))
     if "item" in columns:
         text("about", ["" if attributes is None else attributes[f.item or 0] for f in facts])
-    for slot in ("review", "feature"):
+    for slot in ("review", "feature", "headline"):
         if all(getattr(f, slot) for f in facts):
             text(slot, [getattr(f, slot) for f in facts])
     empty = {slot for slot, column in columns.items() if not len(column.elements.values)}

@@ -1,11 +1,12 @@
-"""What a model has to beat at ratings and texts, fitted on training rows only.
+"""What a model has to beat at ratings, fitted on training rows only.
 
-A number below bias-only is not a win. Validation rows choose a regulariser, and nothing else.
+A number below bias-only is not a win. Validation rows choose a penalty and the like, and nothing else.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import importlib.util
+from itertools import product
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,10 @@ from scipy import sparse
 
 from p5t5.errors import UserError
 from p5t5.splits import Split
+
+LARGEST = (
+    5_000_000  # training ratings for Surprise, which holds them as Python tuples and fits each setting anew
+)
 
 
 class RatingBaseline(Protocol):
@@ -167,16 +172,102 @@ def _solve(targets: sparse.csr_array, other: np.ndarray, ridge: np.ndarray) -> n
     return np.linalg.solve(gram, (left @ features)[:, :, None])[:, :, 0]
 
 
-def rating_baselines(split: Split) -> list[RatingBaseline]:
-    """Global mean, bias-only, matrix factorisation; none where the data has no ratings."""
+class SurpriseSVD:
+    """mean + biases + user · item factors by stochastic gradient descent: Surprise's SVD (Hug 2020).
+
+    Factors, epochs and penalty are chosen on validation RMSE. Predictions are clipped to the rating
+    scale; of a user or an item without training ratings the mean is known alone.
+    """
+
+    name = "surprise_svd"
+
+    def __init__(
+        self,
+        split: Split,
+        factors: tuple[int, ...] = (16, 64),
+        epochs: tuple[int, ...] = (20, 60),
+        penalties: tuple[float, ...] = (0.05, 0.1, 0.2),
+        seed: int = 0,
+    ):
+        try:
+            from surprise import SVD, Trainset
+        except ImportError as missing:
+            raise UserError(
+                'this baseline needs the package scikit-surprise: pip install "p5t5[baselines]"'
+            ) from missing
+        train, validation = Ratings(split, "train"), Ratings(split, "validation")
+        self.low, self.high = float(train.rating.min()), float(train.rating.max())
+        self.mean = float(train.rating.mean())
+        users, user = np.unique(train.user, return_inverse=True)
+        items, item = np.unique(train.item, return_inverse=True)
+        known = Trainset(
+            _lists(user, item, train.rating),
+            _lists(item, user, train.rating),
+            len(users),
+            len(items),
+            len(train.rating),
+            (self.low, self.high),
+            dict(enumerate(users.tolist())),
+            dict(enumerate(items.tolist())),
+        )
+        best, chosen = np.inf, None
+        for rank, sweeps, penalty in product(factors, epochs, penalties):
+            model = SVD(n_factors=rank, n_epochs=sweeps, reg_all=penalty, random_state=seed)
+            model.fit(known)
+            self.user = _placed(users, np.c_[model.pu, model.bu], split.data.number_of_users)
+            self.item = _placed(items, np.c_[model.qi, model.bi], split.data.number_of_items)
+            error = validation.error(self)
+            if chosen is None or error < best:
+                best, chosen = error, (self.user, self.item, rank, sweeps, penalty)
+        assert chosen is not None
+        self.user, self.item, self.rank, self.epochs, self.penalty = chosen
+
+    def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        p, q = self.user[user], self.item[item]
+        value = self.mean + (p[:, :-1] * q[:, :-1]).sum(1) + p[:, -1] + q[:, -1]
+        return np.clip(value, self.low, self.high)
+
+
+def _lists(group: np.ndarray, other: np.ndarray, rating: np.ndarray) -> dict[int, list[tuple[int, float]]]:
+    """group → [(other, rating), …], as Surprise holds its ratings."""
+    found: dict[int, list[tuple[int, float]]] = {}
+    for one, two, value in zip(group.tolist(), other.tolist(), rating.tolist(), strict=True):
+        found.setdefault(one, []).append((two, value))
+    return found
+
+
+def _placed(rows: np.ndarray, vectors: np.ndarray, count: int) -> np.ndarray:
+    """float64 [count, …]: the vectors at their rows, zeros elsewhere."""
+    table = np.zeros((count, vectors.shape[1]))
+    table[rows] = vectors
+    return table
+
+
+def rating_baselines(split: Split, with_surprise: bool | None = None) -> list[RatingBaseline]:
+    """Global mean, bias-only, matrix factorisation; none where the data has no ratings.
+
+    ``with_surprise``: Surprise's too; None takes it where it is installed and the data is not too large.
+    """
     if not split.data.has("rating") or not len(split.rows("train")):
         return []
-    return [GlobalMean(split), BiasOnly(split), MatrixFactorisation(split)]
+    found: list[RatingBaseline] = [GlobalMean(split), BiasOnly(split), MatrixFactorisation(split)]
+    if with_surprise is None:
+        installed = importlib.util.find_spec("surprise") is not None
+        with_surprise = installed and len(split.rows("train")) <= LARGEST
+    return [*found, SurpriseSVD(split)] if with_surprise else found
 
 
-def review_ridge(split: Split, rows: np.ndarray, features: int = 50_000) -> np.ndarray | None:
-    """float64 [rows]: the rating of each row's review, by TF-IDF and ridge regression; the penalty is chosen on
-    validation. None where scikit-learn is not installed or there is no training review with a rating.
+def review_ridge(
+    split: Split,
+    rows: np.ndarray,
+    columns: tuple[str, ...] = ("review",),
+    features: int = 50_000,
+    penalties: tuple[float, ...] = (0.25, 0.5, 1, 2, 4, 8),
+) -> np.ndarray | None:
+    """float64 [rows]: the rating of each row's review by ridge regression on the TF-IDF of its words and pairs
+    of words, those of each text column apart; the penalty is chosen on validation RMSE.
+
+    None where scikit-learn is not installed or no training review has a rating.
     """
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -184,31 +275,37 @@ def review_ridge(split: Split, rows: np.ndarray, features: int = 50_000) -> np.n
     except ImportError:
         return None
     data = split.data
-    if data.rating is None or "review" not in data.texts:
+    if data.rating is None or any(column not in data.texts for column in columns):
         return None
-    reviews, rating = data.texts["review"], data.rating
+    reviews, rating = data.texts["review"], data.rating.astype(np.float64)
 
     def part(name: str) -> np.ndarray:
-        return np.array(
-            [row for row in split.rows(name) if reviews[row] and np.isfinite(rating[row])], np.int64
-        )
+        found = split.rows(name)
+        has = np.fromiter((bool(reviews[row]) for row in found.tolist()), bool, len(found))
+        return found[has & np.isfinite(rating[found])]
 
     train, validation = part("train"), part("validation")
     if not len(train):
         return None
-    words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=features)
-    known = words.fit_transform([reviews[row] for row in train])
-    held = words.transform([reviews[row] for row in validation]) if len(validation) else known[:0]
-    fits = [Ridge(alpha=penalty).fit(known, rating[train]) for penalty in (0.5, 1.0, 2.0, 4.0, 8.0)]
-    errors = [
-        ((fit.predict(held) - rating[validation]) ** 2).mean() if len(validation) else 0 for fit in fits
-    ]
-    prediction = fits[int(np.argmin(errors))].predict(words.transform([reviews[row] for row in rows]))
-    return np.clip(prediction, rating[train].min(), rating[train].max()).astype(np.float64)
-
-
-def most_common_text(split: Split, column: str) -> str:
-    """The text that training rows say most often (the first such): the best constant sentence, or nearly."""
-    texts = split.data.texts[column]
-    counts = Counter(texts[row] for row in split.rows("train").tolist() if texts[row])
-    return counts.most_common(1)[0][0] if counts else ""
+    vectors: dict[str, list[sparse.csr_matrix]] = {"train": [], "validation": [], "asked": []}
+    for column in columns:
+        texts = data.texts[column]
+        words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=features)
+        try:
+            vectors["train"].append(words.fit_transform([texts[row] for row in train.tolist()]))
+        except ValueError:  # no text of it holds a word
+            return None
+        for name, asked in (("validation", validation), ("asked", rows)):
+            strings = [texts[row] for row in asked.tolist()]
+            vectors[name].append(words.transform(strings) if strings else vectors["train"][-1][:0])
+    table = {name: sparse.hstack(parts, "csr") for name, parts in vectors.items()}
+    low, high = rating[train].min(), rating[train].max()
+    best, chosen = np.inf, None
+    for penalty in penalties:
+        fit = Ridge(alpha=penalty).fit(table["train"], rating[train])
+        guess = np.clip(fit.predict(table["validation"]), low, high) if len(validation) else rating[:0]
+        error = ((guess - rating[validation]) ** 2).mean() if len(validation) else np.inf
+        if chosen is None or error < best:
+            best, chosen = error, fit
+    assert chosen is not None
+    return np.clip(chosen.predict(table["asked"]), low, high) if len(rows) else np.zeros(0)

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from p5t5.splits import Split
 
 EXAMPLE = "p5t5 evaluate --data runs/ml-100k --model runs/model --out runs/results.json"
-SAMPLES, COMPARISONS = ".samples.json", ".comparisons.json"  # behind the name of the results
+CALIBRATION = ".calibration.json"  # beside the results too, where ratings were asked for
+SAMPLES, COMPARISONS, VALUES = (
+    ".samples.json",
+    ".comparisons.json",
+    ".values.parquet",
+)  # behind the name of the results
 
 
 @dataclass
@@ -43,6 +48,10 @@ class EvaluateOptions:
         "model's folder, unless one is there",
     )
     baselines: bool = option(True, "evaluate the baselines on the same rows too")
+    values: bool = option(
+        False,
+        "keep the value of every single row too, results.values.parquet: for paired comparisons elsewhere",
+    )
     limit: int = option(0, "at most this many users, drawn by seed; 0: all")
     variant: str = option("main", "the name of an ablation, kept in the rows")
     seed: int = option(0, "seed of wordings, candidates and bootstraps")
@@ -67,6 +76,7 @@ def _main(argv: Sequence[str] | None) -> None:
     from p5t5.results import compare, write_rows
     from p5t5.splits import PARTS, split_by
     from p5t5.tasks import TASKS
+    from p5t5.values import write_values
 
     quiet()
     if options.part not in PARTS:
@@ -86,6 +96,7 @@ def _main(argv: Sequence[str] | None) -> None:
         raise UserError("--fusion blends a model with the baselines: give --model too.")
     if checkpoint is not None:
         tasks = tasks or checkpoint.info["tasks"]
+        _choose_text(options.model, checkpoint, split, tasks or list(TASKS), options.seed)
         model = evaluate_checkpoint(
             checkpoint,
             split,
@@ -107,7 +118,11 @@ def _main(argv: Sequence[str] | None) -> None:
     write_rows(out, rows)
     comparisons = compare(found[0], found[1], options.seed) if len(found) == 2 else []
     _write(out.with_suffix(COMPARISONS), comparisons)
+    _write(out.with_suffix(CALIBRATION), [table for part in found for table in part.calibration])
     _write(out.with_suffix(SAMPLES), [sample for part in found for sample in part.samples])
+    if options.values:
+        about = {"part": options.part, **_identity(split, checkpoint)}
+        write_values(out.with_suffix(VALUES), [one for part in found for one in part.measured], about)
     for sentence in dict.fromkeys(sentence for part in found for sentence in part.skipped):
         print(sentence)
     if options.fusion and options.part == "validation":
@@ -116,6 +131,56 @@ def _main(argv: Sequence[str] | None) -> None:
     for line in _verdicts(comparisons):
         print(line)
     print(f"{len(rows)} rows → {out}")
+
+
+def _identity(split: Split, checkpoint: Checkpoint | None) -> dict:
+    """What the values are about: those of other data or another split are never paired with them."""
+    about: dict = {"dataset": split.data.name, "hash": split.data.hash, "scheme": split.scheme}
+    if checkpoint is not None:
+        stages = checkpoint.info["stages"]
+        about["seconds"] = round(sum(stage.get("seconds") or 0 for stage in stages), 1)
+        about["seed"] = checkpoint.info["options"]["seed"]
+        about["parameters"] = sum(value.numel() for value in checkpoint.model.parameters())
+    return about
+
+
+def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[str], seed: int) -> None:
+    """How each task's text is decoded, if that was not chosen yet; kept in the model's folder."""
+    from dataclasses import replace
+
+    from tqdm import tqdm
+
+    from p5t5.answering import Asker
+    from p5t5.checkpoint import resolve
+    from p5t5.metrics.text import require_packages
+    from p5t5.tasks import TASKS
+    from p5t5.writing import choose_text_options, described, keep_options, saved_options
+
+    missing = [
+        task for task in tasks if "text" in TASKS[task].decoding and task not in saved_options(checkpoint)
+    ]
+    missing = [task for task in missing if not TASKS[task].missing(split.data)]
+    if not missing:
+        return
+    require_packages()
+    with tqdm(desc="choosing how text is decoded", leave=False) as bar:
+        chosen = choose_text_options(
+            Asker(checkpoint, split.data),
+            split,
+            missing,
+            replace(checkpoint.build_options(-1), seed=seed),
+            progress=lambda what: (bar.set_postfix_str(what), bar.update()),
+        )
+    folder = resolve(model)
+    try:
+        keep_options(checkpoint, chosen, folder)
+    except OSError as error:
+        print(f"the choice of the text decoding could not be kept in {folder}: {error}")
+        keep_options(checkpoint, chosen)
+    for task, decoding in saved_options(checkpoint).items():
+        if task in chosen:
+            rows = chosen[task]["validation"]["rows"]
+            print(f"{task}: {described(decoding)}, chosen on {rows} validation rows → {folder / 'p5t5.json'}")
 
 
 def _fusion(model: str, checkpoint: Checkpoint, split: Split, seed: int) -> Fusion:
@@ -172,6 +237,7 @@ def _verdicts(comparisons: list[dict]) -> list[str]:
         f"({one['metric']} {one['difference']:+.4f}, 95 % {one['ci95'][0]:+.4f} to {one['ci95'][1]:+.4f})"
         for one in comparisons
         if one["against"] in ("count_floor", "bias")
+        and one["metric"] != "mae"
         and one["prompt"] == "seen"
         and one["difference"] is not None
         and one["ci95"] is not None

@@ -47,12 +47,14 @@ def _main(argv: Sequence[str] | None) -> None:
         about="Fine-tunes a T5 on several recommendation tasks at once, on any number of processes.",
         example=EXAMPLE,
     )
+    from p5t5.answering import Asker
     from p5t5.configuration import PRESETS
     from p5t5.mixture import make_mixture
     from p5t5.rendering import render_mixture
     from p5t5.report.model_card import training_card
     from p5t5.training.adapters import Adapters
     from p5t5.training.loop import train
+    from p5t5.trust import fit_trust, keep_trust
     from p5t5.validation import validation_metric
 
     if finetune.validation_users < 0 or finetune.epoch_size < 0:
@@ -101,6 +103,8 @@ def _main(argv: Sequence[str] | None) -> None:
         {"stage": "finetune", "rates": dict(mixture.weights), "lora": finetune.lora, **result.summary()}
     )
     if result.is_main:
+        asker = Asker(checkpoint, split.data)
+        keep_trust(checkpoint, fit_trust(asker, split, mixture.tasks, checkpoint.build_options(-1)))
         checkpoint.save(start_options.out, training_card(checkpoint.info))
         print(f"fine-tuned {result.steps} steps on {', '.join(mixture.tasks)} → {start_options.out}")
 

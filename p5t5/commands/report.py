@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from p5t5.commands.cli import run
-from p5t5.commands.evaluate import COMPARISONS, SAMPLES
+from p5t5.commands.evaluate import CALIBRATION, COMPARISONS, SAMPLES
 from p5t5.commands.options import option, parse, required
 from p5t5.errors import UserError
 
@@ -66,6 +66,7 @@ def _main(argv: Sequence[str] | None) -> None:
         rows,
         comparisons=_read(results.with_suffix(COMPARISONS), []),
         samples=_read(results.with_suffix(SAMPLES), []),
+        calibration=_read(results.with_suffix(CALIBRATION), []),
         curves=curves,
         data=_facts(_read(Path(options.data) / "prepare.json", {})) if options.data else {},
     )

@@ -18,7 +18,7 @@ from torch import Tensor
 from p5t5.decoding import text_generation
 from p5t5.decoding.beam import Filter, beam_search
 from p5t5.decoding.t5_layers import inference
-from p5t5.decoding.text_generation import TextOptions
+from p5t5.decoding.text_generation import TextOptions, Wanted
 from p5t5.decoding.tree_decoder import remember
 from p5t5.decoding.tree_scoring import exact_search, score_positions
 from p5t5.errors import UserError
@@ -160,15 +160,19 @@ def generate_text(
     attention_mask: Tensor,
     *,
     forbid: Sequence[int] | np.ndarray = (),
+    wanted: Wanted | None = None,
     **options,
 ) -> list[list[int]]:
     """Free text, greedy by default: token ids of each answer without start, padding and ``</s>``.
 
-    ``forbid``: token ids that must not appear (identifiers, sentinels). ``options``: those of
-    `TextOptions` (max_new_tokens=48, min_new_tokens=0, num_beams=1, no_repeat_ngram_size=3,
-    repetition_penalty=1.0, sample=False, temperature=1.0, top_p=1.0, seed=None).
+    ``forbid``: token ids that must not appear (identifiers, sentinels); ``wanted``: that must.
+    ``options``: those of `TextOptions` (max_new_tokens=48, min_new_tokens=0, num_beams=1,
+    no_repeat_ngram_size=3, repetition_penalty=1.0, sample=False, temperature=1.0, top_p=1.0, seed=None,
+    samples=1, wanted_bonus=0.0).
     """
-    return text_generation.generate(model, input_ids, attention_mask, TextOptions(**options), list(forbid))
+    return text_generation.generate(
+        model, input_ids, attention_mask, TextOptions(**options), list(forbid), wanted
+    )
 
 
 def batches(lengths: np.ndarray, token_budget: int) -> list[np.ndarray]:

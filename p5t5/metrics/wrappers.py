@@ -57,16 +57,18 @@ class RatingMetric(_Metric):
 
 
 class TextMetric(_Metric):
-    """BLEU-4, ROUGE and diversity of generated text against one reference each."""
+    """BLEU, ROUGE, length and diversity of generated text against one reference each."""
 
-    purpose = "BLEU-4, ROUGE-1/2/L and diversity of generated text"
+    purpose = "BLEU-1/2/4, ROUGE-1/2/L, length in words and diversity of generated text"
     columns = {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
 
     def _compute(self, predictions, references) -> dict[str, float]:
         rouge = text.rouge(predictions, references).mean(0)
+        statistics = text.bleu_statistics(predictions, references).sum(0)
         return {
-            "bleu4": float(text.bleu4(text.bleu_statistics(predictions, references).sum(0))),
+            **{f"bleu{order}": float(text.bleu(statistics, order)) for order in (1, 2, 4)},
             **{kind: float(value) for kind, value in zip(text.ROUGE_KINDS, rouge, strict=True)},
+            "length": float(text.lengths(predictions).mean()),
             "distinct1": text.distinct_n(predictions, 1),
             "distinct2": text.distinct_n(predictions, 2),
             "unique_sentences": text.unique_sentence_ratio(predictions),

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from p5t5.report.calibration import calibration as calibration_figures
 from p5t5.report.plots import Bar, Curve, curve_plot, interval_plot
 from p5t5.results import LOWER_IS_BETTER, find
 
@@ -35,16 +36,25 @@ NAMES = {
     "bias": "bias only",
     "mf": "matrix factorisation",
     "tfidf_ridge": "TF-IDF + ridge",
+    "surprise_svd": "biased MF (Surprise)",
     "majority": "majority answer",
     "most_common_text": "commonest text",
+    "random_of_item": "random text of the item",
+    "nearest_text": "nearest text",
+    "gold_feature": "the feature alone",
+    "nearest_with_feature": "nearest text with the feature",
+    "first_sentence": "first sentence",
 }
+# How an answer came to be shown. Those of other tasks than writing are all random.
+PICKED = {"best": " · among the best by ROUGE-1", "worst": " · among the worst by ROUGE-1"}
 METHOD = (
     "Each row is one part's last-held-back interactions, asked once. Training, pretraining, identifiers and "
     "counts saw training rows only; at test time the history includes the validation item. “Filtered” removes the "
     "items of the user's history from the ranking, “unfiltered” removes nothing; 1+99 ranks the true item among "
     "99 drawn uniformly from items that the user has not met (the same draws for all). Ratings are "
     "probability-weighted means over the rating scale. “Seen” wordings were trained on (one a row, drawn by the "
-    "seed), “held-out” wordings never. What cannot be parsed counts as wrong. Intervals are 95 % bootstraps "
+    "seed), “held-out” wordings never. What cannot be parsed counts as wrong. Text is decoded "
+    "in the way that did best on validation rows while it was still various. Intervals are 95 % bootstraps "
     "over users; comparisons are paired on the same users."
 )
 
@@ -55,19 +65,21 @@ def write_report(
     *,
     comparisons: Sequence[Row] = (),
     samples: Sequence[Row] = (),
+    calibration: Sequence[Row] = (),
     curves: Mapping[str, Sequence[Row]] | None = None,
     data: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
 ) -> None:
     """Writes the report; under a temporary name first.
 
+    - ``calibration``: tables of ratings, predicted against observed (`Evaluation.calibration`).
     - ``curves``: stage ("pretrain", "finetune") → lines of its metrics.jsonl.
     - ``data``: what to say of the data, name → value. ``notes``: sentences, such as on tasks that are off.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    html = render_report(rows, comparisons, samples, curves or {}, data or {}, notes)
+    html = render_report(rows, comparisons, samples, calibration, curves or {}, data or {}, notes)
     temporary.write_text(html, encoding="utf-8")
     os.replace(temporary, path)
 
@@ -76,6 +88,7 @@ def render_report(
     rows: Sequence[Row],
     comparisons: Sequence[Row],
     samples: Sequence[Row],
+    calibration: Sequence[Row],
     curves: Mapping[str, Sequence[Row]],
     data: Mapping[str, Any],
     notes: Sequence[str],
@@ -97,7 +110,8 @@ def render_report(
         if own:
             told = "".join(_task(task, [row for row in rows if row["task"] == task]) for task in own)
             asked = [sample for sample in samples if sample["task"] in own]
-            body.append(_section(title, told + _samples(asked), family))
+            drawn = calibration_figures([table for table in calibration if table["task"] in own])
+            body.append(_section(title, told + drawn + _samples(asked), family))
     body.append(_section("Paired comparisons", _comparisons(comparisons)) if comparisons else "")
     drawn = "".join(_curves(stage, lines) for stage, lines in curves.items())
     body.append(_section("Learning curves", drawn) if drawn else "")
@@ -147,7 +161,7 @@ def _headline(rows: Sequence[Row], comparisons: Sequence[Row]) -> str:
         ("rating/score", "rmse", "expected", "bias"),
         ("direct/choose", "ndcg@10", "1+99", "count_floor"),
         ("review/score", "rmse", "expected", "bias"),
-        ("explanation/explain", "rouge1", "greedy", "most_common_text"),
+        ("explanation/explain", "rouge1", "text", "nearest_text"),
     ):
         keys = {"task": task, "metric": metric, "protocol": protocol}
         ours = find([row for row in rows if is_ours(row)], prompt="seen", **keys)
@@ -224,7 +238,8 @@ def _table(rows: Sequence[Row], open_: bool) -> str:
         )
         kind = "ours" if is_ours(first) else "theirs"
         body.append(
-            f"<tr class={kind}><th>{escape(name)}</th><td class=protocol>{escape(protocol)}</td>{values}"
+            f"<tr class={kind}><th>{escape(name)}</th><td class=protocol>{escape(protocol)}"
+            f"<small>{escape(first.get('text_decoding') or '')}</small></td>{values}"
             f"<td>{first['n']:,}</td></tr>"
         )
     table = (
@@ -272,7 +287,7 @@ def _curves(stage: str, lines: Sequence[Row]) -> str:
 def _samples(samples: Sequence[Row]) -> str:
     cards = [
         f"<article><div class=prompt>{escape(sample['task'])} · {escape(sample['prompt'])} "
-        f"({escape(str(sample['kind']).replace('_', '-'))})</div>"
+        f"({escape(str(sample['kind']).replace('_', '-'))}){escape(PICKED.get(str(sample.get('picked')), ''))}</div>"
         f"<p class=q>{escape(_cut(sample['question'], 420))}</p><p class=a>{escape(_cut(sample['answer'], 420))}</p>"
         f"<p class=t>truth: {escape(_cut(sample['truth'], 240))}</p></article>"
         for sample in samples

@@ -35,10 +35,10 @@ TABLE = (
     ("rating/score", "expected", "rmse"),
     ("rating/score", "expected", "mae"),
     ("review/score", "expected", "rmse"),
-    ("review/headline", "greedy", "rouge1"),
-    ("explanation/explain", "greedy", "rouge1"),
-    ("explanation/explain", "greedy", "feature_match"),
-    ("explanation/explain_feature", "greedy", "rouge1"),
+    ("review/headline", "text", "rouge1"),
+    ("explanation/explain", "text", "rouge1"),
+    ("explanation/explain", "text", "feature_match"),
+    ("explanation/explain_feature", "text", "rouge1"),
 )
 
 

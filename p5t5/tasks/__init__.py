@@ -1,4 +1,4 @@
-"""The 14 tasks, by name, and what they are made of."""
+"""The 15 tasks, by name, and what they are made of."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ TASKS: dict[str, Task] = {
         explanation.RateAndExplain(),
         review.Headline(),
         review.Score(),
+        review.ScoreWithHeadline(),
         direct.Verify(),
         direct.Choose(),
     )

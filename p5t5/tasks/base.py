@@ -25,6 +25,13 @@ POOLS = ("user", "item", "title", "rating", "word", "text")
 WORDS = ("yes", "no", "like", "dislike", ";", ",", ":", "->")
 YES, NO, LIKE, DISLIKE, SEMICOLON, COMMA, COLON, NOW = range(len(WORDS))
 
+# What every task that rates is judged by, and what every task that writes is judged by.
+RATING_METRICS = ("rmse", "mae", "ece", "coverage80", "width80")
+TEXT_METRICS = (
+    *("bleu1", "bleu2", "bleu4", "rouge1", "rouge2", "rougeL"),
+    *("length", "distinct1", "distinct2", "unique_sentences"),
+)
+
 
 @dataclass(frozen=True)
 class Column:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from p5t5.splits import Split
-from p5t5.tasks.base import RATING, BuildOptions, Column, Examples, Slot, Task
+from p5t5.tasks.base import RATING, RATING_METRICS, TEXT_METRICS, BuildOptions, Column, Examples, Slot, Task
 from p5t5.tasks.columns import Texts, has_text, is_rated, rating_index, user_item_title
 
 SLOTS = {
@@ -16,16 +16,7 @@ SLOTS = {
     "title": Slot("the item's title"),
     "about": Slot("the item's attributes in words"),
 }
-TEXT_METRICS = (
-    "bleu4",
-    "rouge1",
-    "rouge2",
-    "rougeL",
-    "feature_match",
-    "distinct1",
-    "distinct2",
-    "unique_sentences",
-)
+FEATURE_METRICS = ("feature_match", "feature_coverage", "feature_overlap")
 
 
 class Explain(Task):
@@ -35,7 +26,7 @@ class Explain(Task):
     slots = {**SLOTS, "explanation": Slot("the explanation", target=True)}
     needs: ClassVar[tuple[str, ...]] = ("explanation",)
     decoding = "text"
-    metrics: ClassVar[tuple[str, ...]] = TEXT_METRICS
+    metrics: ClassVar[tuple[str, ...]] = (*TEXT_METRICS, *FEATURE_METRICS)
 
     def eligible(self, split: Split, part: str) -> np.ndarray:
         rows = split.rows(part)
@@ -85,7 +76,7 @@ class RateAndExplain(Explain):
     }
     needs = ("rating", "explanation")
     decoding = "rating_and_text"
-    metrics = ("rmse", "mae", *TEXT_METRICS)
+    metrics = (*RATING_METRICS, *TEXT_METRICS, *FEATURE_METRICS)
 
     def eligible(self, split: Split, part: str) -> np.ndarray:
         rows = super().eligible(split, part)

@@ -12,6 +12,7 @@ from p5t5.tasks.base import (
     LIKE,
     NO,
     RATING,
+    RATING_METRICS,
     WORD,
     YES,
     BuildOptions,
@@ -70,7 +71,7 @@ class Score(_Rating):
     name = "rating/score"
     slots = {**SLOTS, "rating": Slot("the rating", target=True)}
     decoding = "rating"
-    metrics = ("rmse", "mae")
+    metrics = RATING_METRICS
 
     def answer(self, data, rows, options, columns):
         columns["rating"] = Column.single(RATING, rating_index(data, data.rating[rows]))

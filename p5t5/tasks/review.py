@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from p5t5.splits import Split
-from p5t5.tasks.base import RATING, BuildOptions, Column, Examples, Slot, Task
-from p5t5.tasks.columns import Texts, has_text, is_rated, rating_index, user_item_title
+from p5t5.tasks.base import RATING, RATING_METRICS, TEXT_METRICS, BuildOptions, Column, Examples, Slot, Task
+from p5t5.tasks.columns import Texts, cut_at_sentences, has_text, is_rated, rating_index, user_item_title
 
 SLOTS = {
     "user": Slot("the user's identifier"),
@@ -23,7 +25,7 @@ class Headline(Task):
     slots = {**SLOTS, "headline": Slot("the headline", target=True)}
     needs = ("review", "summary")
     decoding = "text"
-    metrics = ("bleu4", "rouge1", "rouge2", "rougeL", "distinct1", "distinct2", "unique_sentences")
+    metrics = TEXT_METRICS
 
     def eligible(self, split: Split, part: str) -> np.ndarray:
         rows = split.rows(part)
@@ -32,7 +34,7 @@ class Headline(Task):
     def build(self, split: Split, rows: np.ndarray, options: BuildOptions) -> Examples:
         data, texts = split.data, Texts(options.max_words)
         columns = user_item_title(data, rows, data.item[rows])
-        columns["review"] = texts.of_rows(data.texts["review"], rows)
+        columns["review"] = texts.of_rows(data.texts["review"], rows, cut_at_sentences)
         columns["headline"] = texts.of_rows(data.texts["summary"], rows)
         references = [data.texts["summary"][row] for row in rows.tolist()]
         return Examples(self.name, rows, columns, texts.strings, references=references)
@@ -43,9 +45,9 @@ class Score(Task):
 
     name = "review/score"
     slots = {**SLOTS, "rating": Slot("the rating", target=True)}
-    needs = ("review", "rating")
+    needs: ClassVar[tuple[str, ...]] = ("review", "rating")
     decoding = "rating"
-    metrics = ("rmse", "mae")
+    metrics = RATING_METRICS
 
     def eligible(self, split: Split, part: str) -> np.ndarray:
         rows = split.rows(part)
@@ -55,6 +57,24 @@ class Score(Task):
         data, texts = split.data, Texts(options.max_words)
         assert data.rating is not None
         columns = user_item_title(data, rows, data.item[rows])
-        columns["review"] = texts.of_rows(data.texts["review"], rows)
+        columns["review"] = texts.of_rows(data.texts["review"], rows, cut_at_sentences)
         columns["rating"] = Column.single(RATING, rating_index(data, data.rating[rows]))
+        if "headline" in self.slots:
+            columns["headline"] = texts.of_rows(data.texts["summary"], rows)
         return Examples(self.name, rows, columns, texts.strings)
+
+
+class ScoreWithHeadline(Score):
+    """The rating that the writer of the review gave, told the headline too.
+
+    A task of its own, as `explanation/explain_feature` is: with more input it is another question, and
+    its errors must not be mixed with, or compared to, those from the text alone.
+    """
+
+    name = "review/score_with_headline"
+    slots = {**Score.slots, "headline": Slot("the headline of the review")}
+    needs = ("review", "rating", "summary")
+
+    def eligible(self, split: Split, part: str) -> np.ndarray:
+        rows = super().eligible(split, part)
+        return rows[has_text(split.data, "summary", rows)]

@@ -1,0 +1,187 @@
+"""A model's words: prompts in, texts out; and the choice of how they are decoded, made on validation rows.
+
+The choice is kept in the model's ``p5t5.json``, so that `p5t5 query` and `Recommender` decode as it says.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from p5t5.decoding import TextOptions, Wanted, generate_text, padded_batches
+from p5t5.metrics import text as text_metrics
+from p5t5.mixture import single, usable_prompts
+from p5t5.ragged import Ragged
+from p5t5.randomness import hashed
+from p5t5.splits import Split
+from p5t5.tasks import TASKS, BuildOptions, Examples
+from p5t5.vocabulary import text_tokens
+
+if TYPE_CHECKING:
+    from p5t5.answering import Asker
+    from p5t5.checkpoint import Checkpoint
+
+UNSPEAKABLE = re.compile(r"^▁?<(item|user|extra_id)_")
+HINT = "feature"  # the slot that says what the text must speak of
+KEY = "text_decoding"  # in p5t5.json
+GREEDY = TextOptions()
+# What is tried, in this order: one safe answer, or the consensus of samples that are ever more various.
+SETTINGS = (
+    GREEDY,
+    *(TextOptions(sample=True, samples=16, temperature=degree, seed=0) for degree in (0.4, 0.6, 0.8)),
+)
+BONUSES = (0.0, 2.0)  # where there is a hint
+ROWS = 200  # validation rows a task, at most
+VARIETY = 0.75  # the least ratio of unique sentences, as a share of what people's own texts have
+
+
+class Writer:
+    """Lets a model write; ``forbidden``: token ids that no text holds (identifiers, sentinels)."""
+
+    def __init__(self, tokenizer: Any, token_budget: int = 8192) -> None:
+        self.tokenizer, self.token_budget = tokenizer, token_budget
+
+    @cached_property
+    def forbidden(self) -> list[int]:
+        return [n for piece, n in self.tokenizer.get_vocab().items() if UNSPEAKABLE.match(piece)]
+
+    @cached_property
+    def word_starts(self) -> np.ndarray:
+        """bool [vocabulary]: the tokens that do not go on with a word: ``▁word``, punctuation, ``</s>``."""
+        pieces = self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer))))
+        inside = [piece[:1].isalnum() or piece.startswith(("_", "<0x")) for piece in pieces]
+        return ~np.array(inside, bool)
+
+    def write(
+        self,
+        model: Any,
+        inputs: Ragged,
+        options: TextOptions = GREEDY,
+        hints: Sequence[str] | None = None,
+    ) -> list[str]:
+        """The answer to each rendered prompt; it holds the hint, where there is one ("": none)."""
+        texts = [""] * len(inputs)
+        tokens = None if hints is None else text_tokens(self.tokenizer, hints)
+        device = next(model.parameters()).device
+        for rows, ids, mask in padded_batches(inputs, self.token_budget // options.samples, device):
+            wanted = None
+            if tokens is not None:
+                wanted = Wanted([own[own >= 0].tolist() for own in tokens[rows]], self.word_starts)
+            found = generate_text(model, ids, mask, forbid=self.forbidden, wanted=wanted, **asdict(options))
+            decoded = self.tokenizer.batch_decode(found, skip_special_tokens=True)
+            for row, text in zip(rows.tolist(), decoded, strict=True):
+                texts[row] = text.strip()
+        return texts
+
+
+def hints_of(examples: Examples) -> list[str] | None:
+    """What each text must speak of; None where the task gives no hint."""
+    if HINT not in TASKS[examples.task].slots or HINT not in examples.columns:
+        return None
+    elements = examples.columns[HINT].elements
+    return [" ".join(examples.texts[place] for place in elements[row]) for row in range(len(examples))]
+
+
+def described(options: TextOptions) -> str:
+    """How text is decoded, for people: "consensus of 16, temperature 0.7"."""
+    parts = ["greedy"] if not options.sample else ["sampled"]
+    if options.samples > 1:
+        parts = [f"consensus of {options.samples}"]
+    if options.num_beams > 1:
+        parts.append(f"{options.num_beams} beams")
+    if options.sample:
+        parts.append(f"temperature {options.temperature:g}")
+        parts += [f"top_p {options.top_p:g}"] if options.top_p < 1 else []
+    parts += [f"hint +{options.wanted_bonus:g}"] if options.wanted_bonus else []
+    return ", ".join(parts)
+
+
+def choose_text_options(
+    asker: Asker,
+    split: Split,
+    tasks: Sequence[str],
+    build: BuildOptions,
+    *,
+    limit: int = ROWS,
+    progress: Callable[[str], object] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Task → {"options": what differs from greedy, "validation": what was measured of each setting}.
+
+    On at most ``limit`` validation rows a task, in seen wordings: the setting with the highest ROUGE-1 of
+    those whose answers are at least VARIETY times as often unique as people's own texts of these rows;
+    where none is, the one with the most unique answers. Tasks without such rows are left out.
+    """
+    chosen = {}
+    for task in tasks:
+        if "text" not in TASKS[task].decoding or TASKS[task].missing(split.data):
+            continue
+        rows = TASKS[task].eligible(split, "validation")
+        if not len(rows) or not len(usable_prompts(asker.prompts, task, split.data, held_out=False)):
+            continue
+        rows = np.sort(rows[np.argsort(hashed(build.seed, rows), kind="stable")[:limit]])
+        examples, index = single(split, task, asker.prompts, "validation", build, "seen", rows)
+        inputs = asker.renderer.encode_inputs(examples, index)
+        references = list(examples.references or ())
+        least = VARIETY * text_metrics.unique_sentence_ratio(references)
+        hinted = hints_of(examples) is not None
+        tried = []
+        for options in settings(hinted):
+            if progress:
+                progress(f"{task}: {described(options)}")
+            texts = asker.write(examples, inputs, options)
+            statistics = text_metrics.bleu_statistics(texts, references).mean(0)
+            measured = {
+                "rouge1": round(float(text_metrics.rouge(texts, references)[:, 0].mean()), 6),
+                "bleu4": round(float(text_metrics.bleu4(statistics)), 6),
+                "unique_sentences": round(text_metrics.unique_sentence_ratio(texts), 6),
+            }
+            tried.append((options, measured))
+        best, _ = max(tried, key=lambda pair: preference(pair[1], least))
+        chosen[task] = {
+            "options": {k: v for k, v in asdict(best).items() if v != getattr(GREEDY, k)},
+            "validation": {
+                "rows": len(rows),
+                "least_unique": round(least, 6),
+                "tried": {described(options): measured for options, measured in tried},
+            },
+        }
+    return chosen
+
+
+def settings(hinted: bool) -> list[TextOptions]:
+    """What `choose_text_options` tries."""
+    return [replace(one, wanted_bonus=bonus) for one in SETTINGS for bonus in (BONUSES if hinted else (0.0,))]
+
+
+def preference(measured: Mapping[str, float], least: float) -> tuple[bool, float]:
+    """The larger, the better: various enough first; then by ROUGE-1, or by variety where it is not enough."""
+    enough = measured["unique_sentences"] >= least
+    return enough, measured["rouge1"] if enough else measured["unique_sentences"]
+
+
+def saved_options(checkpoint: Checkpoint) -> dict[str, TextOptions]:
+    """Task → what was chosen for this model; empty where nothing was, or it has been trained since."""
+    kept = checkpoint.info.get(KEY) or {}
+    if kept.get("stages") != len(checkpoint.info["stages"]):
+        return {}
+    return {task: TextOptions(**one["options"]) for task, one in kept["tasks"].items()}
+
+
+def keep_options(checkpoint: Checkpoint, chosen: Mapping[str, Any], folder: Path | None = None) -> None:
+    """Puts the choice beside what the model says of itself, and into the ``p5t5.json`` of its folder."""
+    known = (checkpoint.info.get(KEY) or {}).get("tasks", {}) if saved_options(checkpoint) else {}
+    kept = {"stages": len(checkpoint.info["stages"]), "tasks": {**known, **chosen}}
+    checkpoint.info[KEY] = kept
+    if folder is not None:
+        path = folder / "p5t5.json"
+        info = json.loads(path.read_text(encoding="utf-8"))
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(json.dumps({**info, KEY: kept}, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)

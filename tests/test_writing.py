@@ -1,0 +1,215 @@
+"""How text is decoded: what must be said is said, samples agree on an answer, and the choice is kept."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from decoding_cases import EOS, MODELS, layouts, prompts
+
+from p5t5 import decoding
+from p5t5.answering import Asker
+from p5t5.asking.answers import Answerer
+from p5t5.asking.filling import Facts
+from p5t5.checkpoint import Checkpoint
+from p5t5.decoding.text_generation import TextOptions, Wanted, consensus
+from p5t5.errors import UserError
+from p5t5.evaluation import evaluate_checkpoint
+from p5t5.metrics.text import feature_match
+from p5t5.mixture import single
+from p5t5.prompts import load_prompts
+from p5t5.results import find
+from p5t5.sources.simulated import simulate
+from p5t5.splits import leave_one_out
+from p5t5.writing import (
+    KEY,
+    Writer,
+    choose_text_options,
+    described,
+    hints_of,
+    keep_options,
+    preference,
+    saved_options,
+    settings,
+)
+
+
+def starts_of(size: int = 320) -> np.ndarray:
+    """Even tokens begin a word."""
+    return np.arange(size) % 2 == 0
+
+
+@layouts
+@pytest.mark.parametrize("more", [{}, {"sample": True, "samples": 3, "seed": 1}, {"wanted_bonus": 50.0}])
+def test_what_is_wanted_is_said_once_and_no_word_goes_on(model, more):
+    ids, mask = prompts(6, seed=2)
+    lists = [[7], [], [30, 31], [9, 8, 11], [40, 41], [5]]
+    texts = decoding.generate_text(
+        model, ids, mask, max_new_tokens=9, wanted=Wanted(lists, starts_of()), **more
+    )
+    for text, wanted in zip(texts, lists, strict=True):
+        size = len(wanted)
+        places = [at for at in range(len(text)) if text[at : at + size] == wanted]
+        assert len(text) <= 9 and places
+        after = places[0] + size
+        assert not size or after == len(text) or starts_of()[text[after]]
+    free = decoding.generate_text(model, ids, mask, max_new_tokens=9, **more)
+    if "sample" not in more:
+        assert texts[1] == free[1]  # where nothing is wanted, nothing changes
+    if more.get("wanted_bonus"):
+        assert [text[: len(own)] for text, own in zip(texts, lists, strict=True)] == lists
+
+
+def test_where_the_end_would_come_the_wanted_word_comes():
+    model = MODELS["untied"]
+    weight = model.lm_head.weight.data
+    kept = weight[EOS].clone()
+    ids, mask = prompts(4, seed=5)
+    try:
+        weight[EOS] *= 6.0
+        free = decoding.generate_text(model, ids, mask, max_new_tokens=12)
+        ended = [row for row, text in enumerate(free) if len(text) < 12]
+        wanted = Wanted([[13, 15]] * 4, starts_of())
+        texts = decoding.generate_text(model, ids, mask, max_new_tokens=12, wanted=wanted)
+    finally:
+        weight[EOS] = kept
+    assert ended
+    for row in ended:
+        assert texts[row][: len(free[row])] == free[row]
+        assert texts[row][len(free[row]) : len(free[row]) + 2] == [13, 15]
+
+
+def test_the_consensus_by_hand():
+    assert consensus([[1, 2, 3], [9, 9], [1, 2, 4], [1, 2, 3, 4]]) == 3
+    assert consensus([[5], [6]]) == 0 and consensus([[], [3, 4], [3, 4]]) == 1
+    # tokens alone would say the first; pairs know the order
+    assert consensus([[3, 2, 1], [1, 2, 3], [1, 2, 3]]) == 1
+
+
+def test_the_consensus_is_one_of_the_draws():
+    ids, mask = prompts(3)
+    options = {"max_new_tokens": 6, "sample": True, "seed": 3}
+    out = decoding.generate_text(MODELS["tied"], ids, mask, samples=4, **options)
+    repeated = decoding.generate_text(
+        MODELS["tied"], ids.repeat_interleave(4, 0), mask.repeat_interleave(4, 0), **options
+    )
+    for row, answer in enumerate(out):
+        own = repeated[4 * row : 4 * row + 4]
+        assert answer == own[consensus(own)]
+
+
+def test_options_that_contradict_each_other():
+    with pytest.raises(UserError, match="sample=True"):
+        TextOptions(samples=4)
+    with pytest.raises(UserError, match="num_beams"):
+        wanted = Wanted([[5]] * 3, starts_of())
+        decoding.generate_text(MODELS["tied"], *prompts(3), num_beams=2, wanted=wanted)
+
+
+def test_what_is_preferred():
+    various = {"rouge1": 0.2, "unique_sentences": 0.8}
+    safe = {"rouge1": 0.3, "unique_sentences": 0.1}
+    safer = {"rouge1": 0.4, "unique_sentences": 0.05}
+    assert preference(various, 0.75) > preference(safe, 0.75) > preference(safer, 0.75)
+    assert preference(safer, 0.05) > preference(safe, 0.05) > preference(various, 0.05)
+
+
+@pytest.fixture(scope="module")
+def split():
+    return leave_one_out(simulate(users=12, items=20, seed=1).data)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(split):
+    return Checkpoint.create(split, load_prompts(), model="tiny", vocabulary_size=500)
+
+
+def test_hints_are_in_the_answers_of_a_model_that_knows_nothing(checkpoint, split):
+    asker = Asker(checkpoint, split.data)
+    options = checkpoint.build_options()
+    examples, index = single(
+        split,
+        "explanation/explain_feature",
+        checkpoint.prompts,
+        "test",
+        options,
+        "seen",
+        split.rows("test")[:5],
+    )
+    hints = hints_of(examples)
+    assert hints == [split.data.texts["feature"][row] for row in examples.rows]
+    inputs = asker.renderer.encode_inputs(examples, index)
+    assert feature_match(asker.write(examples, inputs, TextOptions()), hints).tolist() == [1] * 5
+    assert hints_of(replace(examples, task="explanation/explain")) is None
+    starts = Writer(checkpoint.tokenizer).word_starts
+    pieces = checkpoint.tokenizer.convert_ids_to_tokens(np.flatnonzero(~starts).tolist())
+    assert pieces and not any(piece.startswith("▁") for piece in pieces) and starts[1]
+
+
+def test_the_choice_is_made_on_validation_kept_and_used(checkpoint, split, tmp_path, monkeypatch):
+    few = (TextOptions(max_new_tokens=6), TextOptions(max_new_tokens=6, sample=True, samples=2, seed=0))
+    monkeypatch.setattr("p5t5.writing.SETTINGS", few)
+    checkpoint.save(tmp_path)
+    asked = []
+    monkeypatch.setattr(
+        Asker,
+        "write",
+        lambda self, examples, inputs, options: asked.append((examples, options)) or written(options),
+    )
+
+    def written(options):
+        return [f"{row if options.sample else ''} the sound" for row in range(5)]
+
+    build = checkpoint.build_options()
+    chosen = choose_text_options(
+        Asker(checkpoint, split.data), split, ["rating/score", "explanation/explain_feature"], build, limit=5
+    )
+    monkeypatch.undo()
+    assert set(chosen) == {"explanation/explain_feature"}
+    assert [options for _, options in asked] == [replace(o, wanted_bonus=b) for o in few for b in (0.0, 2.0)]
+    for examples, _ in asked:
+        assert len(examples) == 5 and set(examples.rows) <= set(split.rows("validation"))
+    one = chosen["explanation/explain_feature"]
+    assert one["options"] == {"max_new_tokens": 6, "sample": True, "samples": 2, "seed": 0}
+    assert one["validation"]["rows"] == 5 and len(one["validation"]["tried"]) == 4
+
+    assert saved_options(checkpoint) == {}
+    keep_options(checkpoint, chosen, tmp_path)
+    assert saved_options(checkpoint) == {"explanation/explain_feature": few[1]}
+    loaded = Checkpoint.load(tmp_path)
+    assert loaded.info[KEY] == checkpoint.info[KEY] == json.loads((tmp_path / "p5t5.json").read_text())[KEY]
+    out = evaluate_checkpoint(
+        loaded, split, ("explanation/explain_feature",), limit=3, prompts=("seen",), progress=False
+    )
+    row = find(out.rows, metric="rouge1")
+    assert row["text_decoding"] == "consensus of 2, temperature 1" and row["protocol"] == "text"
+    assert {sample["picked"] for sample in out.samples} <= {"best", "worst", "random"}
+    loaded.info["stages"].append({"stage": "finetune"})
+    assert saved_options(loaded) == {}  # chosen for other weights
+
+
+def test_a_question_is_answered_as_was_chosen(checkpoint, monkeypatch):
+    options = TextOptions(sample=True, samples=2, seed=0, max_new_tokens=5)
+    monkeypatch.setattr(
+        "p5t5.asking.answers.saved_options", lambda checkpoint: {"explanation/explain": options}
+    )
+    answerer = Answerer(checkpoint)
+    used = []
+    monkeypatch.setattr(
+        Writer,
+        "write",
+        lambda self, model, inputs, options, hints=None: used.append((options, hints)) or ["said"],
+    )
+    place = next(n for n, prompt in enumerate(checkpoint.prompts) if prompt.task == "explanation/explain")
+    assert answerer.answer("explanation/explain", place, Facts(user=0, item=3)).text == "said"
+    assert used == [(options, None)]
+
+
+def test_descriptions():
+    assert described(TextOptions()) == "greedy"
+    assert (
+        described(TextOptions(sample=True, temperature=0.5, top_p=0.9))
+        == "sampled, temperature 0.5, top_p 0.9"
+    )
+    names = [described(options) for options in settings(hinted=True)]
+    assert len(set(names)) == len(names) == 2 * len(settings(hinted=False))
