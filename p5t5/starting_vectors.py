@@ -88,7 +88,9 @@ def word_vectors(
     words = [WORD_START + f"{value:g}" for value in split.data.rating_values]
     scale = np.array(tokenizer.convert_tokens_to_ids(words), np.int64)
     if len(words) > 1:
-        vectors[scale] = _with_bias(vectors[scale], split.data.rating_values - split.data.rating_values.mean())
+        vectors[scale] = _with_bias(
+            vectors[scale], split.data.rating_values - split.data.rating_values.mean()
+        )
     often = np.union1d(often, scale)
     return often, vectors[often]
 
