@@ -25,18 +25,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from p5t5.baselines import CountFloor, Popularity, Scorer, history_matrix, item_counts
+from p5t5.baselines import CountFloor, Popularity, Scorer, item_counts
+from p5t5.baselines.likeness import TextLikeness
 from p5t5.checkpoint import Checkpoint
 from p5t5.commands.cli import main as p5t5
 from p5t5.fusion import centred, normalised
 from p5t5.fusion.model import model_table
 from p5t5.growing.fresh import trained_before
-from p5t5.growing.likeness import carried_over, described, word_features
+from p5t5.growing.likeness import carried_over
 from p5t5.metrics import bootstrap_interval, hit, ndcg, paired_bootstrap
 from p5t5.mixture import single
 from p5t5.records import Records, load_records
 from p5t5.splits import Split, leave_one_out
-from p5t5.tasks.columns import describe_items
 
 RECIPE = (
     "--model tiny --tasks sequential/next_item=1,sequential/continue=4 --user_identifiers none --dropout 0 "
@@ -88,11 +88,10 @@ class Scores:
 
     def __init__(self, checkpoint: Checkpoint, split: Split, cold: np.ndarray):
         self.checkpoint, self.split, self.cold = checkpoint, split, cold
-        items = split.data.items
-        texts = pd.DataFrame({"item_id": items["item_id"], "title": split.data.titles})
-        self.words = word_features(described(texts.assign(attributes=describe_items(items))))
+        self.texts = {f"text {decay}": TextLikeness(split, decay) for decay in DECAYS}
+        words = self.texts["text 1.0"].words
         counts = np.log1p(item_counts(split))
-        guessed = carried_over(self.words[~cold], counts[~cold, None], self.words[cold])[:, 0]
+        guessed = carried_over(words[~cold], counts[~cold, None], words[cold])[:, 0]
         self.likely = counts.astype(np.float32)
         self.likely[cold] = guessed
         self.scorers: list[Scorer] = [Popularity(split), CountFloor(split)]
@@ -102,9 +101,7 @@ class Scores:
         histories = self.split.history_items(rows, WHOLE)
         out = {scorer.name: scorer.scores(histories) for scorer in self.scorers}
         out["popularity by text"] = np.broadcast_to(self.likely, (len(rows), len(self.likely)))
-        for decay in DECAYS:
-            profile = history_matrix(histories, len(self.likely), decay) @ self.words
-            out[f"text {decay}"] = (profile @ self.words.T).toarray()
+        out |= {name: scorer.scores(histories) for name, scorer in self.texts.items()}
         options = self.checkpoint.build_options(-1)
         examples, index = single(self.split, TASK, self.checkpoint.prompts, part, options, "seen", rows)
         inputs = self.checkpoint.renderer_for(self.split.data).encode_inputs(examples, index)

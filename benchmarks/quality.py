@@ -27,6 +27,7 @@ import sasrec
 
 from p5t5.baselines import ALS, BPR, CountFloor, ItemKNN, Popularity, Scorer
 from p5t5.baselines.ease import EASE
+from p5t5.baselines.likeness import TextLikeness
 from p5t5.errors import UserError
 from p5t5.evaluation import evaluate_baselines
 from p5t5.records import load
@@ -41,6 +42,7 @@ CHOICES: dict[str, tuple[Callable[..., Scorer], list[dict[str, Any]]]] = {
     "popularity": (Popularity, [{}]),
     "count_floor": (CountFloor, [{}]),
     "item_knn": (ItemKNN, [{"neighbours": number} for number in (100, 20, 500)]),
+    "text_likeness": (TextLikeness, [{"decay": number} for number in (0.5, 0.2, 0.8, 1.0)]),
     "ease": (EASE, [{"regularisation": value} for value in (200.0, 50.0, 1000.0, 4000.0)]),
     "als": (
         ALS,
@@ -48,7 +50,10 @@ CHOICES: dict[str, tuple[Callable[..., Scorer], list[dict[str, Any]]]] = {
     ),
     "bpr": (BPR, [{"factors": number} for number in (63, 127)]),
 }
-SEEDED, COUNTING = ("als", "bpr"), ("popularity", "count_floor", "item_knn")  # the latter learn no parameter
+SEEDED, COUNTING = (
+    ("als", "bpr"),
+    ("popularity", "count_floor", "item_knn", "text_likeness"),
+)  # the latter learn no parameter
 PEERS = (*CHOICES, "sasrec")
 
 

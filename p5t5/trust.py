@@ -31,7 +31,7 @@ ROWS = 2000  # validation rows a task, at most
 class Trust:
     """What was fitted for one task: ``prior`` [C], the shares of the scale's ratings in training; ``trust``."""
 
-    def __init__(self, trust: float, prior: Sequence[float]) -> None:
+    def __init__(self, trust: float, prior: Sequence[float] | np.ndarray) -> None:
         self.trust, self.prior = float(trust), np.asarray(prior, np.float64)
 
     def __call__(self, log_probabilities: np.ndarray) -> np.ndarray:
@@ -59,6 +59,7 @@ def fit_trust(asker: Asker, split: Split, tasks: Sequence[str], build: BuildOpti
         rows = np.sort(rows[np.argsort(hashed(build.seed, rows), kind="stable")[:ROWS]])
         examples, index = single(split, task, asker.prompts, "validation", build, "seen", rows)
         scores = asker.rating_scores(examples, asker.renderer.encode_inputs(examples, index), index)
+        assert split.data.rating is not None  # every eligible row has one
         truth = rating_index(split.data, split.data.rating[rows])
         prior = _prior(split)
         likelihood = []
@@ -87,6 +88,7 @@ def saved_trust(checkpoint: Checkpoint) -> dict[str, Trust]:
 def _prior(split: Split) -> np.ndarray:
     """float64 [C]: how often each rating is given in training, one more counted of each."""
     rows = split.rows("train")
+    assert split.data.rating is not None
     places = rating_index(split.data, split.data.rating[rows[is_rated(split.data, rows)]])
     counts = np.bincount(places, minlength=len(split.data.rating_values)) + 1.0
     return counts / counts.sum()

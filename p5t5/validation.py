@@ -43,7 +43,8 @@ class Validation:
 
     def __init__(self, asker: Asker, split: Split, options: Any, rows: Mapping[str, np.ndarray]):
         self.asker, self.split, self.options, self.rows = asker, split, options, rows
-        asker.text_options = {}  # greedy: what was chosen for an earlier stage may take many samples
+        # What was fitted for an earlier stage says nothing of this one; and greedy is quick.
+        asker.text_options, asker.trust = {}, {}
         self.names = [name_of(task) for task in rows]
         self._prepared: dict[tuple[int, int], list[tuple]] = {}
 

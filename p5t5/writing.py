@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -174,14 +176,21 @@ def saved_options(checkpoint: Checkpoint) -> dict[str, TextOptions]:
     return {task: TextOptions(**one["options"]) for task, one in kept["tasks"].items()}
 
 
-def keep_options(checkpoint: Checkpoint, chosen: Mapping[str, Any], folder: Path | None = None) -> None:
-    """Puts the choice beside what the model says of itself, and into the ``p5t5.json`` of its folder."""
+def keep_options(checkpoint: Checkpoint, chosen: Mapping[str, Any]) -> None:
+    """Puts the choice beside what the model says of itself; `write_options` also puts it into its folder."""
     known = (checkpoint.info.get(KEY) or {}).get("tasks", {}) if saved_options(checkpoint) else {}
-    kept = {"stages": len(checkpoint.info["stages"]), "tasks": {**known, **chosen}}
-    checkpoint.info[KEY] = kept
-    if folder is not None:
-        path = folder / "p5t5.json"
-        info = json.loads(path.read_text(encoding="utf-8"))
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps({**info, KEY: kept}, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+    checkpoint.info[KEY] = {"stages": len(checkpoint.info["stages"]), "tasks": {**known, **chosen}}
+
+
+def write_options(checkpoint: Checkpoint, folder: Path) -> None:
+    """Writes what `keep_options` kept into the ``p5t5.json`` of the checkpoint's folder. Raises OSError."""
+    path = folder / "p5t5.json"
+    info = json.loads(path.read_text(encoding="utf-8"))
+    number, name = tempfile.mkstemp(".tmp", path.name, folder)  # another process may do the same
+    try:
+        with open(number, "w", encoding="utf-8") as file:
+            file.write(json.dumps({**info, KEY: checkpoint.info[KEY]}, indent=1) + "\n")
+        shutil.copymode(path, name)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)

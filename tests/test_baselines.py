@@ -11,11 +11,14 @@ from scipy import sparse
 
 from p5t5 import baselines as b
 from p5t5.baselines import rating as r
+from p5t5.baselines.likeness import TextLikeness
 from p5t5.errors import UserError
 from p5t5.metrics import list_ranks, ndcg
 from p5t5.ragged import Ragged
 from p5t5.sources.simulated import simulate
 from p5t5.splits import Split, leave_one_out
+
+UNAIDED = ["popularity", "count_floor", "text_likeness"]  # without the package implicit
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +114,7 @@ def test_long_histories_are_cut_and_repeats_add_up():
     assert b._last(Ragged.from_lists([[1, 2, 3, 4], [], [5]]), 2).to_lists() == [[3, 4], [], [5]]
 
 
-@pytest.mark.parametrize("make", [b.Popularity, b.CountFloor, b.ItemKNN, b.ALS, b.BPR])
+@pytest.mark.parametrize("make", [b.Popularity, b.CountFloor, TextLikeness, b.ItemKNN, b.ALS, b.BPR])
 def test_no_scorer_looks_at_held_back_rows(split, make):
     if make in (b.ItemKNN, b.ALS, b.BPR):
         pytest.importorskip("implicit")
@@ -122,7 +125,7 @@ def test_no_scorer_looks_at_held_back_rows(split, make):
     assert np.array_equal(scores, make(altered(split)).scores(histories, users))
 
 
-@pytest.mark.parametrize("make", [b.Popularity, b.CountFloor, b.ItemKNN, b.ALS, b.BPR])
+@pytest.mark.parametrize("make", [b.Popularity, b.CountFloor, TextLikeness, b.ItemKNN, b.ALS, b.BPR])
 def test_a_scorer_comes_back_from_its_state(split, make):
     if make in (b.ItemKNN, b.ALS, b.BPR):
         pytest.importorskip("implicit")
@@ -178,13 +181,13 @@ def test_a_missing_package_is_named(split, monkeypatch):
     monkeypatch.setattr(b.importlib, "import_module", refuse)
     with pytest.raises(UserError, match=r"implicit.*p5t5\[baselines\]"):
         b.ItemKNN(split)
-    assert [scorer.name for scorer in b.default_scorers(split, False)] == ["popularity", "count_floor"]
+    assert [scorer.name for scorer in b.default_scorers(split, False)] == UNAIDED
 
 
 def test_with_implicit_three_more_are_measured(split):
     pytest.importorskip("implicit")
-    implicit = [scorer.name for scorer in b.default_scorers(split, True)[2:]]
-    assert implicit == ["item_knn", "als", "bpr"]
+    names = [scorer.name for scorer in b.default_scorers(split, True)]
+    assert names == [*UNAIDED, "item_knn", "als", "bpr"]
 
 
 def test_biases_solve_their_normal_equations(split):

@@ -11,10 +11,12 @@ import pytest
 import torch
 from scipy import sparse
 
+from p5t5 import trust, writing
 from p5t5.checkpoint import Checkpoint, user_key
 from p5t5.errors import UserError
 from p5t5.growing import add_users, likeness
-from p5t5.growing.likeness import carried_over, counted, described, weighted, word_features
+from p5t5.growing.likeness import carried_over
+from p5t5.identifiers.texts import counted, described, unit, weighted, word_features
 from p5t5.mixture import single
 from p5t5.prompts import PLACEHOLDER, load_prompts
 from p5t5.recommender import Recommender
@@ -152,8 +154,16 @@ def test_a_new_item_starts_among_its_kind(atomic, full):
     ("items", "says"),
     [
         (pd.DataFrame({"title": ["A"]}), "item_id"),
-        (pd.DataFrame({"item_id": ["n", "n"]}), "'n' is empty or occurs twice"),
-        (pd.DataFrame({"item_id": [" "]}), "empty"),
+        (pd.DataFrame({"item_id": ["n", "n"]}), "'n' occurs twice"),
+        (pd.DataFrame({"item_id": ["n", " n"]}), "'n' occurs twice"),
+        (pd.DataFrame({"item_id": ["n", " "]}), "row 1: item_id ' ' is empty"),
+        (pd.DataFrame({"item_id": [None]}), "row 0: item_id None is empty"),
+        (pd.DataFrame({"item_id": ["n\x00"]}), "holds control characters"),
+        (
+            pd.DataFrame({"item_id": ["n"], "genre": ["a"], " genre": ["b"]}),
+            "' genre' is empty or there twice|'genre' is",
+        ),
+        (pd.DataFrame({"item_id": ["n"], "\u200b": ["a"]}), "is empty or there twice"),
     ],
 )
 def test_items_that_cannot_be_added_are_named(atomic, items, says):
@@ -169,6 +179,30 @@ def test_new_titles_are_cleaned(atomic):
     grown = atomic.add_items(pd.DataFrame({"item_id": ["n1"], "title": ["Lens </s> <item_3>"]}))
     title = grown.catalogue.titles[grown.catalogue.index_of["n1"]]
     assert "</s>" not in title and "<item_3>" not in title
+
+
+def test_new_ids_and_column_names_are_cleaned(atomic):
+    """A column's name is read as text, beside its values; ids are those that `p5t5 prepare` would make."""
+    grown = atomic.add_items(pd.DataFrame({"item_id": [" n1", 7.0], "<item_3></s>": ["rare", "<item_4>"]}))
+    assert {"n1", "7"} <= set(grown.catalogue.item_ids)
+    for item_id in ("n1", "7"):
+        told = grown.catalogue.items["attributes"][grown.catalogue.index_of[item_id]]
+        assert "item 3" in told and "<item" not in told and "</s>" not in told
+
+
+def test_what_was_fitted_holds_until_something_is_trained(atomic, full):
+    """Naming is no training: trust and the choice of the text decoding stay, unless they were past already."""
+    info = {**atomic.info, "stages": [{"stage": "finetune"}]}
+    info[trust.KEY] = {"stages": 1, "tasks": {"rating/score": {"trust": 0.5, "prior": [0.2] * 5}}}
+    info[writing.KEY] = {"stages": 1, "tasks": {"explanation/explain": {"options": {"num_beams": 2}}}}
+    grown = replace(atomic, info=info).add_items(full.items)
+    assert [stage["stage"] for stage in grown.info["stages"]] == ["finetune", "add_items"]
+    assert trust.saved_trust(grown)["rating/score"].trust == 0.5
+    assert writing.saved_options(grown)["explanation/explain"].num_beams == 2
+    assert info[trust.KEY]["stages"] == 1, "the old one must not change"
+    past = {**info, "stages": [{"stage": "finetune"}] * 2}
+    grown = replace(atomic, info=past).add_items(full.items)
+    assert trust.saved_trust(grown) == {} and writing.saved_options(grown) == {}
 
 
 def test_a_tokenizer_grows_behind_its_last_token(atomic):
@@ -268,8 +302,8 @@ def test_a_new_thing_is_placed_among_the_most_alike_by_hand(monkeypatch):
 
 def test_placing_many_against_one_at_a_time(monkeypatch):
     random = np.random.default_rng(0)
-    known = likeness.unit(sparse.csr_array(random.random((60, 12)).astype(np.float32)))
-    new = likeness.unit(sparse.csr_array(random.random((9, 12)).astype(np.float32)))
+    known = unit(sparse.csr_array(random.random((60, 12)).astype(np.float32)))
+    new = unit(sparse.csr_array(random.random((9, 12)).astype(np.float32)))
     values = random.normal(size=(60, 4))
     monkeypatch.setattr(likeness, "TABLE", 120)  # two at a time
     mean = values.mean(0)

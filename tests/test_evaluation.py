@@ -20,6 +20,7 @@ from p5t5.results import FIELDS, Measured, compare, find, read_rows, result_rows
 from p5t5.sources.simulated import simulate
 from p5t5.splits import Split, leave_one_out
 from p5t5.tasks import TASKS
+from p5t5.trust import Trust, keep_trust
 from p5t5.validation import validation_metric
 
 CHEAP = ("rating/score", "rating/like", "sequential/next_item", "direct/choose")
@@ -302,6 +303,22 @@ def test_validation_sees_the_model_it_is_given_and_leaves_it_training(checkpoint
     other.train()
     assert validate(other) != before and other.training
     assert validate(checkpoint.model) == before
+
+
+def test_ratings_are_blended_in_evaluation_but_not_while_training_goes_on(checkpoint, split):
+    """What was fitted for the model as it is says nothing of the weights that training is looking for."""
+    validate = validation_metric(checkpoint, split, ("rating/score",), limit=None)
+    before = validate(checkpoint.model)
+    scale = len(split.data.rating_values)
+    believed = replace(checkpoint, info={**checkpoint.info})
+    keep_trust(believed, {"rating/score": Trust(0.0, np.full(scale, 1 / scale))})
+    assert validation_metric(believed, split, ("rating/score",), limit=None)(believed.model) == before
+    out = evaluate_checkpoint(
+        believed, split, ("rating/score",), part="validation", prompts=("seen",), progress=False
+    )
+    truth = split.data.rating[out.measured[0].rows]
+    middle = split.data.rating_values.mean()
+    assert find(out.rows, metric="mae")["value"] == pytest.approx(np.abs(truth - middle).mean(), abs=1e-5)
 
 
 def test_validation_without_rows(checkpoint, split):

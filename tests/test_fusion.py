@@ -13,11 +13,12 @@ from hypothesis.extra.numpy import arrays
 from safetensors.numpy import load_file
 
 from p5t5.baselines import CountFloor, Popularity, Scorer, top_of
+from p5t5.baselines.likeness import TextLikeness
 from p5t5.checkpoint import Checkpoint
 from p5t5.commands import evaluate as evaluate_command
 from p5t5.commands import recommend as recommend_command
 from p5t5.errors import UserError
-from p5t5.fusion import Fusion, default_parts, in_history, normalised, reciprocal_ranks
+from p5t5.fusion import FILE, STATE, Fusion, default_parts, in_history, normalised, reciprocal_ranks
 from p5t5.fusion.fitting import fit_fusion, likeliest_weights, shortlists
 from p5t5.fusion.model import fit_for, model_table, rank
 from p5t5.metrics import ndcg
@@ -314,5 +315,60 @@ def test_it_does_not_matter_how_many_rows_are_scored_at_once(split, checkpoint, 
     assert len(why) == len(items) == 20
 
 
-def test_parts_without_implicit(split):
-    assert [type(part) for part in default_parts(split, with_implicit=False)] == [Popularity, CountFloor]
+def test_parts_without_implicit_and_without_texts(split):
+    parts = [type(part) for part in default_parts(split, with_implicit=False)]
+    assert parts == [Popularity, CountFloor, TextLikeness]
+    assert [type(part) for part in default_parts(bare(split), with_implicit=False)] == parts[:2]
+
+
+def bare(split: Split) -> Split:
+    """The split, of whose items nothing but their ids is known."""
+    items = split.data.items[["item_id"]]
+    return Split(replace(split.data, items=items), split.scheme, split.part)
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_a_round_trip_with_texts_and_without(split, tmp_path, described):
+    """Data without texts gives what a p5t5 without that part wrote: it loads, and scores as before."""
+    mine = split if described else bare(split)
+    parts = default_parts(mine, with_implicit=False)
+    data = mine.data
+    noise = np.random.default_rng(2).standard_normal((data.number_of_users, 60)).astype(np.float32)
+    fusion = fit_fusion(parts, mine, lambda part: noise[data.user[part]])
+    fusion.save(tmp_path)
+    assert ("text_likeness" in fusion.names) == described
+    assert any(name.startswith("text_likeness/") for name in load_file(tmp_path / STATE)) == described
+    again = Fusion.load(tmp_path)
+    rows = mine.rows("test")
+    asked = noise[data.user[rows]], mine.history_items(rows, 9999), data.user[rows]
+    assert again.names == fusion.names
+    assert np.array_equal(again.scores(*asked), fusion.scores(*asked))
+
+
+def test_what_is_described_alike_is_told_why(split):
+    """The model and the weights are 0 but for the likeness of text: it is the whole reason."""
+    texts = TextLikeness(split)
+    fusion = Fusion([texts], "sum", np.array([[0.0], [1.0], [0.0]]), np.zeros(60, np.float32), (1.0, 0.5))
+    histories, model = Ragged.from_lists([[4]]), np.zeros((1, 60), np.float32)
+    scores = fusion.scores(model, histories)
+    np.testing.assert_allclose(scores, normalised(texts.scores(histories), True))
+    best = scores.argmax(1)[:, None]
+    assert best.tolist() == [[4]] and fusion.shares(model, histories, None, best) == [
+        [{"text_likeness": 1.0}]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"parts": ["popularity", "bpr"]}, "a part 'bpr' that this p5t5 does not know"),
+        ({"format": 99}, "has format 99"),
+    ],
+)
+def test_what_another_p5t5_wrote_is_refused_in_one_line(fused, tmp_path, other, said):
+    fused.save(tmp_path)
+    words = json.loads((tmp_path / FILE).read_text())
+    (tmp_path / FILE).write_text(json.dumps(words | other))
+    with pytest.raises(UserError, match=said) as refused:
+        Fusion.load(tmp_path)
+    assert "damaged" not in str(refused.value)

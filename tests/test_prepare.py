@@ -104,3 +104,15 @@ def test_help_shows_an_example(capsys, source):
         main(["--help"] if source is None else [source, "--help"])
     assert stop.value.code == 0
     assert EXAMPLES[source or "ml-100k"] in capsys.readouterr().out
+
+
+def test_explanations_from_attributes_can_be_left_out(tmp_path, capsys):
+    rows = [f"u{n % 6},i{n * n % 7},{n % 5 + 1},{n}" for n in range(60)]
+    (tmp_path / "r.csv").write_text("\n".join(["user_id,item_id,rating,timestamp", *rows]) + "\n")
+    items = [f"i{n},film {n},{('comedy', 'drama')[n % 2]}" for n in range(7)]
+    (tmp_path / "i.csv").write_text("\n".join(["item_id,title,genre", *items]) + "\n")
+    command = ("table", tmp_path / "r.csv", "--items", tmp_path / "i.csv", "--out")
+    code, out, _ = run(capsys, *command, tmp_path / "with")
+    assert code == 0 and load(tmp_path / "with").has("explanation") and "attributes" in out
+    code, out, _ = run(capsys, *command, tmp_path / "without", "--attribute_explanations", "false")
+    assert code == 0 and not load(tmp_path / "without").has("explanation")

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from p5t5.errors import UserError
-from p5t5.report import name_of, read_curve, write_report
+from p5t5.report import name_of, read_curve, strongest, write_report
 from p5t5.report.model_card import card_template, fill_model_card, readme_table, training_card
 from p5t5.report.plots import LABELS, VALUES, WIDTH, Bar, Curve, _ticks, curve_plot, interval_plot
 from p5t5.results import FIELDS
@@ -250,6 +250,21 @@ def test_names():
     assert name_of(row("p5t5+fusion", prompt="sequential-3", variant="no pretraining")) == (
         "p5t5+fusion, no pretraining, sequential-3"
     )
+
+
+def test_the_rival_of_a_tile_is_the_strongest_baseline():
+    rows = [
+        row("p5t5", "review/score", "rmse", 0.85, protocol="expected"),
+        row("bias", "review/score", "rmse", 0.89, protocol="expected"),
+        row("tfidf_ridge", "review/score", "rmse", 0.77, protocol="expected"),
+        row("mf", "review/score", "rmse", None, protocol="expected"),
+        row("mf", "rating/score", "rmse", 0.5, protocol="expected"),
+        row("count_floor", value=0.2),
+        row("popularity", value=0.1),
+    ]
+    assert strongest(rows, "review/score", "rmse", "expected")["model"] == "tfidf_ridge"
+    assert strongest(rows, "sequential/next_item", "ndcg@10", "filtered")["model"] == "count_floor"
+    assert strongest(rows, "direct/choose", "ndcg@10", "1+99") is None
 
 
 def test_readme_table():

@@ -10,19 +10,38 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from p5t5.checkpoint import Checkpoint
+from p5t5 import rendering
+from p5t5.checkpoint import Checkpoint, about_data
 from p5t5.commands.cli import main
-from p5t5.commands.update import told
+from p5t5.commands.starting import StartOptions, load_split
+from p5t5.commands.update import _count, _judged, told
 from p5t5.errors import UserError
-from p5t5.growing.fresh import Replay, clean_split, groups, new_rows, only, trained_before
+from p5t5.evaluation import evaluate_checkpoint
+from p5t5.growing import fresh
+from p5t5.growing.fresh import (
+    Replay,
+    about,
+    clean_split,
+    groups,
+    meeting,
+    new_rows,
+    note_training,
+    only,
+    split_of,
+    trained_before,
+    trainings,
+)
 from p5t5.mixture import make_mixture
 from p5t5.prompts import load_prompts
+from p5t5.ragged import on_disk
 from p5t5.records import IndexedRecords, Records, load, make_records
+from p5t5.results import find
 from p5t5.sources.simulated import simulate
-from p5t5.splits import Split, leave_one_out
+from p5t5.splits import Split, leave_one_out, split_by
+from p5t5.trust import saved_trust
 
 FEW = "--max_steps 3 --checkpoint_every 0 --token_budget 1024"
 
@@ -36,19 +55,16 @@ OLD = [("u", "a", 1), ("u", "b", 2), ("u", "c", 3), ("u", "d", 4), ("v", "a", 2)
 NEW = [*OLD, ("u", "e", 6), ("v", "b", 7), ("w", "a", 8), ("w", "b", 9)]
 
 
-def about(data: IndexedRecords) -> dict:
-    until = None if data.timestamp is None else int(data.timestamp.max())
-    return {"hash": data.hash, "interactions": len(data), "until": until}
-
-
 @pytest.mark.parametrize("timed", [True, False])
 def test_new_rows_are_found_against_the_old_folder(timed):
     old, data = shop(OLD, timed), shop(NEW, timed)
-    assert new_rows(about(old), data, old).tolist() == [False] * 4 + [True] + [False] * 2 + [True] * 3
+    assert new_rows(about_data(old), data, old).tolist() == [False] * 4 + [True] + [False] * 2 + [True] * 3
 
 
 def test_new_rows_are_found_by_time_alone():
-    assert new_rows(about(shop(OLD)), shop(NEW)).tolist() == [False] * 4 + [True] + [False] * 2 + [True] * 3
+    assert (
+        new_rows(about_data(shop(OLD)), shop(NEW)).tolist() == [False] * 4 + [True] + [False] * 2 + [True] * 3
+    )
 
 
 def test_a_repeated_visit_is_new_only_once():
@@ -56,7 +72,7 @@ def test_a_repeated_visit_is_new_only_once():
         shop([("u", "a", 1), ("u", "a", 2)], timed=False),
         shop([("u", "a", t) for t in (1, 2, 3)], timed=False),
     )
-    assert new_rows(about(old), data, old).tolist() == [False, False, True]
+    assert new_rows(about_data(old), data, old).tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -70,23 +86,23 @@ def test_a_repeated_visit_is_new_only_once():
 def test_a_folder_that_is_no_continuation_is_refused(rows, old, says):
     known = shop(OLD)
     with pytest.raises(UserError, match=says):
-        new_rows(about(known), shop(rows), known if old else None)
+        new_rows(about_data(known), shop(rows), known if old else None)
 
 
 def test_without_times_the_old_folder_is_needed():
     with pytest.raises(UserError, match="give --old"):
-        new_rows(about(shop(OLD, timed=False)), shop(NEW, timed=False))
+        new_rows(about_data(shop(OLD, timed=False)), shop(NEW, timed=False))
     with pytest.raises(UserError, match="is not the data that the model was trained on"):
-        new_rows({**about(shop(OLD)), "hash": "other"}, shop(NEW), shop(OLD))
+        new_rows({**about_data(shop(OLD)), "hash": "other"}, shop(NEW), shop(OLD))
     swapped = [("u", "b", 1), ("u", "a", 2), *OLD[2:]]
     with pytest.raises(UserError, match="the order differs"):
-        new_rows(about(shop(OLD, timed=False)), shop(swapped, timed=False), shop(OLD, timed=False))
+        new_rows(about_data(shop(OLD, timed=False)), shop(swapped, timed=False), shop(OLD, timed=False))
 
 
 def test_what_was_trained_on_is_told_by_the_old_split():
     """u: a b c d, of which a b were training; v: a c, too few to hold any back, so both were."""
     data = shop(NEW)
-    is_new = new_rows(about(shop(OLD)), data)
+    is_new = new_rows(about_data(shop(OLD)), data)
     raw = leave_one_out(data)
     trained = trained_before(raw, is_new)
     assert trained.tolist() == [True, True, False, False, False, True, True, False, False, False]
@@ -98,29 +114,73 @@ def test_what_was_trained_on_is_told_by_the_old_split():
 def test_late_arrivals_before_trained_rows_are_refused():
     old = [("u", "a", 5), ("u", "b", 6)]
     data, known = shop([("u", "z", 1), *old]), shop(old)
-    is_new = new_rows(about(known), data, known)
+    is_new = new_rows(about_data(known), data, known)
     split = leave_one_out(data)
     with pytest.raises(UserError, match="user 'u': new interactions lie before old ones"):
         clean_split(split, trained_before(split, is_new))
 
 
 @settings(deadline=None, max_examples=20)
-@given(seed=st.integers(0, 1000), kept=st.floats(0.2, 0.9))
-def test_no_row_that_was_trained_on_is_ever_judged(seed, kept):
-    """Random shops cut at a random time: held-out rows of the new split were not training rows of the old."""
+@given(
+    seed=st.integers(0, 1000),
+    cuts=st.tuples(st.floats(0.2, 0.9), st.floats(0.2, 0.95)),
+    timed=st.booleans(),
+    trains=st.booleans(),
+)
+def test_no_row_that_was_trained_on_is_ever_judged(seed, cuts, timed, trains):
+    """Random shops cut at two times, met in three steps: what was a training row of any stays one.
+
+    Where the second step does not train, its rows are new still in the third.
+    """
     random = np.random.default_rng(seed)
-    rows = [
-        (f"u{u}", f"i{i}", int(t)) for t, (u, i) in enumerate(random.integers(0, (15, 9), (40, 2)).tolist())
-    ]
-    data, old = shop(rows), shop(rows[: int(40 * kept)])
-    is_new = new_rows(about(old), data)
-    assert is_new.sum() == 40 - int(40 * kept)
-    raw = leave_one_out(data)
-    trained = trained_before(raw, is_new)
-    before = {(u, i, t) for u, i, t in triples(old, leave_one_out(old).part == 0)}
-    assert before == {(u, i, t) for u, i, t in triples(data, trained)}
-    split = clean_split(raw, trained)
-    assert not (trained & (split.part != 0)).any() and (split.part == raw.part)[~trained].all()
+    pairs = random.permutation([(u, i) for u in range(15) for i in range(9)])[:40].tolist()
+    rows = [(f"u{u}", f"i{i}", t) for t, (u, i) in enumerate(pairs)]
+    lengths = [*sorted(int(40 * cut) for cut in cuts), 40]
+    assume(lengths[0] < lengths[1] < 40)
+    steps = [shop(rows[:length], timed) for length in lengths]
+    info = {"split": "loo", "data": about_data(steps[0])}
+    seen = pairs_of(leave_one_out(steps[0]), 0)
+    last = steps[0]
+    for step, data in enumerate(steps[1:]):
+        split, is_new, trained = meeting(info, data, None if timed else last)
+        assert is_new.sum() == len(data) - len(last)
+        assert pairs_of(split, 0, trained) == seen and not (trained & (split.part != 0)).any()
+        raw = leave_one_out(data).part
+        assert (split.part == raw)[~trained].all()
+        info = {**info, "data": about(split), "trained": trainings(info)}
+        assert np.array_equal(split_of(info, data).part, split.part), "evaluate sees what update saw"
+        if step or trains:
+            note_training(info)
+            assert info["trained"][-1] == info["data"] and len(info["trained"]) == 2 + step - (not trains)
+            last = data
+            seen |= pairs_of(split, 0)
+    assert not seen & (pairs_of(split_of(info, data), 1) | pairs_of(split_of(info, data), 2))
+
+
+def pairs_of(split: Split, part: int, among: np.ndarray | None = None) -> set[tuple[str, str]]:
+    data, rows = split.data, np.flatnonzero((split.part == part) & (True if among is None else among))
+    return set(zip(data.user_ids[data.user[rows]], data.item_ids[data.item[rows]], strict=True))
+
+
+def test_what_two_updates_moved_by_hand():
+    """v: a c, both trained on; then b comes, and c would be a validation row; then u goes on, and c would be one still."""
+    first, second = shop(OLD), shop([*OLD, ("v", "b", 7)])
+    info = {"split": "loo", "data": about_data(first)}
+    split, *_ = meeting(info, second)
+    assert split.part.tolist() == [0, 0, 1, 2, 0, 0, 2] and about(split)["moved"] == [5]
+    info = {"split": "loo", "data": about(split)}
+    note_training(info)
+    note_training(info)
+    assert info["trained"] == [info["data"]]
+    assert leave_one_out(second).part.tolist() == [0, 0, 1, 2, 0, 1, 2]
+    assert split_of(info, second).part.tolist() == split.part.tolist()
+    third = shop([*OLD, ("v", "b", 7), ("u", "e", 8)])
+    again, is_new, trained = meeting(info, third)
+    assert leave_one_out(third).part.tolist() == [0, 0, 0, 1, 2, 0, 1, 2]
+    assert again.part.tolist() == [0, 0, 0, 1, 2, 0, 0, 2] and about(again)["moved"] == [6]
+    assert trained.tolist() == [True, True, False, False, False, True, True, False]
+    assert is_new.tolist() == [False] * 4 + [True] + [False] * 3
+    assert split_of(info, third).part.tolist() == again.part.tolist()
 
 
 def triples(data: IndexedRecords, rows: np.ndarray) -> list[tuple]:
@@ -131,7 +191,7 @@ def triples(data: IndexedRecords, rows: np.ndarray) -> list[tuple]:
 
 def test_validation_rows_by_kind():
     data = shop([*NEW, ("w", "e", 10)])
-    is_new = new_rows(about(shop(OLD)), data)
+    is_new = new_rows(about_data(shop(OLD)), data)
     split = leave_one_out(data)
     known_items, known_users = data.item_ids != "e", data.user_ids != "w"
     found = groups(split, is_new, known_items, known_users)
@@ -169,6 +229,25 @@ def test_replay_mixes_old_rows_in_at_their_share():
     assert nobody.fresh.tasks == () and nobody.old.tasks == mixture.tasks
 
 
+def test_a_replay_that_is_too_large_lies_on_disk(monkeypatch):
+    """Each part is below the limit, both together are not."""
+    data = simulate(users=20, items=160, seed=2).data
+    checkpoint = Checkpoint.create(leave_one_out(data), load_prompts(), vocabulary_size=500)
+    split = leave_one_out(data)
+    mixture, _ = make_mixture(split, checkpoint.prompts, {"rating/score": 1})
+    replay = Replay.of(mixture, (split.part == 0) & (data.user < 10), 0.5)
+    renderer = checkpoint.renderer_for(data)
+    whole = replay.render(renderer, 1)
+    parts = []
+    monkeypatch.setattr(rendering, "RENDERED", max(replay.fresh.size, replay.old.size))
+    monkeypatch.setattr(fresh, "on_disk", lambda given: parts.append(on_disk(given)) or parts[-1])
+    found = replay.render(renderer, 1)
+    assert found is parts[0] and len(found) == len(whole) == replay.fresh.size + replay.old.size
+    for name in ("inputs", "targets"):
+        assert getattr(found, name).to_lists() == getattr(whole, name).to_lists()
+    assert np.array_equal(found.weights, whole.weights) and np.array_equal(found.units, whole.units)
+
+
 def test_the_table_shows_before_and_after():
     table = {
         "old rows": {
@@ -199,9 +278,24 @@ def road(tmp_path_factory) -> Path:
     kept = table[early | late].reset_index(drop=True)
     Records("shop", table[early].reset_index(drop=True), items).write(folder / "may")
     Records("shop", kept, records.items).write(folder / "june")
-    tasks = "--tasks sequential/next_item=2,rating/score=1 --vocabulary_size 500"
+    tasks = (
+        "--tasks sequential/next_item=2,rating/score=1 --vocabulary_size 500 --loss_weights rating/score=3"
+    )
     assert main(f"finetune --data {folder}/may --out {folder}/model {tasks} {FEW}".split()) == 0
     return folder
+
+
+def rmse_of_saved(folder: Path, data: IndexedRecords, kind: str, model: Path) -> float:
+    """What `p5t5 evaluate` measures of a saved model on the validation rows of one kind."""
+    given, saved = Checkpoint.load(model), Checkpoint.load(folder)
+    split, is_new, _ = meeting(given.info, data)
+    known = [given.catalogue.numbers(data.item_ids.tolist()) >= 0, np.ones(data.number_of_users, bool)]
+    rows = groups(split, is_new, *known)[kind]
+    assert np.array_equal(split_of(saved.info, data).part, split.part)
+    found = evaluate_checkpoint(
+        saved, only(split, rows), ("rating/score",), part="validation", prompts=("seen",), progress=False
+    )
+    return find(found.rows, metric="rmse")["value"]
 
 
 def test_an_update_adds_trains_and_tells(road, capsys):
@@ -220,6 +314,13 @@ def test_an_update_adds_trains_and_tells(road, capsys):
     stages = [stage["stage"] for stage in updated.info["stages"]]
     assert stages[0] == "finetune" and stages[-1] == "update" and "add_items" in stages
     assert updated.info["stages"][-1]["steps"] == 3
+    assert updated.info["stages"][-1]["loss_weights"] == {"rating/score": 3.0}
+    assert [one["hash"] for one in updated.info["trained"]] == [may.hash, june.hash]
+    # The table says what the saved model gives, trust included, which was fitted anew.
+    assert saved_trust(updated)["rating/score"].trust != 1
+    for kind in ("old rows", "new rows", "of new items"):
+        wanted = rmse_of_saved(road / "updated", june, kind, road / "model")
+        assert told["validation"][kind]["after"]["rmse"] == pytest.approx(wanted, abs=1e-5)
     assert (
         main(
             f"evaluate --model {road}/updated --data {road}/june --out {road}/r.json --limit 5 --tasks rating/score".split()
@@ -235,12 +336,49 @@ def test_items_alone_without_training(road):
     assert main(line.split()) == 0
     told = json.loads((road / "named" / "update.json").read_text())
     assert "after" not in told["validation"]["old rows"]
-    assert Checkpoint.load(road / "named").info["stages"][-1]["stage"] in ("add_items", "add_users")
+    named = Checkpoint.load(road / "named")
+    assert named.info["stages"][-1]["stage"] in ("add_items", "add_users")
+    # Nothing was trained: the trust holds, and the new rows are new still.
+    june, trust = load(road / "june"), saved_trust(Checkpoint.load(road / "model"))["rating/score"].trust
+    assert saved_trust(named)["rating/score"].trust == trust != 1
+    wanted = rmse_of_saved(road / "named", june, "old rows", road / "model")
+    assert told["validation"]["old rows"]["before"]["rmse"] == pytest.approx(wanted, abs=1e-5)
+    assert meeting(named.info, june)[1].sum() == told["new_interactions"] > 0
+
+
+def test_training_goes_on_with_the_rows_that_were_moved(road, tmp_path):
+    """finetune and pretrain start from a model whose data had a validation row moved into training."""
+    Checkpoint.load(road / "model").save(tmp_path)
+    raw, path = leave_one_out(load(road / "may")), tmp_path / "p5t5.json"
+    info = json.loads(path.read_text())
+    moved = int(raw.rows("validation")[0])
+    path.write_text(json.dumps({**info, "data": {**info["data"], "moved": [moved]}}))
+    options = StartOptions(data=str(road / "may"), out="", model=str(tmp_path))
+    part = load_split(options).part
+    assert np.flatnonzero(part != raw.part).tolist() == [moved] and part[moved] == 0
+    for other in ({"model": "tiny"}, {"data": str(road / "june")}, {"split": "temporal"}):
+        chosen = replace(options, **other)
+        split = load_split(chosen)
+        assert np.array_equal(split.part, split_by(chosen.split, split.data).part)
+
+
+def test_at_most_that_many_validation_rows_and_the_reasons_for_none():
+    data = simulate(users=30, items=160, seed=3).data
+    split = leave_one_out(data)
+    checkpoint = Checkpoint.create(split, load_prompts(), vocabulary_size=500)
+    checkpoint.info["tasks"] = ["rating/score"]
+    nobody = np.zeros(len(data), bool)
+    kinds = {"old rows": data.user < 20, "new rows": data.user >= 20, "of new users": nobody}
+    for limit, counts in ((0, [20, 10]), (12, [12, 10])):
+        judged, off = _judged(checkpoint, split, kinds, limit)
+        assert [_count(judged[name]) for name in ("old rows", "new rows")] == counts
+        assert list(off) == ["of new users"] and "no validation rows" in off["of new users"]
 
 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
+        ("--model {road}/model --data {road}/june --out {tmp}/x --validation_users -1", "not be negative"),
         ("--model {road}/model --data {road}/small --out {tmp}/x", "items that the model knows, such as"),
         (
             "--model {road}/model --data {road}/june --out {tmp}/x --old {road}/june",

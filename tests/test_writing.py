@@ -12,6 +12,7 @@ from p5t5.answering import Asker
 from p5t5.asking.answers import Answerer
 from p5t5.asking.filling import Facts
 from p5t5.checkpoint import Checkpoint
+from p5t5.commands.evaluate import _choose_text
 from p5t5.decoding.text_generation import TextOptions, Wanted, consensus
 from p5t5.errors import UserError
 from p5t5.evaluation import evaluate_checkpoint
@@ -31,6 +32,7 @@ from p5t5.writing import (
     preference,
     saved_options,
     settings,
+    write_options,
 )
 
 
@@ -174,8 +176,11 @@ def test_the_choice_is_made_on_validation_kept_and_used(checkpoint, split, tmp_p
     assert one["validation"]["rows"] == 5 and len(one["validation"]["tried"]) == 4
 
     assert saved_options(checkpoint) == {}
-    keep_options(checkpoint, chosen, tmp_path)
+    keep_options(checkpoint, chosen)
+    before = (tmp_path / "p5t5.json").stat().st_mode & 0o077
+    write_options(checkpoint, tmp_path)
     assert saved_options(checkpoint) == {"explanation/explain_feature": few[1]}
+    assert not list(tmp_path.glob("*.tmp")) and (tmp_path / "p5t5.json").stat().st_mode & 0o077 == before
     loaded = Checkpoint.load(tmp_path)
     assert loaded.info[KEY] == checkpoint.info[KEY] == json.loads((tmp_path / "p5t5.json").read_text())[KEY]
     out = evaluate_checkpoint(
@@ -186,6 +191,31 @@ def test_the_choice_is_made_on_validation_kept_and_used(checkpoint, split, tmp_p
     assert {sample["picked"] for sample in out.samples} <= {"best", "worst", "random"}
     loaded.info["stages"].append({"stage": "finetune"})
     assert saved_options(loaded) == {}  # chosen for other weights
+
+
+def test_a_choice_is_written_only_into_a_folder_that_was_given(
+    checkpoint, split, tmp_path, monkeypatch, capsys
+):
+    """A model of the Hub lies in a cache that others share: its choice is kept in memory, and that is said."""
+    checkpoint = replace(checkpoint, info=dict(checkpoint.info))
+    checkpoint.save(tmp_path)
+    written = (tmp_path / "p5t5.json").read_text()
+    task = "explanation/explain"
+    chosen = {task: {"options": {"num_beams": 3}, "validation": {"rows": 7, "tried": {}}}}
+    monkeypatch.setattr("p5t5.writing.choose_text_options", lambda *_, **__: chosen)
+    monkeypatch.setattr("p5t5.checkpoint.resolve", lambda _: tmp_path)
+    for model, says in (("someone/model", "not kept"), (str(tmp_path), "7 validation rows → ")):
+        checkpoint.info.pop(KEY, None)
+        _choose_text(model, checkpoint, split, [task], 0)
+        assert saved_options(checkpoint)[task].num_beams == 3
+        assert says in capsys.readouterr().out
+        assert ((tmp_path / "p5t5.json").read_text() == written) == (model == "someone/model")
+    assert saved_options(Checkpoint.load(tmp_path)) == saved_options(checkpoint)
+    write_options(checkpoint, tmp_path)
+    monkeypatch.setattr("json.dumps", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_options(checkpoint, tmp_path)
+    assert not list(tmp_path.glob("*.tmp")), "nothing is left behind"
 
 
 def test_a_question_is_answered_as_was_chosen(checkpoint, monkeypatch):

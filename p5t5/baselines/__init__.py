@@ -311,8 +311,11 @@ def _implicit(module: str):
 
 
 def default_scorers(split: Split, with_implicit: bool | None = None) -> list[Scorer]:
-    """Popularity and the count floor; implicit's item-kNN, ALS and BPR too where it is installed."""
-    scorers: list[Scorer] = [Popularity(split), CountFloor(split)]
+    """Popularity and the count floor; likeness of text where items have texts in common; implicit's item-kNN, ALS
+    and BPR too where it is installed."""
+    from p5t5.baselines.likeness import where_described
+
+    scorers: list[Scorer] = [Popularity(split), CountFloor(split), *where_described(split)]
     if with_implicit is None:
         with_implicit = importlib.util.find_spec("implicit") is not None
     if with_implicit:

@@ -72,6 +72,7 @@ def _main(argv: Sequence[str] | None) -> None:
     )
     from p5t5.checkpoint import Checkpoint
     from p5t5.evaluation import evaluate_baselines, evaluate_checkpoint
+    from p5t5.growing.fresh import split_of
     from p5t5.records import load
     from p5t5.results import compare, write_rows
     from p5t5.splits import PARTS, split_by
@@ -85,9 +86,10 @@ def _main(argv: Sequence[str] | None) -> None:
     if unknown := [name for name in tasks if name not in TASKS]:
         raise UserError(f"--tasks: there is no task {unknown[0]!r}; there are {', '.join(TASKS)}.")
     checkpoint = Checkpoint.load(options.model) if options.model else None
-    split = split_by(checkpoint.info["split"] if checkpoint else options.split, load(options.data))
+    data = load(options.data)
     if checkpoint is not None:
-        checkpoint.check_same(split.data)
+        checkpoint.check_same(data)
+    split = split_of(checkpoint.info, data) if checkpoint else split_by(options.split, data)
     shared = dict(
         part=options.part, seed=options.seed, protocols=_names(options.protocols), limit=options.limit or None
     )
@@ -145,16 +147,15 @@ def _identity(split: Split, checkpoint: Checkpoint | None) -> dict:
 
 
 def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[str], seed: int) -> None:
-    """How each task's text is decoded, if that was not chosen yet; kept in the model's folder."""
+    """How each task's text is decoded, if that was not chosen yet; kept in the model's folder, if it is one."""
     from dataclasses import replace
 
     from tqdm import tqdm
 
     from p5t5.answering import Asker
-    from p5t5.checkpoint import resolve
     from p5t5.metrics.text import require_packages
     from p5t5.tasks import TASKS
-    from p5t5.writing import choose_text_options, described, keep_options, saved_options
+    from p5t5.writing import choose_text_options, described, keep_options, saved_options, write_options
 
     missing = [
         task for task in tasks if "text" in TASKS[task].decoding and task not in saved_options(checkpoint)
@@ -171,20 +172,22 @@ def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[s
             replace(checkpoint.build_options(-1), seed=seed),
             progress=lambda what: (bar.set_postfix_str(what), bar.update()),
         )
-    folder = resolve(model)
-    try:
-        keep_options(checkpoint, chosen, folder)
-    except OSError as error:
-        print(f"the choice of the text decoding could not be kept in {folder}: {error}")
-        keep_options(checkpoint, chosen)
+    where = "not kept, for the model is no folder of yours: copy it into one"
+    keep_options(checkpoint, chosen)
+    if Path(model).is_dir():  # what lies in the Hub's cache is not ours to change
+        try:
+            write_options(checkpoint, Path(model))
+            where = str(Path(model) / "p5t5.json")
+        except OSError as error:
+            where = f"not kept in {model}: {error}"
     for task, decoding in saved_options(checkpoint).items():
         if task in chosen:
             rows = chosen[task]["validation"]["rows"]
-            print(f"{task}: {described(decoding)}, chosen on {rows} validation rows → {folder / 'p5t5.json'}")
+            print(f"{task}: {described(decoding)}, chosen on {rows} validation rows → {where}")
 
 
 def _fusion(model: str, checkpoint: Checkpoint, split: Split, seed: int) -> Fusion:
-    """The one beside the model, or a new one that is then saved there."""
+    """The one beside the model, or a new one that is then saved there, if that is a folder."""
     from tqdm import tqdm
 
     from p5t5.checkpoint import resolve
@@ -198,8 +201,11 @@ def _fusion(model: str, checkpoint: Checkpoint, split: Split, seed: int) -> Fusi
         return fusion
     with tqdm(unit=" rows", desc="fitting the fusion", leave=False) as bar:
         fusion = fit_for(checkpoint, split, seed=seed, progress=bar.update)
-    fusion.save(folder)
-    print(f"fusion: {fusion.kind}, fitted on {fusion.about['rows']} validation rows → {folder / FILE}")
+    where = "not kept, for the model is no folder of yours: copy it into one"
+    if Path(model).is_dir():
+        fusion.save(folder)
+        where = str(folder / FILE)
+    print(f"fusion: {fusion.kind}, fitted on {fusion.about['rows']} validation rows → {where}")
     return fusion
 
 

@@ -49,6 +49,7 @@ def _main(argv: Sequence[str] | None) -> None:
     )
     from p5t5.answering import Asker
     from p5t5.configuration import PRESETS
+    from p5t5.growing.fresh import note_training
     from p5t5.mixture import make_mixture
     from p5t5.rendering import render_mixture
     from p5t5.report.model_card import training_card
@@ -100,8 +101,15 @@ def _main(argv: Sequence[str] | None) -> None:
         adapters.merge()
     checkpoint.info["tasks"] = list(mixture.tasks)
     checkpoint.info["stages"].append(
-        {"stage": "finetune", "rates": dict(mixture.weights), "lora": finetune.lora, **result.summary()}
+        {
+            "stage": "finetune",
+            "rates": dict(mixture.weights),
+            "loss_weights": dict(mixture.loss_weights),
+            "lora": finetune.lora,
+            **result.summary(),
+        }
     )
+    note_training(checkpoint.info)
     if result.is_main:
         asker = Asker(checkpoint, split.data)
         keep_trust(checkpoint, fit_trust(asker, split, mixture.tasks, checkpoint.build_options(-1)))

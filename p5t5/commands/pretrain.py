@@ -44,6 +44,7 @@ def _main(argv: Sequence[str] | None) -> None:
         example=EXAMPLE,
     )
     from p5t5.checkpoint import Checkpoint
+    from p5t5.growing.fresh import note_training
     from p5t5.report.model_card import training_card
     from p5t5.training.loop import train
 
@@ -61,6 +62,7 @@ def _main(argv: Sequence[str] | None) -> None:
         identity=identity("pretrain", checkpoint, **asdict(pretrain)),
     )
     checkpoint.info["stages"].append({"stage": "pretrain", **result.summary()})
+    note_training(checkpoint.info)
     if result.is_main:
         checkpoint.save(start_options.out, training_card(checkpoint.info))
         print(f"pretrained {result.steps} steps → {start_options.out}")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +51,20 @@ class StartOptions:
 
 
 def load_split(options: StartOptions) -> Split:
-    """Reads the data folder and splits it."""
+    """Reads the data folder and splits it; rows that the p5t5 model to start from was trained on stay training rows."""
+    from p5t5.checkpoint import INFO, resolve
+    from p5t5.configuration import PRESETS
+    from p5t5.growing.fresh import split_of
     from p5t5.records import load
     from p5t5.splits import split_by
 
-    return split_by(options.split, load(options.data))
+    data = load(options.data)
+    if options.model not in PRESETS and (path := resolve(options.model) / INFO).is_file():
+        with suppress(ValueError, KeyError, TypeError):  # of a damaged one, or other data: `start` says so
+            info = json.loads(path.read_text(encoding="utf-8"))
+            if info["split"] == options.split and info["data"]["hash"] == data.hash:
+                return split_of(info, data)
+    return split_by(options.split, data)
 
 
 def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,19 +72,15 @@ def _main(argv: Sequence[str] | None) -> None:
         raise UserError("--validation_users must not be negative.")
     from p5t5.checkpoint import Checkpoint, user_key
     from p5t5.commands.starting import quiet
-    from p5t5.growing.fresh import clean_split, groups, new_rows, trained_before
+    from p5t5.growing.fresh import groups, meeting
     from p5t5.records import load
-    from p5t5.splits import split_by
 
     quiet()
     checkpoint = Checkpoint.load(options.model)
     _check_trained(checkpoint, options.model)
-    raw = split_by(checkpoint.info["split"], load(options.data))
-    data = raw.data
+    data = load(options.data)
     _check_tables(checkpoint, data)
-    is_new = new_rows(checkpoint.info["data"], data, load(options.old) if options.old else None)
-    trained = trained_before(raw, is_new)
-    split = clean_split(raw, trained)
+    split, is_new, trained = meeting(checkpoint.info, data, load(options.old) if options.old else None)
     kinds = groups(
         split,
         is_new,
@@ -93,19 +88,22 @@ def _main(argv: Sequence[str] | None) -> None:
         np.array([user_key(user) in checkpoint.users for user in data.user_ids], bool),
     )
     grown = _grown(checkpoint, split)
-    judged = _judged(grown, split, kinds, options.validation_users)
+    judged, off = _judged(grown, split, kinds, options.validation_users)
     table: Table = {
-        name: {"rows": _count(validation), "before": validation(grown.model)}
+        name: {"rows": _count(validation), "before": _measured(grown, validation)}
         for name, validation in judged.items()
     }
-    is_main = True
-    if options.training and (trained < (split.part == 0)).any():
-        is_main = _train(grown, split, trained, kinds, options, training)
-        for name, validation in judged.items():
-            table[name]["after"] = validation(grown.model)
+    is_main, trains = True, options.training and bool((trained < (split.part == 0)).any())
+    if trains:
+        askable = {name: rows for name, rows in kinds.items() if name in judged}
+        is_main = _train(grown, split, trained, askable, options, training)
     if is_main:
         from p5t5.report.model_card import training_card
 
+        if trains:
+            _fit_trust(grown, split)
+            for name, validation in judged.items():
+                table[name]["after"] = _measured(grown, validation)
         counts = {
             "new_items": len(grown.catalogue) - len(checkpoint.catalogue),
             "new_users": len(grown.users) - len(checkpoint.users),
@@ -115,6 +113,8 @@ def _main(argv: Sequence[str] | None) -> None:
         report = {**counts, "replay": options.replay, "validation": table}
         (Path(options.out) / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         print(", ".join(f"{name.replace('_', ' ')}: {number:,}" for name, number in counts.items()))
+        for name, reason in off.items():
+            print(f"{name}: not looked at: {reason}")
         print(told(table))
         print(f"updated {options.model} → {options.out}")
 
@@ -142,23 +142,26 @@ def _check_tables(checkpoint: Checkpoint, data: Any) -> None:
 
 
 def _grown(checkpoint: Checkpoint, split: Split) -> Checkpoint:
-    from p5t5.checkpoint import about_data
     from p5t5.growing import add_items, add_users
+    from p5t5.growing.fresh import about, trainings
 
     grown = add_users(add_items(checkpoint, split.data.items), split)
-    grown.info = {**grown.info, "data": about_data(split.data), "stages": list(grown.info["stages"])}
+    known = {"data": about(split), "trained": trainings(checkpoint.info)}
+    grown.info = {**grown.info, **known, "stages": list(grown.info["stages"])}
     return grown
 
 
 def _judged(
     checkpoint: Checkpoint, split: Split, kinds: Mapping[str, np.ndarray], limit: int
-) -> dict[str, Validation]:
-    """A validation a kind of rows; kinds whose rows no task can ask about are left out."""
-    found = {}
+) -> tuple[dict[str, Validation], dict[str, str]]:
+    """A validation a kind of rows; and why there is none, for kinds whose rows no task can ask about."""
+    found, off = {}, {}
     for name, rows in kinds.items():
-        with suppress(UserError):
+        try:
             found[name] = _validation(checkpoint, split, rows, limit)
-    return found
+        except UserError as error:
+            off[name] = str(error)
+    return found, off
 
 
 def _validation(checkpoint: Checkpoint, split: Split, rows: np.ndarray, limit: int) -> Validation:
@@ -166,6 +169,22 @@ def _validation(checkpoint: Checkpoint, split: Split, rows: np.ndarray, limit: i
     from p5t5.validation import validation_metric
 
     return validation_metric(checkpoint, only(split, rows), limit=limit or None)
+
+
+def _measured(checkpoint: Checkpoint, validation: Validation) -> dict[str, float]:
+    """The metrics of the checkpoint as it is saved: its ratings trusted as was fitted for it. Text is greedy."""
+    from p5t5.trust import saved_trust
+
+    validation.asker.trust = saved_trust(checkpoint)
+    return validation(checkpoint.model)
+
+
+def _fit_trust(grown: Checkpoint, split: Split) -> None:
+    from p5t5.answering import Asker
+    from p5t5.trust import fit_trust, keep_trust
+
+    asker = Asker(grown, split.data)
+    keep_trust(grown, fit_trust(asker, split, grown.info["tasks"], grown.build_options(-1)))
 
 
 def _count(validation: Validation) -> int:
@@ -182,15 +201,16 @@ def _train(
 ) -> bool:
     """Trains the grown model; True in the process that may write files."""
     from p5t5.commands.starting import identity
-    from p5t5.growing.fresh import Replay
+    from p5t5.growing.fresh import Replay, note_training
     from p5t5.mixture import make_mixture
     from p5t5.training.loop import train
 
-    rates = next(
-        (stage["rates"] for stage in reversed(grown.info["stages"]) if stage.get("rates")),
-        dict.fromkeys(grown.info["tasks"], 1.0),
+    last: dict[str, Any] = next((stage for stage in reversed(grown.info["stages"]) if stage.get("rates")), {})
+    rates = last.get("rates") or dict.fromkeys(grown.info["tasks"], 1.0)
+    weights = last.get("loss_weights") or {}
+    mixture, off = make_mixture(
+        split, grown.prompts, rates, grown.build_options(), training.seed, loss_weights=weights
     )
-    mixture, off = make_mixture(split, grown.prompts, rates, grown.build_options(), training.seed)
     replay = Replay.of(mixture, trained, options.replay)
     renderer = grown.renderer_for(split.data)
     result = train(
@@ -198,13 +218,17 @@ def _train(
         lambda epoch: replay.render(renderer, epoch),
         training,
         Path(options.out),
-        _validation(grown, split, _balanced(split, kinds, training.seed), options.validation_users),
+        _validation(grown, split, _balanced(split, kinds, training.seed), options.validation_users)
+        if kinds
+        else None,
         notes=off,
-        identity=identity("update", grown, replay=options.replay, tasks=dict(mixture.weights)),
+        identity=identity(
+            "update", grown, replay=options.replay, tasks=dict(mixture.weights), loss_weights=weights
+        ),
     )
-    grown.info["stages"].append(
-        {"stage": "update", "rates": dict(rates), "replay": options.replay, **result.summary()}
-    )
+    told_of = {"rates": dict(rates), "loss_weights": weights, "replay": options.replay}
+    grown.info["stages"].append({"stage": "update", **told_of, **result.summary()})
+    note_training(grown.info)
     return result.is_main
 
 

@@ -1,4 +1,4 @@
-"""Model fusion: the model's log-probabilities blended with what counts, neighbours and factors say.
+"""Model fusion: the model's log-probabilities blended with what counts, neighbours, factors and texts say.
 
 Every part gives the whole catalogue a score; `normalised` makes scores of different kinds alike, and a
 blend is a linear function of them, so the share of each part in an item's score can be told. The
@@ -8,7 +8,7 @@ weights come from validation rows alone (p5t5.fusion.fitting); the parts from tr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from p5t5.baselines import ALS, CountFloor, ItemKNN, Popularity, Scorer, item_counts, top_of
+from p5t5.baselines.likeness import TextLikeness, where_described
 from p5t5.errors import UserError
 from p5t5.ragged import Ragged
 from p5t5.splits import Split
@@ -23,7 +24,9 @@ from p5t5.splits import Split
 MODEL, HISTORY = "model", "history"  # the parts that are no Scorer
 KINDS = ("sum", "reciprocal_rank", "gate")
 # BPR is left out: its state is a vector a user, and a checkpoint keeps nothing of a single person's behaviour.
-PARTS: dict[str, type[Scorer]] = {part.name: part for part in (Popularity, CountFloor, ItemKNN, ALS)}
+PARTS: dict[str, type[Scorer]] = {
+    part.name: part for part in (Popularity, CountFloor, TextLikeness, ItemKNN, ALS)
+}
 SMOOTHING = (
     3.0  # of a row's mean score: what an item has of which a part knows nothing (chosen on validation rows)
 )
@@ -203,6 +206,11 @@ class Fusion:
             words = json.loads((folder / FILE).read_text(encoding="utf-8"))
             if words["format"] != FORMAT:
                 raise UserError(f"{folder / FILE} has format {words['format']}; use the p5t5 that wrote it.")
+            if unknown := [name for name in words["parts"] if name not in PARTS]:
+                raise UserError(
+                    f"{folder / FILE} has a part {unknown[0]!r} that this p5t5 does not know; "
+                    "use the p5t5 that wrote it, or fit the fusion again."
+                )
             state = load_file(folder / STATE)
             parts = [PARTS[name].restored(_below(state, name)) for name in words["parts"]]
             length = (float(words["length"][0]), float(words["length"][1]))
@@ -212,6 +220,8 @@ class Fusion:
                 if name not in ("format", "kind", "parts", "length", "weights")
             }
             return Fusion(parts, words["kind"], state["weights"], state["popularity"], length, about)
+        except UserError:  # a ValueError too, and it says all
+            raise
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
             raise UserError(
                 f"{folder}: its fusion is damaged ({type(error).__name__}: {error}); fit it again."
@@ -235,13 +245,14 @@ def in_history(histories: Ragged, items: int) -> np.ndarray:
 
 
 def default_parts(split: Split, with_implicit: bool | None = None) -> list[Scorer]:
-    """Popularity and the count floor; item-kNN and ALS too where the package implicit is installed."""
+    """Popularity and the count floor; likeness of text where items have texts in common; item-kNN and ALS where
+    the package implicit is installed."""
     import importlib.util
 
     if with_implicit is None:
         with_implicit = importlib.util.find_spec("implicit") is not None
-    chosen: Sequence[type[Any]] = list(PARTS.values()) if with_implicit else (Popularity, CountFloor)
-    return [part(split) for part in chosen]
+    parts: list[Scorer] = [Popularity(split), CountFloor(split), *where_described(split)]
+    return [*parts, ItemKNN(split), ALS(split)] if with_implicit else parts
 
 
 def standardised_popularity(split: Split) -> np.ndarray:

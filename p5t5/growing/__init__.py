@@ -19,11 +19,13 @@ from scipy import sparse
 from p5t5.catalogue import Catalogue
 from p5t5.checkpoint import Checkpoint, check_distinct, tokens_of, user_key
 from p5t5.errors import UserError
-from p5t5.growing.likeness import carried_over, described, weighted, word_features
+from p5t5.growing.likeness import carried_over
 from p5t5.identifiers import Identifiers, name_new
+from p5t5.identifiers.texts import described, weighted, word_features
 from p5t5.initialisation import grow_vocabulary
 from p5t5.modeling import P5T5Encoder, P5T5ForConditionalGeneration
 from p5t5.records import clean_text, item_order
+from p5t5.records.cleaning import clean_column, clean_id
 from p5t5.splits import Split
 from p5t5.tasks.columns import describe_items
 from p5t5.vocabulary import WORD_START, grow_tokenizer, identifier_ids, text_tokens
@@ -39,7 +41,8 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
 
     They are named as the method of the catalogue names what comes later. A token that is new to the model
     starts among those of the items that are described most alike (`likeness.carried_over`). The same
-    checkpoint where nothing is new. UserError for items without an id or given twice.
+    checkpoint where nothing is new. Ids, texts and column names are cleaned as `p5t5 prepare` cleans them.
+    UserError for items without an id or given twice, and for columns of the same name.
     """
     new = _unknown(checkpoint, items)
     if not len(new):
@@ -107,17 +110,12 @@ def _unknown(checkpoint: Checkpoint, items: pd.DataFrame) -> pd.DataFrame:
         raise UserError(
             f"new items need a column item_id; the table has {', '.join(map(str, items.columns))}."
         )
-    items = items.fillna("").astype(str)
+    items = _cleaned(items)
     items = items[~items["item_id"].isin(set(checkpoint.catalogue.item_ids))]
     order = item_order(items["item_id"].tolist())  # that of the table must say nothing
     items = items.iloc[order].reset_index(drop=True)
-    bad = items["item_id"].duplicated() | (items["item_id"].str.strip() == "")
-    for item_id in items["item_id"][bad].head(1):
-        raise UserError(
-            f"new items: item_id {item_id!r} is empty or occurs twice; give each new item one id."
-        )
-    for column in items.columns.drop("item_id"):
-        items[column] = [clean_text(text) for text in items[column].tolist()]
+    for item_id in items["item_id"][items["item_id"].duplicated()].head(1):
+        raise UserError(f"new items: item_id {item_id!r} occurs twice; give each new item one id.")
     ids = items["item_id"].tolist()
     titles = items["title"].tolist() if "title" in items else [""] * len(ids)
     new = pd.DataFrame(
@@ -129,6 +127,24 @@ def _unknown(checkpoint: Checkpoint, items: pd.DataFrame) -> pd.DataFrame:
     if "attributes" in checkpoint.catalogue.items:
         new["attributes"] = describe_items(items, words=int(checkpoint.info["options"]["max_words"]))
     return new
+
+
+def _cleaned(items: pd.DataFrame) -> pd.DataFrame:
+    """The table with clean ids, texts and column names: all of them are read as text, where a token must not stand."""
+    names = [clean_text(str(column)) for column in items.columns]
+    for name, column in zip(names, items.columns, strict=True):
+        if not name or names.count(name) > 1:
+            raise UserError(f"new items: the column name {str(column)!r} is empty or there twice; rename it.")
+    ids = [clean_id(value) for value in items["item_id"].tolist()]
+    for row, (value, item_id) in enumerate(zip(items["item_id"].tolist(), ids, strict=True)):
+        if not item_id:
+            reason = "holds control characters or is no text" if item_id is None else "is empty"
+            raise UserError(f"new items, row {row}: item_id {value!r} {reason}; give each new item an id.")
+    texts = {
+        name: ids if name == "item_id" else clean_column(items.iloc[:, place].tolist())
+        for place, name in enumerate(names)
+    }
+    return pd.DataFrame(texts, dtype=object)
 
 
 def _with_pieces(tokenizer: PreTrainedTokenizerFast, named: Identifiers) -> PreTrainedTokenizerFast:
@@ -191,9 +207,18 @@ def _visited(split: Split) -> sparse.csr_array:
 
 
 def _told(info: Mapping[str, Any], of: str, named: Identifiers, stage: Mapping[str, Any]) -> dict[str, Any]:
-    """p5t5.json of the grown checkpoint."""
+    """p5t5.json of the grown checkpoint: what was fitted to the weights after the last stage (`trust`, `writing`)
+    still holds, for nothing was trained.
+    """
+    length = len(info["stages"])
+    fitted = {
+        key: {**kept, "stages": length + 1}
+        for key, kept in info.items()
+        if isinstance(kept, Mapping) and kept.get("stages") == length
+    }
     return {
         **info,
+        **fitted,
         "identifiers": {**info["identifiers"], of: named.report()},
         "stages": [*info["stages"], dict(stage)],
     }

@@ -2,34 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from p5t5 import rendering
+from p5t5.checkpoint import about_data
 from p5t5.errors import UserError
 from p5t5.mixture import Mixture
-from p5t5.ragged import Encoded
+from p5t5.ragged import Encoded, on_disk
 from p5t5.records import IndexedRecords
-from p5t5.rendering import Renderer, render_mixture
 from p5t5.splits import PARTS, Split, split_by
 from p5t5.tasks import TASKS
 
 TRAIN, VALIDATION, TEST = range(len(PARTS))
 
+# In p5t5.json, "data" is what the model is asked about, "trained" a list of the data that it was trained on, the last
+# one last. Each is what `about` says: with "moved", the numbers of the rows that `clean_split` moved into training, so
+# that the last one alone says what was trained on in all of them.
 
-def new_rows(about: Mapping[str, Any], data: IndexedRecords, old: IndexedRecords | None = None) -> np.ndarray:
+
+def about(split: Split) -> dict[str, Any]:
+    """What a checkpoint keeps of data that is split as `clean_split` did."""
+    moved = np.flatnonzero(split.part != split_by(split.scheme, split.data).part)
+    return {**about_data(split.data), **({"moved": moved.tolist()} if len(moved) else {})}
+
+
+def trainings(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The data that a model was trained on; of models without the list, their data."""
+    return list(info.get("trained") or [info["data"]])
+
+
+def note_training(info: dict[str, Any]) -> None:
+    """Puts down that the model has now been trained on its data."""
+    known = list(info.get("trained") or [])
+    if not known or known[-1] != info["data"]:
+        info["trained"] = [*known, dict(info["data"])]
+
+
+def split_of(info: Mapping[str, Any], data: IndexedRecords) -> Split:
+    """The data's split for a model (``info``: its p5t5.json): rows that it was ever trained on are training rows.
+
+    UserError where that cannot be told of other data than the model's own.
+    """
+    if data.hash != info["data"]["hash"]:
+        return meeting(info, data)[0]
+    split = split_by(info["split"], data)
+    return replace(split, part=_with_moved(split.part, info["data"].get("moved", ())))
+
+
+def meeting(
+    info: Mapping[str, Any], data: IndexedRecords, old: IndexedRecords | None = None
+) -> tuple[Split, np.ndarray, np.ndarray]:
+    """How a model meets newer data: its split, and bool [n] which rows are new, and which were trained on.
+
+    New is what the data that it was last trained on did not have: see `new_rows`, also for ``old``.
+    """
+    last, raw = trainings(info)[-1], split_by(info["split"], data)
+    is_new = new_rows(last, data, old)
+    trained = trained_before(raw, is_new, last.get("moved", ()))
+    return clean_split(raw, trained), is_new, trained
+
+
+def new_rows(
+    known_data: Mapping[str, Any], data: IndexedRecords, old: IndexedRecords | None = None
+) -> np.ndarray:
     """bool [n]: the interactions of ``data`` that the model's data did not have.
 
-    ``about`` is what the checkpoint says of its data (p5t5.json). With ``old``, that data itself, they are found
+    ``known_data`` is what the checkpoint says of its data (`about`). With ``old``, that data itself, they are found
     by user, item and time; without, they are those after its last time. UserError where that cannot be told,
     or where ``data`` lacks old rows or has them in another order.
     """
     if old is None:
-        return _later(about, data)
-    if old.hash != about["hash"]:
+        return np.zeros(len(data), bool) if data.hash == known_data["hash"] else _later(known_data, data)
+    if old.hash != known_data["hash"]:
         raise UserError(
             f"--old {old.name} is not the data that the model was trained on: their hashes differ. "
             "Give that folder, or leave --old out where the data has times."
@@ -53,8 +102,8 @@ def new_rows(about: Mapping[str, Any], data: IndexedRecords, old: IndexedRecords
     return is_new
 
 
-def _later(about: Mapping[str, Any], data: IndexedRecords) -> np.ndarray:
-    until, number = about.get("until"), about.get("interactions")
+def _later(known_data: Mapping[str, Any], data: IndexedRecords) -> np.ndarray:
+    until, number = known_data.get("until"), known_data.get("interactions")
     if until is None or number is None or data.timestamp is None:
         raise UserError(
             "it cannot be told which interactions are new, for the data has no times, or the model does not know its last: "
@@ -75,8 +124,11 @@ def _keys(data: IndexedRecords, timed: bool):
     return zip(data.user_ids[data.user].tolist(), data.item_ids[data.item].tolist(), times, strict=True)
 
 
-def trained_before(split: Split, is_new: np.ndarray) -> np.ndarray:
-    """bool [n]: the rows that were training rows when the data ended before the new ones."""
+def trained_before(split: Split, is_new: np.ndarray, moved: Sequence[int] = ()) -> np.ndarray:
+    """bool [n]: the rows that were training rows when the data ended before the new ones.
+
+    ``moved``: numbers, among the rows that are not new, of those that `clean_split` put into training then.
+    """
     data, old = split.data, np.flatnonzero(~is_new)
     before = replace(
         data,
@@ -87,8 +139,14 @@ def trained_before(split: Split, is_new: np.ndarray) -> np.ndarray:
         texts={},
     )
     out = np.zeros(len(data), bool)
-    out[old] = split_by(split.scheme, before).part == TRAIN
+    out[old] = _with_moved(split_by(split.scheme, before).part, moved) == TRAIN
     return out
+
+
+def _with_moved(part: np.ndarray, moved: Sequence[int]) -> np.ndarray:
+    part = part.copy()
+    part[np.asarray(moved, np.int64)] = TRAIN
+    return part
 
 
 def clean_split(split: Split, trained: np.ndarray) -> Split:
@@ -161,7 +219,10 @@ class Replay:
             MixtureAmong(**shared, size=round(number * replay / (1 - replay)), among=trained),
         )
 
-    def render(self, renderer: Renderer, epoch: int) -> Encoded:
-        """An epoch's examples as token ids."""
+    def render(self, renderer: rendering.Renderer, epoch: int) -> Encoded:
+        """An epoch's examples as token ids; mapped into memory where `rendering.render_mixture` would do so."""
         parts = [part for part in (self.fresh, self.old) if part.size and part.tasks]
-        return Encoded.concatenate([render_mixture(renderer, part, epoch) for part in parts])
+        rendered = (rendering.render_mixture(renderer, part, epoch) for part in parts)
+        if sum(part.size for part in parts) > rendering.RENDERED:
+            return on_disk(rendered)
+        return Encoded.concatenate(list(rendered))

@@ -1,4 +1,8 @@
-"""What the catalogue says of items in words, as vectors: for semantic identifiers and for items that come later."""
+"""What the catalogue says of items in words: as features (TF-IDF) and as vectors.
+
+For semantic identifiers and starting vectors, for items that come later, and for what recommends what is
+described alike (`p5t5.baselines.likeness`).
+"""
 
 from __future__ import annotations
 
@@ -43,6 +47,64 @@ def item_words(items: pd.DataFrame) -> list[list[str]]:
     return rows
 
 
+def described(catalogue_items: pd.DataFrame) -> pd.DataFrame:
+    """A catalogue's items (item_id, title, attributes) as a table to read words from: without prices and aggregates."""
+    texts = catalogue_items.get("attributes")
+    attributes = [""] * len(catalogue_items) if texts is None else texts.tolist()
+    kept = [
+        ", ".join(
+            part for part in text.split(" ; ") if not (part.startswith("price ") or AGGREGATES.search(part))
+        )
+        for text in attributes
+    ]
+    return pd.DataFrame(
+        {
+            "item_id": catalogue_items["item_id"].tolist(),
+            "title": catalogue_items["title"].tolist(),
+            "attributes": kept,
+        }
+    )
+
+
+def word_features(items: pd.DataFrame) -> sparse.csr_array:
+    """float32 [items, words]: TF-IDF of the words that at least two items have, rows of norm 1 (or 0)."""
+    return weighted(counted(item_words(items)))
+
+
+def counted(rows: Sequence[Sequence[str]]) -> sparse.csr_array:
+    """float32 [rows, distinct words]: how often each word stands in each row; columns in the words' order."""
+    place = {word: at for at, word in enumerate(sorted({word for row in rows for word in row}))}
+    columns = np.array([place[word] for row in rows for word in row], np.int32)
+    ends = np.cumsum([0, *map(len, rows)])
+    ones = np.ones(len(columns), np.float32)
+    table = sparse.csr_array((ones, columns, ends), (len(rows), max(len(place), 1)))
+    table.sum_duplicates()
+    return table
+
+
+def weighted(counts: sparse.csr_array, least: int = 2, most: int | None = None) -> sparse.csr_array:
+    """Counts as TF-IDF, (1 + log n) · (1 + log((1 + rows) / (1 + rows with it))), rows of norm 1 (or 0).
+
+    (Manning et al. 2008, 6.2 to 6.4.) Columns of fewer than ``least`` rows go, and the rarest beyond ``most``.
+    """
+    found = np.bincount(counts.indices, minlength=counts.shape[1])
+    common = np.argsort(-found, kind="stable")[:most]
+    kept = np.sort(common[found[common] >= least])
+    table = counts[:, kept].tocsr()
+    rarity = 1 + np.log((1 + counts.shape[0]) / (1 + found[kept]))
+    table.data = ((1 + np.log(table.data)) * rarity[table.indices]).astype(counts.dtype)
+    return unit(table)
+
+
+def unit(table: sparse.csr_array) -> sparse.csr_array:
+    """Rows of norm 1; a row of zeros stays."""
+    norm = np.sqrt(np.asarray(table.multiply(table).sum(axis=1)).ravel())
+    scale = (1 / np.where(norm > 0, norm, 1)).astype(table.dtype)
+    return sparse.csr_array(
+        (table.data * np.repeat(scale, np.diff(table.indptr)), table.indices, table.indptr), table.shape
+    )
+
+
 def text_vectors(items: pd.DataFrame, seed: int = 0, encoder: str = "") -> np.ndarray:
     """float32 [items, dimensions], rows of norm 1: where items that are described alike lie close.
 
@@ -59,32 +121,15 @@ def text_vectors(items: pd.DataFrame, seed: int = 0, encoder: str = "") -> np.nd
     words = item_words(items)
     if not any(words):
         raise UserError("no item has a title or an attribute to name it by; choose other identifiers.")
-    known = _tf_idf(words, least=2 if len(items) > 1000 else 1)
+    counts = counted(words).astype(np.float64)
+    known = weighted(counts, least=2, most=MOST_WORDS)
+    if len(items) <= 1000 or not known.nnz:
+        known = weighted(counts, least=1, most=MOST_WORDS)
+    known.resize(known.shape[0] + 1, known.shape[1] + 1)  # it needs one more row and column than it gives
     left, values, _ = svds(known, min(DIMENSIONS, min(known.shape) - 1), random_state=seed)
     left = left[:-1, ::-1] * values[::-1]
     largest = np.abs(left).argmax(0)
     return unit_rows(left * np.sign(left[largest, np.arange(left.shape[1])]), seed)
-
-
-def _tf_idf(rows: Sequence[Sequence[str]], least: int) -> sparse.csr_array:
-    """float64 [rows + 1, words + 1]: (1 + log count) · smooth idf, rows of norm 1 (Manning et al. 2008, 6.2 to 6.4).
-
-    Words in fewer than ``least`` rows are left out, and beyond MOST_WORDS the rarest. The last row and
-    column are empty: a truncated decomposition needs one more than it gives.
-    """
-    lengths = [len(row) for row in rows]
-    spelled, number = np.unique([word for row in rows for word in row], return_inverse=True)
-    shape = (len(rows) + 1, len(spelled) + 1)
-    ones = np.ones(len(number))
-    counts = sparse.csr_array((ones, (np.repeat(np.arange(len(rows)), lengths), number)), shape=shape)
-    counts.sum_duplicates()
-    found = np.bincount(counts.indices, minlength=shape[1])
-    kept = np.argsort(-found, kind="stable")[:MOST_WORDS]
-    weight = np.zeros(shape[1])
-    weight[kept] = np.where(found[kept] >= least, np.log((1 + len(rows)) / (1 + found[kept])) + 1, 0)
-    counts.data = (1 + np.log(counts.data)) * weight[counts.indices]
-    norm = np.sqrt(counts.multiply(counts).sum(1))
-    return sparse.dia_array((1 / np.maximum(norm, 1e-12)[None], [0]), shape=(shape[0], shape[0])) @ counts
 
 
 def _encoded(items: pd.DataFrame, encoder: str) -> np.ndarray:

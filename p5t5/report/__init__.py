@@ -29,6 +29,7 @@ NAMES = {
     "p5t5": "p5t5",
     "count_floor": "count floor",
     "popularity": "popularity",
+    "text_likeness": "text likeness",
     "item_knn": "item-kNN (implicit)",
     "als": "ALS (implicit)",
     "bpr": "BPR (implicit)",
@@ -156,23 +157,22 @@ def is_ours(row: Row) -> bool:
 def _headline(rows: Sequence[Row], comparisons: Sequence[Row]) -> str:
     """Tiles: the main number of each task that has a baseline, and whether it beats the strongest of them."""
     tiles = []
-    for task, metric, protocol, rival in (
-        ("sequential/next_item", "ndcg@10", "filtered", "count_floor"),
-        ("rating/score", "rmse", "expected", "bias"),
-        ("direct/choose", "ndcg@10", "1+99", "count_floor"),
-        ("review/score", "rmse", "expected", "bias"),
-        ("explanation/explain", "rouge1", "text", "nearest_text"),
+    for task, metric, protocol in (
+        ("sequential/next_item", "ndcg@10", "filtered"),
+        ("rating/score", "rmse", "expected"),
+        ("direct/choose", "ndcg@10", "1+99"),
+        ("review/score", "rmse", "expected"),
+        ("explanation/explain", "rouge1", "text"),
     ):
         keys = {"task": task, "metric": metric, "protocol": protocol}
         ours = find([row for row in rows if is_ours(row)], prompt="seen", **keys)
-        theirs = find(rows, model=rival, **keys)
         if ours is None or ours["value"] is None:
             continue
-        paired = find(comparisons, prompt="seen", against=rival, **keys)
+        rival = strongest(rows, **keys)
+        name = rival["model"] if rival else ""
+        paired = find(comparisons, prompt="seen", against=name, **keys)
         verdict, kind = _verdict(paired)
-        against = (
-            f"{NAMES[rival]} {_number(theirs['value'])}" if theirs and theirs["value"] is not None else ""
-        )
+        against = f"{NAMES.get(name, name)} {_number(rival['value'])}" if rival else ""
         tiles.append(
             f'<div class="tile {kind}"><div class=what>{escape(task)} · {escape(metric)}'
             f"{' (lower is better)' if metric in LOWER_IS_BETTER else ''}</div>"
@@ -180,6 +180,20 @@ def _headline(rows: Sequence[Row], comparisons: Sequence[Row]) -> str:
             f"<div class=against>{escape(against)}</div><div class=verdict>{escape(verdict)}</div></div>"
         )
     return f"<div class=tiles>{''.join(tiles)}</div>" if tiles else ""
+
+
+def strongest(rows: Sequence[Row], task: str, metric: str, protocol: str) -> Row | None:
+    """The best row of a baseline, of those with this task, metric and protocol."""
+    wanted = {"task": task, "metric": metric, "protocol": protocol}
+    found = [
+        row
+        for row in rows
+        if not is_ours(row)
+        and row["value"] is not None
+        and all(row[key] == value for key, value in wanted.items())
+    ]
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    return max(found, key=lambda row: sign * row["value"], default=None)
 
 
 def _verdict(paired: Row | None) -> tuple[str, str]:
