@@ -18,10 +18,10 @@ import torch
 
 from p5t5.checkpoint import Checkpoint
 from p5t5.decoding import rank_all
+from p5t5.growing.fresh import split_of
 from p5t5.mixture import single
 from p5t5.records import load
 from p5t5.results import read_rows, write_rows
-from p5t5.splits import split_by
 
 K = 20
 
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--out", help="JSON file that the row is added to")
     arguments = parser.parse_args()
     checkpoint = Checkpoint.load(arguments.model)
-    split = split_by(checkpoint.info["split"], load(arguments.data))
+    split = split_of(checkpoint.info, load(arguments.data))
     renderer, trie = checkpoint.renderer_for(split.data), checkpoint.catalogue.trie
     rows = split.rows("test")
     if 0 < arguments.users < len(rows):
