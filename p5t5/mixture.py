@@ -11,7 +11,7 @@ import numpy as np
 
 from p5t5.errors import UserError
 from p5t5.prompts import Prompt
-from p5t5.randomness import below, generator, uniform
+from p5t5.randomness import below, generator, hashed, uniform
 from p5t5.records import IndexedRecords
 from p5t5.splits import Split
 from p5t5.tasks import TASKS, BuildOptions, Examples, Task
@@ -175,6 +175,21 @@ def single(
     examples = TASKS[task].build(split, rows, replace(options, epoch=-1))
     drawn = below(len(wordings), options.seed, _WORDING, zlib.crc32(task.encode()), -1, rows)
     return examples, wordings[drawn]
+
+
+def validation_sample(
+    split: Split, task: str, prompts: Sequence[Prompt], options: BuildOptions, limit: int
+) -> tuple[Examples, np.ndarray] | None:
+    """`single` of at most ``limit`` validation rows, drawn by ``options.seed``, in seen wordings: for what is
+    fitted to a trained model. None where the data can't ask the task there.
+    """
+    if TASKS[task].missing(split.data):
+        return None
+    rows = TASKS[task].eligible(split, "validation")
+    if not len(rows) or not len(usable_prompts(prompts, task, split.data, held_out=False)):
+        return None
+    rows = np.sort(rows[np.argsort(hashed(options.seed, rows), kind="stable")[:limit]])
+    return single(split, task, prompts, "validation", options, "seen", rows)
 
 
 def usable_prompts(prompts: Sequence[Prompt], task: str, data: IndexedRecords, held_out: bool) -> np.ndarray:

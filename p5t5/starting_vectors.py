@@ -7,7 +7,8 @@ how each speaks of the rating. Training rows only: nothing here looks at a valid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,7 +72,7 @@ def word_vectors(
     have ratings, what they add to one.
     """
     pieces = int(sentinel_ids(tokenizer).min())  # text comes first in a vocabulary of our own
-    ids = _token_ids(tokenizer, list(training_texts(split, options)))
+    ids = _token_ids(tokenizer, training_texts(split, options))
     document = np.repeat(np.arange(len(ids)), [len(row) for row in ids])
     tokens = np.concatenate([*ids, np.zeros(0, np.int64)])
     text = tokens < pieces
@@ -110,7 +111,7 @@ def _rating_weights(
     if data.rating is None or not columns:
         return None
     rows = rows[np.isfinite(data.rating[rows])]
-    texts = [" ".join(shorten(c[row], options.max_words) for c in columns) for row in rows.tolist()]
+    texts = (" ".join(shorten(c[row], options.max_words) for c in columns) for row in rows.tolist())
     ids = _token_ids(tokenizer, texts)
     target = data.rating[rows[: len(ids)]].astype(np.float64)
     place = np.repeat(np.arange(len(ids)), [len(row) for row in ids])
@@ -124,15 +125,12 @@ def _rating_weights(
     return lsqr(held, target - target.mean(), damp=WORD_PENALTY**0.5, iter_lim=50)[0]
 
 
-def _token_ids(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[np.ndarray]:
+def _token_ids(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> list[np.ndarray]:
     """Token ids of each text, from the first on until MOST_TOKENS are reached."""
     out: list[np.ndarray] = []
-    total = 0
-    for start in range(0, len(texts), 4096):
-        part = list(texts[start : start + 4096])
+    texts, total = iter(texts), 0
+    while total < MOST_TOKENS and (part := list(islice(texts, 4096))):
         encoded = tokenizer.backend_tokenizer.encode_batch(part, add_special_tokens=False)
         out += [np.array(each.ids, np.int64) for each in encoded]
         total += sum(len(each.ids) for each in encoded)
-        if total >= MOST_TOKENS:
-            break
     return out

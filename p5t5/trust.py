@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from p5t5.metrics.rating import choice_probabilities
-from p5t5.mixture import single, usable_prompts
-from p5t5.randomness import hashed
+from p5t5.mixture import validation_sample
 from p5t5.splits import Split
 from p5t5.tasks import TASKS, BuildOptions
 from p5t5.tasks.columns import is_rated, rating_index
@@ -51,13 +50,13 @@ def fit_trust(asker: Asker, split: Split, tasks: Sequence[str], build: BuildOpti
     """
     out = {}
     for task in tasks:
-        if not TASKS[task].decoding.startswith("rating") or TASKS[task].missing(split.data):
+        sample = None
+        if TASKS[task].decoding.startswith("rating"):
+            sample = validation_sample(split, task, asker.prompts, build, ROWS)
+        if sample is None:
             continue
-        rows = TASKS[task].eligible(split, "validation")
-        if not len(rows) or not len(usable_prompts(asker.prompts, task, split.data, held_out=False)):
-            continue
-        rows = np.sort(rows[np.argsort(hashed(build.seed, rows), kind="stable")[:ROWS]])
-        examples, index = single(split, task, asker.prompts, "validation", build, "seen", rows)
+        examples, index = sample
+        rows = examples.rows
         scores = asker.rating_scores(examples, asker.renderer.encode_inputs(examples, index), index)
         assert split.data.rating is not None  # every eligible row has one
         truth = rating_index(split.data, split.data.rating[rows])

@@ -19,9 +19,8 @@ import numpy as np
 
 from p5t5.decoding import TextOptions, Wanted, generate_text, padded_batches
 from p5t5.metrics import text as text_metrics
-from p5t5.mixture import single, usable_prompts
+from p5t5.mixture import validation_sample
 from p5t5.ragged import Ragged
-from p5t5.randomness import hashed
 from p5t5.splits import Split
 from p5t5.tasks import TASKS, BuildOptions, Examples
 from p5t5.vocabulary import text_tokens
@@ -122,13 +121,12 @@ def choose_text_options(
     """
     chosen = {}
     for task in tasks:
-        if "text" not in TASKS[task].decoding or TASKS[task].missing(split.data):
+        sample = None
+        if "text" in TASKS[task].decoding:
+            sample = validation_sample(split, task, asker.prompts, build, limit)
+        if sample is None:
             continue
-        rows = TASKS[task].eligible(split, "validation")
-        if not len(rows) or not len(usable_prompts(asker.prompts, task, split.data, held_out=False)):
-            continue
-        rows = np.sort(rows[np.argsort(hashed(build.seed, rows), kind="stable")[:limit]])
-        examples, index = single(split, task, asker.prompts, "validation", build, "seen", rows)
+        examples, index = sample
         inputs = asker.renderer.encode_inputs(examples, index)
         references = list(examples.references or ())
         least = VARIETY * text_metrics.unique_sentence_ratio(references)
@@ -149,7 +147,7 @@ def choose_text_options(
         chosen[task] = {
             "options": {k: v for k, v in asdict(best).items() if v != getattr(GREEDY, k)},
             "validation": {
-                "rows": len(rows),
+                "rows": len(examples),
                 "least_unique": round(least, 6),
                 "tried": {described(options): measured for options, measured in tried},
             },

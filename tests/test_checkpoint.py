@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from first_answers import logits
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from p5t5.checkpoint import Checkpoint, load_model, resolve, set_dropout, user_key
 from p5t5.cooccurrence import factors
 from p5t5.errors import UserError
 from p5t5.initialisation import identifier_norm
-from p5t5.mixture import single
 from p5t5.prompts import load_prompts
 from p5t5.records import make_records
 from p5t5.sources.simulated import simulate
@@ -38,19 +38,6 @@ def checkpoint(split):
     made = Checkpoint.create(split, load_prompts(), vocabulary_size=500, options=BuildOptions(max_history=5))
     made.model.eval()
     return made
-
-
-def logits(checkpoint: Checkpoint, split) -> torch.Tensor:
-    """What the model says to four questions of the split."""
-    task = "sequential/next_item"
-    examples, prompts = single(split, task, checkpoint.prompts, "test", checkpoint.build_options())
-    inputs = checkpoint.renderer_for(split.data).encode_inputs(examples, prompts).take(np.arange(4)).padded(0)
-    ids = torch.from_numpy(inputs.astype(np.int64))
-    start = torch.zeros(4, 1, dtype=torch.long)
-    with torch.no_grad():
-        return checkpoint.model(
-            input_ids=ids, attention_mask=(ids > 0).long(), decoder_input_ids=start
-        ).logits
 
 
 def test_save_and_load_answer_alike(checkpoint, split, tmp_path):

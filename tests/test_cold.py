@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from first_answers import logits
 from scipy import sparse
 
 from p5t5 import trust, writing
@@ -17,7 +18,6 @@ from p5t5.errors import UserError
 from p5t5.growing import add_users, likeness
 from p5t5.growing.likeness import carried_over
 from p5t5.identifiers.texts import counted, described, unit, weighted, word_features
-from p5t5.mixture import single
 from p5t5.prompts import PLACEHOLDER, load_prompts
 from p5t5.recommender import Recommender
 from p5t5.sources.simulated import simulate
@@ -58,19 +58,6 @@ def made(records, **options) -> Checkpoint:
 @pytest.fixture(scope="module")
 def atomic(old) -> Checkpoint:
     return made(old)
-
-
-def logits(checkpoint: Checkpoint, split) -> torch.Tensor:
-    examples, prompts = single(
-        split, "sequential/next_item", checkpoint.prompts, "test", checkpoint.build_options()
-    )
-    inputs = checkpoint.renderer_for(split.data).encode_inputs(examples, prompts).take(np.arange(4)).padded(0)
-    ids = torch.from_numpy(inputs.astype(np.int64))
-    start = torch.zeros(4, 1, dtype=torch.long)
-    with torch.no_grad():
-        return checkpoint.model(
-            input_ids=ids, attention_mask=(ids > 0).long(), decoder_input_ids=start
-        ).logits
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -14,6 +14,7 @@ from conftest import ROOT
 
 import p5t5
 from p5t5.commands.cli import COMMANDS, main
+from p5t5.commands.evaluate import _verdicts
 from p5t5.prompts import dump_prompts, load_prompts
 from p5t5.results import find
 from p5t5.values import read_values
@@ -236,3 +237,22 @@ def test_version_and_usage(capsys):
 def test_help_does_not_wait_for_torch():
     code = "import sys; from p5t5.commands.cli import main; main([]); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_verdicts_name_the_floor_and_the_strongest_baseline():
+    keys = {"task": "review/score", "metric": "rmse", "protocol": "expected"}
+    rows = [
+        {**keys, "model": name, "value": value}
+        for name, value in (("bias", 0.9), ("tfidf_ridge", 0.8), ("mf", 0.85))
+    ]
+    rows.append({**keys, "model": "p5t5", "value": 0.7})
+    one = {
+        **keys,
+        "model": "p5t5",
+        "prompt": "seen",
+        "difference": -0.1,
+        "ci95": [-0.2, -0.05],
+        "better": True,
+    }
+    lines = _verdicts(rows, [{**one, "against": name} for name in ("bias", "mf", "tfidf_ridge")])
+    assert [line.split(" (")[0].split()[-1] for line in lines] == ["bias", "tfidf_ridge"]

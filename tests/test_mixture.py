@@ -10,7 +10,7 @@ import pytest
 from tiny_data import at_random, by_hand
 
 from p5t5.errors import UserError
-from p5t5.mixture import TITLE_SLOTS, _walk, make_mixture, single, usable_prompts
+from p5t5.mixture import TITLE_SLOTS, _walk, make_mixture, single, usable_prompts, validation_sample
 from p5t5.prompts import load_prompts
 from p5t5.tasks import TASKS, BuildOptions
 
@@ -226,3 +226,18 @@ def test_train_and_test_of_one_user_never_meet_in_training():
                     items = column.elements.values[column.pools == 1]
                     users = users[column.pools == 1]
                     assert not held & set(zip(users.tolist(), items.tolist(), strict=True)), (task.name, name)
+
+
+def test_a_validation_sample_is_a_drawn_part_of_the_validation_rows():
+    split = at_random()
+    wanted = TASKS["rating/score"].eligible(split, "validation")
+    examples, index = validation_sample(split, "rating/score", PROMPTS, OPTIONS, 5)
+    assert (
+        len(examples) == 5
+        and set(examples.rows) <= set(wanted)
+        and list(examples.rows) == sorted(examples.rows)
+    )
+    assert not any(PROMPTS[place].held_out for place in index)
+    whole, _ = validation_sample(split, "rating/score", PROMPTS, OPTIONS, 10_000)
+    assert whole.rows.tolist() == wanted.tolist()
+    assert validation_sample(split, "review/score", PROMPTS, OPTIONS, 5) is None, "no reviews"

@@ -130,7 +130,7 @@ def _main(argv: Sequence[str] | None) -> None:
     if options.fusion and options.part == "validation":
         print("fusion: its weights were fitted on validation rows, so these rows flatter it")
     print(_table(rows))
-    for line in _verdicts(comparisons):
+    for line in _verdicts(rows, comparisons):
         print(line)
     print(f"{len(rows)} rows → {out}")
 
@@ -235,15 +235,22 @@ def _table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def _verdicts(comparisons: list[dict]) -> list[str]:
-    """One sentence for each comparison that a reader will ask for."""
+def _verdicts(rows: list[dict], comparisons: list[dict]) -> list[str]:
+    """One sentence for each comparison that a reader will ask for: with the floors, and with the best baseline."""
+    from p5t5.report import strongest
+
     words = {True: "better than", False: "worse than", None: "level with"}
     return [
         f"{one['task']}, {one['protocol']}: {one['model']} is {words[one['better']]} {one['against']} "
         f"({one['metric']} {one['difference']:+.4f}, 95 % {one['ci95'][0]:+.4f} to {one['ci95'][1]:+.4f})"
         for one in comparisons
-        if one["against"] in ("count_floor", "bias")
-        and one["metric"] != "mae"
+        if one["metric"] in ("ndcg@10", "rmse", "rouge1", "accuracy")
+        and one["against"]
+        in (
+            "count_floor",
+            "bias",
+            (strongest(rows, one["task"], one["metric"], one["protocol"]) or {}).get("model"),
+        )
         and one["prompt"] == "seen"
         and one["difference"] is not None
         and one["ci95"] is not None
