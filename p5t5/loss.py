@@ -46,15 +46,17 @@ class Lookup(Function):
 
 
 class HeadLoss(Function):
-    """Scalar: sum(shares * nll) of hidden [N, d] · weightᵀ [d, V] at labels [N].
+    """Scalar: the sum of shares * nll over labels, of hidden [N, d] · weightᵀ [d, V].
 
-    With ``tied``, the gradient of ``weight`` is left there for the lookup to pick up.
+    ``labels`` int64 and ``shares`` [N] or, with several labels a place, [N, K]. With ``tied``, the gradient of
+    ``weight`` is left there for the lookup to pick up.
     """
 
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, shares: Tensor, tied: TiedGradient | None
     ) -> Tensor:
+        labels, shares = labels.view(len(hidden), -1), shares.view(len(hidden), -1)
         wanted = ctx.needs_input_grad[1]
         chunk = max(CHUNK // len(weight), 32)
         to_hidden = torch.empty_like(hidden)
@@ -62,13 +64,13 @@ class HeadLoss(Function):
         loss = hidden.new_zeros(())
         for start in range(0, len(hidden), chunk):
             part = slice(start, start + chunk)
-            states, chosen, share = hidden[part], labels[part, None], shares[part, None]
+            states, chosen, share = hidden[part], labels[part], shares[part]
             logits = states @ weight.t()
             true = logits.gather(1, chosen)
             top = logits.amax(1, keepdim=True)
             total = logits.sub_(top).exp_().sum(1, keepdim=True)
             loss += ((total.log() + top - true) * share).sum()
-            back = logits.mul_(share / total)
+            back = logits.mul_(share.sum(1, keepdim=True) / total)
             back.scatter_add_(1, chosen, -share)
             torch.mm(back, weight, out=to_hidden[part])
             if wanted:

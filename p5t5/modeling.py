@@ -173,12 +173,15 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         label_weights: torch.Tensor | None = None,
+        lesson_ids: torch.LongTensor | None = None,
+        lesson_weights: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | float | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput | tuple:
         """T5's forward with another loss.
 
-        ``labels`` [B, T] with -100 where there is none; ``label_weights`` float [B, T].
+        ``labels`` [B, T] with -100 where there is none; ``label_weights`` float [B, T]; ``lesson_ids`` and
+        ``lesson_weights`` [B, T, K]: further answers to a place and their weights (soft targets).
         The loss is sum(weight * nll) / ``num_items_in_batch``, by default divided by the sum of the
         weights; without weights each label weighs 1, which is HF's token mean.
 
@@ -206,6 +209,12 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
             decoder_input_ids = self._shift_right(labels)
         real = labels != -100
         weights = None if label_weights is None else label_weights[real]
+        answers = labels[real]
+        if lesson_ids is not None:  # one true and K other answers a place
+            if weights is None or lesson_weights is None:
+                raise ValueError("lesson_ids need lesson_weights, and label_weights that leave room for them")
+            answers = torch.cat([answers[:, None], lesson_ids[real]], 1)
+            weights = torch.cat([weights[:, None], lesson_weights[real]], 1)
         if self.training:
             return_dict = kwargs.pop("return_dict", None)
             given = (
@@ -217,13 +226,13 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
             )
             if not kwargs and all(value is None for value in given) and can_fuse(self):
                 loss = self._fused_loss(
-                    input_ids, attention_mask, decoder_input_ids, labels, weights, num_items_in_batch
+                    input_ids, attention_mask, decoder_input_ids, real, answers, weights, num_items_in_batch
                 )
             else:
                 hidden = self._decoder_outputs(
                     input_ids, decoder_input_ids, decoder_inputs_embeds, inputs, kwargs
                 )
-                loss = exact_loss(self.head(hidden[real]), labels[real], weights, num_items_in_batch)
+                loss = exact_loss(self.head(hidden[real]), answers, weights, num_items_in_batch)
             return (loss,) if return_dict is False else Seq2SeqLMOutput(loss=loss)
         outputs = super().forward(
             input_ids=input_ids,
@@ -233,13 +242,13 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
             **inputs,
             **{**kwargs, "return_dict": True},
         )
-        outputs.loss = exact_loss(outputs.logits[real], labels[real], weights, num_items_in_batch)
+        outputs.loss = exact_loss(outputs.logits[real], answers, weights, num_items_in_batch)
         # The outputs are an ordered dict whose order is its tuple's: the loss comes first.
         outputs = Seq2SeqLMOutput(**outputs)
         return outputs.to_tuple() if kwargs.get("return_dict") is False else outputs
 
     def _fused_loss(
-        self, input_ids, attention_mask, decoder_input_ids, labels, weights, num_items_in_batch
+        self, input_ids, attention_mask, decoder_input_ids, real, answers, weights, num_items_in_batch
     ) -> torch.Tensor:
         """``exact_loss`` by way of ``p5t5.fused`` and ``p5t5.loss``."""
         tied = TiedGradient()
@@ -251,14 +260,13 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
         if isinstance(self.encoder, P5T5Encoder):
             inputs = self.encoder.with_words(input_ids, inputs)
         hidden = decoder_states(self, inputs, attention_mask, targets.view(*decoder_input_ids.shape, -1))
-        real = labels != -100
-        hidden, labels = hidden[real], labels[real]
+        hidden = hidden[real]
         if self.config.scale_decoder_outputs:
             hidden = hidden * self.model_dim**-0.5
-        shares = torch.ones_like(labels, dtype=hidden.dtype) if weights is None else weights.to(hidden.dtype)
+        shares = torch.ones_like(answers, dtype=hidden.dtype) if weights is None else weights.to(hidden.dtype)
         shares = shares / (shares.sum() if num_items_in_batch is None else num_items_in_batch)
         head = self.lm_head.weight
-        return HeadLoss.apply(hidden, head, labels, shares, tied if head is self.shared.weight else None)
+        return HeadLoss.apply(hidden, head, answers, shares, tied if head is self.shared.weight else None)
 
     def _decoder_outputs(
         self, input_ids, decoder_input_ids, decoder_inputs_embeds, inputs, kwargs
@@ -302,10 +310,14 @@ def exact_loss(
     weights: torch.Tensor | None,
     num_items_in_batch: torch.Tensor | float | None,
 ) -> torch.Tensor:
-    """Scalar: sum(weight * nll) / number of items; ``logits`` [N, vocabulary], the others [N]."""
+    """Scalar: sum(weight * nll) / number of items; ``logits`` [N, vocabulary], the others [N], or [N, K] where a
+    place has several answers."""
     # bf16 logits would lose the small differences that a softmax over thousands of tokens lives on.
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    nll = functional.cross_entropy(logits, labels, reduction="none")
+    if labels.dim() == 1:
+        nll = functional.cross_entropy(logits, labels, reduction="none")
+    else:
+        nll = -functional.log_softmax(logits, -1).gather(1, labels)
     if weights is not None:
         nll = nll * weights.to(nll.dtype)
     if num_items_in_batch is None:

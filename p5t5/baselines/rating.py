@@ -31,10 +31,10 @@ class RatingBaseline(Protocol):
 
 
 class Ratings:
-    """The ratings of one part of a split: ``user``, ``item`` int [n], ``rating`` float64 [n]."""
+    """The ratings of a part of a split, or of given rows: ``user``, ``item`` int [n], ``rating`` float64 [n]."""
 
-    def __init__(self, split: Split, part: str):
-        data, rows = split.data, split.rows(part)
+    def __init__(self, split: Split, part: str | np.ndarray):
+        data, rows = split.data, split.rows(part) if isinstance(part, str) else part
         if data.rating is None:
             raise UserError(f"the data set {data.name} has no rating column, so rating baselines are off")
         rows = rows[np.isfinite(data.rating[rows])]
@@ -64,32 +64,45 @@ class BiasOnly:
     """mean + user bias + item bias by alternating ridge regression (Koren et al. 2009).
 
     The two penalties are chosen on validation RMSE. Predictions are clipped to the rating scale.
+    ``train`` and ``validation``: ratings to fit and to choose on instead of the split's own.
     """
 
     name = "bias"
 
-    def __init__(self, split: Split, penalties: tuple[float, ...] = (1, 2, 5, 10, 20), sweeps: int = 20):
-        train, validation = Ratings(split, "train"), Ratings(split, "validation")
-        self.shape = (split.data.number_of_users, split.data.number_of_items)
+    def __init__(
+        self,
+        split: Split,
+        penalties: tuple[float, ...] = (1, 2, 5, 10, 20),
+        sweeps: int = 20,
+        train: Ratings | None = None,
+        validation: Ratings | None = None,
+    ):
+        train, validation = train or Ratings(split, "train"), validation or Ratings(split, "validation")
+        self.shape, self.sweeps = (split.data.number_of_users, split.data.number_of_items), sweeps
         self.low, self.high = float(train.rating.min()), float(train.rating.max())
         self.mean = float(train.rating.mean())
         self.user, self.item = np.zeros(self.shape[0]), np.zeros(self.shape[1])
         best, chosen = np.inf, None
         for user_penalty in penalties:
             for item_penalty in penalties:
-                self._fit(train, user_penalty, item_penalty, sweeps)
+                self._fit(train, user_penalty, item_penalty)
                 error = validation.error(self)
                 if chosen is None or error < best:
                     best, chosen = error, (self.user, self.item, user_penalty, item_penalty)
         assert chosen is not None
         self.user, self.item, self.user_penalty, self.item_penalty = chosen
 
-    def _fit(self, train: Ratings, user_penalty: float, item_penalty: float, sweeps: int) -> None:
+    def refit(self, train: Ratings) -> None:
+        """Fits again, on other ratings, with the penalties that were chosen."""
+        self.mean = float(train.rating.mean())
+        self._fit(train, self.user_penalty, self.item_penalty)
+
+    def _fit(self, train: Ratings, user_penalty: float, item_penalty: float) -> None:
         residual = train.rating - self.mean
         user_count = np.bincount(train.user, minlength=self.shape[0]) + user_penalty
         item_count = np.bincount(train.item, minlength=self.shape[1]) + item_penalty
         self.user, self.item = np.zeros(self.shape[0]), np.zeros(self.shape[1])
-        for _ in range(sweeps):
+        for _ in range(self.sweeps):
             left = residual - self.user[train.user]
             self.item = np.bincount(train.item, left, self.shape[1]) / item_count
             left = residual - self.item[train.item]
@@ -103,7 +116,8 @@ class MatrixFactorisation:
     """mean + biases + user · item factors by alternating least squares (Koren et al. 2009).
 
     Rank and penalty are chosen on validation RMSE; biases are part of the vectors, with the
-    penalties that BiasOnly chose. Predictions are clipped to the rating scale.
+    penalties that BiasOnly chose. Predictions are clipped to the rating scale. ``bias``: one fitted on
+    the same ratings; ``train`` and ``validation`` as there.
     """
 
     name = "mf"
@@ -115,25 +129,39 @@ class MatrixFactorisation:
         penalties: tuple[float, ...] = (3, 6, 12, 25),
         sweeps: int = 12,
         seed: int = 0,
+        bias: BiasOnly | None = None,
+        train: Ratings | None = None,
+        validation: Ratings | None = None,
     ):
-        self.bias = BiasOnly(split)
-        train, validation = Ratings(split, "train"), Ratings(split, "validation")
-        self.by_user = _matrix(train.user, train.item, train.rating - self.bias.mean, self.bias.shape)
-        self.by_item = _matrix(train.item, train.user, train.rating - self.bias.mean, self.bias.shape[::-1])
+        train, validation = train or Ratings(split, "train"), validation or Ratings(split, "validation")
+        self.bias = bias or BiasOnly(split, train=train, validation=validation)
+        self.sweeps, self.seed = sweeps, seed
+        self._tabulate(train)
         self.user = self.item = np.zeros((0, 1))
         best, chosen = np.inf, None
         for rank in ranks:
             for penalty in penalties:
-                self._fit(rank, penalty, sweeps, seed)
+                self._fit(rank, penalty)
                 error = validation.error(self)
                 if chosen is None or error < best:
                     best, chosen = error, (self.user, self.item, rank, penalty)
         assert chosen is not None
         self.user, self.item, self.rank, self.penalty = chosen
 
-    def _fit(self, rank: int, penalty: float, sweeps: int, seed: int) -> None:
+    def refit(self, train: Ratings) -> None:
+        """Fits again, biases included, on other ratings, with the rank and penalty that were chosen."""
+        self.bias.refit(train)
+        self._tabulate(train)
+        self._fit(self.rank, self.penalty)
+
+    def _tabulate(self, train: Ratings) -> None:
+        left = train.rating - self.bias.mean
+        self.by_user = _matrix(train.user, train.item, left, self.bias.shape)
+        self.by_item = _matrix(train.item, train.user, left, self.bias.shape[::-1])
+
+    def _fit(self, rank: int, penalty: float) -> None:
         """Vectors [n, rank + 1]: the factors, and the bias in the last place."""
-        draw = np.random.default_rng(seed)
+        draw = np.random.default_rng(self.seed)
         self.user = np.concatenate(
             [draw.normal(0, 0.1, (len(self.bias.user), rank)), self.bias.user[:, None]], 1
         )
@@ -142,7 +170,7 @@ class MatrixFactorisation:
         )
         user_ridge = np.r_[np.full(rank, penalty), self.bias.user_penalty]
         item_ridge = np.r_[np.full(rank, penalty), self.bias.item_penalty]
-        for _ in range(sweeps):
+        for _ in range(self.sweeps):
             self.user = _solve(self.by_user, self.item, user_ridge)
             self.item = _solve(self.by_item, self.user, item_ridge)
 
