@@ -31,7 +31,7 @@ from p5t5.tasks.base import WORDS
 from p5t5.tasks.columns import rating_index
 from p5t5.trie import Trie
 from p5t5.trust import saved_trust
-from p5t5.writing import Writer, described, hints_of, saved_options
+from p5t5.writing import Writer, answers_of_others, described, hints_of, saved_options
 
 if TYPE_CHECKING:
     from p5t5.checkpoint import Checkpoint
@@ -190,7 +190,8 @@ class Asker:
 
     def write(self, examples: Examples, inputs: Ragged, options: TextOptions) -> list[str]:
         """The texts of a task that writes, without the rating that may stand before them."""
-        texts = self.writer.write(self.model, inputs, options, hints_of(examples))
+        others = answers_of_others(examples.task, self.tokenizer, self.rating_values)
+        texts = self.writer.write(self.model, inputs, options, hints_of(examples), others)
         if TASKS[examples.task].decoding == "rating_and_text":
             numbers = {f"{value:g}" for value in self.rating_values}
             texts = [after_number(text, numbers) for text in texts]

@@ -11,7 +11,7 @@ import numpy as np
 
 from p5t5.errors import UserError
 from p5t5.prompts import Prompt
-from p5t5.randomness import below, generator, hashed, uniform
+from p5t5.randomness import generator, hashed, uniform
 from p5t5.records import IndexedRecords
 from p5t5.splits import Split
 from p5t5.tasks import TASKS, BuildOptions, Examples, Task
@@ -89,9 +89,8 @@ class Mixture:
             row[mine] = _walk(self.eligible[name], epoch * count, count, self.seed, key)
             wordings = usable_prompts(self.prompts, name, self.split.data, held_out=False)
             # Keyed by the place in the walk: the same row may come twice in an epoch.
-            shares = np.cumsum([self.prompts[wording].rate for wording in wordings])
-            drawn = uniform(self.seed, _WORDING, key, epoch, np.arange(count)) * shares[-1]
-            prompt[mine] = wordings[np.searchsorted(shares, drawn, side="right")]
+            drawn = uniform(self.seed, _WORDING, key, epoch, np.arange(count))
+            prompt[mine] = _by_rate(self.prompts, wordings, drawn)
         order = generator(self.seed, _ORDER, epoch).permutation(self.size)
         return Choice(task[order], row[order], prompt[order])
 
@@ -165,16 +164,16 @@ def single(
 ) -> tuple[Examples, np.ndarray]:
     """Each eligible row of a part once, for evaluation, and int32 the prompt of each.
 
-    ``prompt``: "seen" or "held_out" (one such wording a row, drawn by ``options.seed``) or a prompt's
-    id. ``rows`` limits it to a choice of interactions. Draws are those of epoch −1, whatever the
+    ``prompt``: "seen" or "held_out" (one such wording a row, drawn by ``options.seed`` at their rates) or a
+    prompt's id. ``rows`` limits it to a choice of interactions. Draws are those of epoch −1, whatever the
     options say, so that they never change. Raises UserError where there is no such wording.
     """
     if rows is None:
         rows = TASKS[task].eligible(split, part)
     wordings = _named_prompts(split.data, task, prompts, prompt)
     examples = TASKS[task].build(split, rows, replace(options, epoch=-1))
-    drawn = below(len(wordings), options.seed, _WORDING, zlib.crc32(task.encode()), -1, rows)
-    return examples, wordings[drawn]
+    drawn = uniform(options.seed, _WORDING, zlib.crc32(task.encode()), -1, rows)
+    return examples, _by_rate(prompts, wordings, drawn)
 
 
 def validation_sample(
@@ -211,6 +210,8 @@ def why_off(split: Split, task: str, prompts: Sequence[Prompt]) -> str | None:
     missing = TASKS[task].missing(data)
     if missing:
         return f"{task} is off: {data.name} has no column {' and no column '.join(missing)}"
+    if reason := TASKS[task].why_off(split):
+        return f"{task} is off: {reason}"
     if not len(TASKS[task].eligible(split, "train")):
         return f"{task} is off: no training row of {data.name} has what it needs"
     if not len(usable_prompts(prompts, task, data, held_out=False)):
@@ -242,6 +243,12 @@ def _rates_of_tasks(rates: Mapping[str, float]) -> dict[str, float]:
             raise UserError(f"the rate of {name} must be a finite number that is not negative, not {rate}")
     wanted = {name: rates.get(name, rates.get(task.family)) for name, task in TASKS.items()}
     return {name: float(rate) for name, rate in wanted.items() if rate is not None}
+
+
+def _by_rate(prompts: Sequence[Prompt], wordings: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Of ``wordings`` (indexes of ``prompts``) one for each of ``drawn``, uniform in [0, 1), in proportion to their rates."""
+    shares = np.cumsum([prompts[wording].rate for wording in wordings])
+    return wordings[np.searchsorted(shares, drawn * shares[-1], side="right")]
 
 
 def _walk(rows: np.ndarray, start: int, count: int, seed: int, key: int) -> np.ndarray:

@@ -25,7 +25,7 @@ class Prompt:
     """One wording of a task. ``{slot}`` placeholders only; no logic, no format specs.
 
     ``rate``: how often training draws it beside the other wordings of its task (1 where not said; a
-    wording that lists titles is many times as long as the others). Evaluation draws all alike.
+    wording that lists titles is many times as long as the others), and evaluation of seen wordings too.
     ``source`` is the file's name, for errors; two prompts that differ in it alone are equal.
     """
 
@@ -85,6 +85,13 @@ def load_prompts(paths: str | os.PathLike | Iterable[str | os.PathLike] | None =
     prompts = [prompt for path in paths for file in _files(Path(path)) for prompt in _read(file)]
     _unique(prompts)
     return prompts
+
+
+def seen_words(prompts: Iterable[Prompt]) -> list[str]:
+    """The words that training's wordings are made of, each once, in the order of their first use."""
+    templates = (side for prompt in prompts if not prompt.held_out for side in (prompt.input, prompt.target))
+    pieces = (piece for template in templates for piece in Prompt.pieces(template))
+    return list(dict.fromkeys(word for kind, text in pieces if kind == "text" for word in text.split()))
 
 
 def dump_prompts(prompts: Sequence[Prompt], path: str | os.PathLike) -> None:

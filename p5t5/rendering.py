@@ -10,12 +10,14 @@ slots that stand alone between spaces (the prompts' lint).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from p5t5.prompts import Prompt
-from p5t5.ragged import Encoded, Ragged, on_disk, positions
+from p5t5.prompts import Prompt, seen_words
+from p5t5.ragged import Encoded, Lessons, Ragged, on_disk, positions
+from p5t5.rewording import VARIANTS, altered, draw_variants
 from p5t5.tasks.base import ITEM, POOLS, RATING, TEXT, TITLE, USER, WORD, WORDS, Column, Examples
 from p5t5.vocabulary import EOS
 
@@ -24,11 +26,19 @@ if TYPE_CHECKING:
 
     from p5t5.mixture import Mixture
 
-LITERAL = len(POOLS)  # the templates' literals and </s>; known to this file only
-END = 0  # </s> is literal number 0
+LITERAL, ALTERED = len(POOLS), len(POOLS) + 1  # the templates' literals and their variants; known here only
+END, GAP = 0, 1  # literals: </s>, and nothing, where an input is silent around its slots; a variant may speak
 WHOLE = (USER, ITEM)  # identifiers: masked whole by the denoising
 RENDERED = 1 << 19  # examples at a time
 MOST_TEXTS = 1_000_000  # free texts kept tokenised before the store starts again
+
+
+@dataclass(frozen=True)
+class Taught:
+    """The soft targets of a mixture: task → int32 [interactions], the lesson on each, −1 where there is none."""
+
+    lessons: Lessons
+    numbers: Mapping[str, np.ndarray]
 
 
 class Renderer:
@@ -46,11 +56,15 @@ class Renderer:
     ) -> None:
         self.tokenizer = tokenizer
         self.prompts = list(prompts)
-        self._literals = [EOS]
-        self._layouts = [(self._layout(p.input), self._layout(p.target)) for p in self.prompts]
-        fixed = {WORD: WORDS, LITERAL: self._literals, **names}
+        self._literals = {EOS: END, "": GAP}
+        for prompt in self.prompts:  # first those that have variants
+            if not prompt.held_out:
+                self._layout(prompt.input, GAP)
+        self._alterable = len(self._literals)
+        self._layouts = [(self._layout(p.input, GAP), self._layout(p.target)) for p in self.prompts]
+        fixed = {WORD: WORDS, LITERAL: list(self._literals), **names}
         self._strings: list[str] = []
-        self._base = np.full(LITERAL + 1, -1, np.int64)
+        self._base = np.full(ALTERED + 1, -1, np.int64)
         self._tokens = Ragged.from_lists([])
         for pool in sorted(fixed):
             self._base[pool] = len(self._strings)
@@ -60,27 +74,51 @@ class Renderer:
         self._place_of_text: dict[str, int] = {}
 
     def encode(
-        self, examples: Examples, prompt_index: np.ndarray, weight: float | np.ndarray = 1.0
+        self,
+        examples: Examples,
+        prompt_index: np.ndarray,
+        weight: float | np.ndarray = 1.0,
+        taught: Taught | None = None,
+        variant: np.ndarray | None = None,
     ) -> Encoded:
         """Token ids, loss weights and units of all examples; example i is worded by prompt_index[i].
 
         Every element of a target slot is an answer unit; literals and ``</s>`` join the unit before
         them (the first, if none is). A unit's tokens weigh ``weight`` / (their number); ``weight`` may
-        be one number or one an example. Units without tokens (an empty text) do not count.
+        be one number or one an example. Units without tokens (an empty text) do not count. ``taught``: soft
+        targets for the units of one token. ``variant``: see `encode_inputs`.
         """
         prompt_index = np.asarray(prompt_index, np.int64)
-        inputs = self.encode_inputs(examples, prompt_index)
+        inputs = self.encode_inputs(examples, prompt_index, variant)
         places, is_answer = self._lay_out(examples, prompt_index, 1)
         targets = self._gather(places)
         lengths = self._lengths[places.values]
         weights, units = _answer_weights(places, is_answer & (lengths > 0), lengths)
         weights *= np.repeat(np.broadcast_to(np.asarray(weight, np.float64), len(targets)), targets.lengths)
-        return Encoded(inputs, targets, weights.astype(np.float32), units)
+        encoded = Encoded(inputs, targets, weights.astype(np.float32), units)
+        if taught is None or examples.task not in taught.numbers:
+            return encoded
+        lesson = _lesson_of_token(places, is_answer, lengths, examples.rows, taught.numbers[examples.task])
+        return replace(encoded, lessons=taught.lessons, lesson=lesson)
 
-    def encode_inputs(self, examples: Examples, prompt_index: np.ndarray) -> Ragged:
-        """Ragged int32: the encoder ids alone, ``</s>`` included."""
+    def encode_inputs(
+        self, examples: Examples, prompt_index: np.ndarray, variant: np.ndarray | None = None
+    ) -> Ragged:
+        """Ragged int32: the encoder ids alone, ``</s>`` included.
+
+        ``variant``: for training, int64 [examples], which variant of its literals each example has
+        (`rewording`), −1 for the literals as they are. Wordings that are held out have none.
+        """
+        if variant is not None:
+            self._know_variants()
         self._make_room(examples.texts)
-        return self._gather(self._lay_out(examples, np.asarray(prompt_index, np.int64), 0)[0])
+        places, from_slot = self._lay_out(examples, np.asarray(prompt_index, np.int64), 0)
+        if variant is not None:
+            number = places.values - self._base[LITERAL]
+            which = np.repeat(variant, places.lengths)
+            mine = np.flatnonzero(~from_slot & (which >= 0) & (number >= GAP) & (number < self._alterable))
+            places.values[mine] = self._base[ALTERED] + (number[mine] - GAP) * VARIANTS + which[mine]
+        return self._gather(places)
 
     def text(self, examples: Examples, prompt_index: np.ndarray) -> list[tuple[str, str]]:
         """(input, target) an example, as a person reads them."""
@@ -119,14 +157,16 @@ class Renderer:
         self._make_room(texts)
         return self._spell(Ragged(self._places(column, texts), column.elements.offsets))
 
-    def _layout(self, template: str) -> list[tuple[str, int | str]]:
-        """("text", literal number) and ("slot", name) in order."""
+    def _layout(self, template: str, gap: int | None = None) -> list[tuple[str, int | str]]:
+        """("text", literal number) and ("slot", name) in order; the literal ``gap`` where a slot has none."""
         layout: list[tuple[str, int | str]] = []
-        for kind, piece in Prompt.pieces(template):
+        for kind, piece in [*Prompt.pieces(template), ("end", "")]:
             if kind == "text":
-                self._literals.append(piece)
-                layout.append((kind, len(self._literals) - 1))
-            else:
+                layout.append((kind, self._literals.setdefault(piece, len(self._literals))))
+                continue
+            if gap is not None and (not layout or layout[-1][0] == "slot"):
+                layout.append(("text", gap))
+            if kind == "slot":
                 layout.append((kind, piece))
         return layout
 
@@ -200,8 +240,21 @@ class Renderer:
 
     def _make_room(self, texts: Sequence[str]) -> None:
         """Forget the free texts when there are too many; only between calls, where no places are held."""
-        if len(self._place_of_text) + len(texts) <= MOST_TEXTS or not self._place_of_text:
+        if len(self._place_of_text) + len(texts) > MOST_TEXTS and self._place_of_text:
+            self._forget_texts()
+
+    def _know_variants(self) -> None:
+        """Tokenises the variants before the first training epoch; those who only ask need none."""
+        if self._base[ALTERED] >= 0:
             return
+        self._forget_texts()  # they stand behind all that stays
+        words = seen_words(self.prompts)
+        literals = list(self._literals)[GAP : self._alterable]
+        self._base[ALTERED] = len(self._strings)
+        self._add([text for literal in literals for text in altered(literal, words)])
+        self._fixed = len(self._strings)
+
+    def _forget_texts(self) -> None:
         self._place_of_text.clear()
         del self._strings[self._fixed :]
         offsets = self._tokens.offsets[: self._fixed + 1]
@@ -233,7 +286,7 @@ class Renderer:
         return rows
 
 
-def render_mixture(renderer: Renderer, mixture: Mixture, epoch: int) -> Encoded:
+def render_mixture(renderer: Renderer, mixture: Mixture, epoch: int, taught: Taught | None = None) -> Encoded:
     """All examples of a mixture's epoch as token ids, in example order.
 
     They are rendered RENDERED at a time. An epoch of more than that lies in unnamed files of the
@@ -247,7 +300,8 @@ def render_mixture(renderer: Renderer, mixture: Mixture, epoch: int) -> Encoded:
         parts, places = [], []
         for task, examples, prompt_index, at in mixture.examples(epoch, choice, start, start + RENDERED):
             weight = mixture.loss_weights.get(task.name, 1.0)
-            parts.append(renderer.encode(examples, prompt_of[prompt_index], weight))
+            variant = draw_variants(mixture.seed, epoch, at)
+            parts.append(renderer.encode(examples, prompt_of[prompt_index], weight, taught, variant))
             places.append(at)
         return Encoded.concatenate(parts).take(np.argsort(np.concatenate(places), kind="stable"))
 
@@ -260,6 +314,22 @@ def names_of(
 ) -> dict[int, Sequence[str]]:
     """The ``names`` of a Renderer: identifier spellings, titles, and ratings spelled "4" or "3.5"."""
     return {USER: users, ITEM: items, TITLE: titles, RATING: [f"{value:g}" for value in rating_values]}
+
+
+def _lesson_of_token(
+    places: Ragged, is_answer: np.ndarray, lengths: np.ndarray, rows: np.ndarray, numbers: np.ndarray
+) -> np.ndarray:
+    """int32 a target token: its lesson, −1 for none. The first answer of an example is about its row, the
+    next about the interaction after it, and so on."""
+    element = np.flatnonzero(is_answer)
+    row = places.row_of_value[element]
+    first = np.searchsorted(row, np.arange(len(places)))
+    about = rows[row] + np.arange(len(element)) - first[row]
+    single = lengths[element] == 1
+    token = np.cumsum(lengths) - lengths
+    lesson = np.full(int(lengths.sum()), -1, np.int32)
+    lesson[token[element[single]]] = numbers[about[single]]
+    return lesson
 
 
 def _answer_weights(

@@ -23,6 +23,7 @@ from p5t5.mixture import validation_sample
 from p5t5.ragged import Ragged
 from p5t5.splits import Split
 from p5t5.tasks import TASKS, BuildOptions, Examples
+from p5t5.tasks.base import DISLIKE, LIKE, NO, WORDS, YES
 from p5t5.vocabulary import text_tokens
 
 if TYPE_CHECKING:
@@ -66,8 +67,10 @@ class Writer:
         inputs: Ragged,
         options: TextOptions = GREEDY,
         hints: Sequence[str] | None = None,
+        never_first: Sequence[int] = (),
     ) -> list[str]:
-        """The answer to each rendered prompt; it holds the hint, where there is one ("": none)."""
+        """The answer to each rendered prompt; it holds the hint, where there is one ("": none), and begins
+        with none of ``never_first`` (`answers_of_others`)."""
         texts = [""] * len(inputs)
         tokens = None if hints is None else text_tokens(self.tokenizer, hints)
         device = next(model.parameters()).device
@@ -75,7 +78,15 @@ class Writer:
             wanted = None
             if tokens is not None:
                 wanted = Wanted([own[own >= 0].tolist() for own in tokens[rows]], self.word_starts)
-            found = generate_text(model, ids, mask, forbid=self.forbidden, wanted=wanted, **asdict(options))
+            found = generate_text(
+                model,
+                ids,
+                mask,
+                forbid=self.forbidden,
+                wanted=wanted,
+                never_first=never_first,
+                **asdict(options),
+            )
             decoded = self.tokenizer.batch_decode(found, skip_special_tokens=True)
             for row, text in zip(rows.tolist(), decoded, strict=True):
                 texts[row] = text.strip()
@@ -88,6 +99,19 @@ def hints_of(examples: Examples) -> list[str] | None:
         return None
     elements = examples.columns[HINT].elements
     return [" ".join(examples.texts[place] for place in elements[row]) for row in range(len(examples))]
+
+
+def answers_of_others(task: str, tokenizer: Any, ratings: Sequence[float] | np.ndarray) -> list[int]:
+    """Tokens that no text of the task begins with: each is the whole answer of another task (a rating, yes).
+
+    A model that does not know a wording may take it for another task's; items and ratings are picked among
+    items and ratings, and so a text is among texts. Empty where a rating belongs before the text.
+    """
+    if TASKS[task].decoding != "text":
+        return []
+    words = [*(WORDS[word] for word in (YES, NO, LIKE, DISLIKE)), *(f"{value:g}" for value in ratings)]
+    ids = text_tokens(tokenizer, words)
+    return [int(first) for first, *rest in ids.tolist() if all(token < 0 for token in rest)]
 
 
 def described(options: TextOptions) -> str:

@@ -84,7 +84,7 @@ def test_prompts_are_seen_ones_of_the_task_each_at_its_rate():
     for number, name in enumerate(mixed.tasks):
         used = Counter(choice.prompt[choice.task == number].tolist())
         allowed = [i for i, each in enumerate(PROMPTS) if each.task == name and not each.held_out]
-        assert sorted(used) == allowed
+        assert set(used) <= set(allowed)
         rates = {wording: PROMPTS[wording].rate for wording in allowed}
         for wording, rate in rates.items():
             expected = sum(used.values()) * rate / sum(rates.values())

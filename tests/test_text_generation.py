@@ -60,6 +60,20 @@ def test_forbidden_tokens_do_not_appear(beams):
     assert not {t for text in others for t in text} & set(forbid)
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_unfit_beginnings_do_not_begin_but_may_follow(beams):
+    model = MODELS["untied"]
+    ids, mask = prompts(4)
+    options = {"max_new_tokens": 12, "num_beams": beams}
+    texts = decoding.generate_text(model, ids, mask, **options)
+    unfit = sorted({text[0] for text in texts if text})
+    others = decoding.generate_text(model, ids, mask, never_first=unfit, **options)
+    assert unfit and not {text[0] for text in others if text} & set(unfit)
+    unused = sorted(set(range(3, 300)) - {text[0] for text in texts if text})[:3]
+    if beams == 1:
+        assert decoding.generate_text(model, ids, mask, never_first=unused, **options) == texts
+
+
 def test_a_narrow_nucleus_is_greedy():
     model, (ids, mask) = MODELS["tied"], prompts(3)
     greedy = decoding.generate_text(model, ids, mask, max_new_tokens=8)

@@ -25,6 +25,7 @@ from p5t5.splits import leave_one_out
 from p5t5.writing import (
     KEY,
     Writer,
+    answers_of_others,
     choose_text_options,
     described,
     hints_of,
@@ -148,6 +149,27 @@ def test_hints_are_in_the_answers_of_a_model_that_knows_nothing(checkpoint, spli
     assert pieces and not any(piece.startswith("▁") for piece in pieces) and starts[1]
 
 
+def test_a_text_is_not_the_answer_of_another_task(checkpoint, split, monkeypatch):
+    """Whatever a strange wording was taken for, no text begins "5" or "yes"; where a rating belongs before it, it may."""
+    tokenizer, ratings = checkpoint.tokenizer, checkpoint.rating_values
+    wanted = ["▁yes", "▁no", "▁like", "▁dislike", *(f"▁{value:g}" for value in ratings)]
+    asker, barred = Asker(checkpoint, split.data), []
+
+    def generate(model, ids, mask, *, never_first, **more):
+        barred.append(list(never_first))
+        return [[5]] * len(ids)
+
+    monkeypatch.setattr("p5t5.writing.generate_text", generate)
+    for task, pieces in (("review/headline", wanted), ("explanation/rate_and_explain", [])):
+        rows = split.rows("test")[:4]
+        examples, index = single(
+            split, task, checkpoint.prompts, "test", checkpoint.build_options(), "seen", rows
+        )
+        asker.write(examples, asker.renderer.encode_inputs(examples, index), TextOptions())
+        assert tokenizer.convert_ids_to_tokens(barred[-1]) == pieces
+        assert barred[-1] == answers_of_others(task, tokenizer, ratings)
+
+
 def test_the_choice_is_made_on_validation_kept_and_used(checkpoint, split, tmp_path, monkeypatch):
     few = (TextOptions(max_new_tokens=6), TextOptions(max_new_tokens=6, sample=True, samples=2, seed=0))
     monkeypatch.setattr("p5t5.writing.SETTINGS", few)
@@ -228,11 +250,13 @@ def test_a_question_is_answered_as_was_chosen(checkpoint, monkeypatch):
     monkeypatch.setattr(
         Writer,
         "write",
-        lambda self, model, inputs, options, hints=None: used.append((options, hints)) or ["said"],
+        lambda self, model, inputs, options, hints=None, never_first=(): (
+            used.append((options, hints, len(never_first))) or ["said"]
+        ),
     )
     place = next(n for n, prompt in enumerate(checkpoint.prompts) if prompt.task == "explanation/explain")
     assert answerer.answer("explanation/explain", place, Facts(user=0, item=3)).text == "said"
-    assert used == [(options, None)]
+    assert used == [(options, None, 4 + len(checkpoint.rating_values))]
 
 
 def test_descriptions():

@@ -28,7 +28,7 @@ from p5t5.prompts import PLACEHOLDER
 from p5t5.ragged import Ragged
 from p5t5.tasks import TASKS, WORDS, Examples
 from p5t5.trust import saved_trust
-from p5t5.writing import GREEDY, Writer, hints_of, saved_options
+from p5t5.writing import GREEDY, Writer, answers_of_others, hints_of, saved_options
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,8 @@ class Answerer:
         examples = self._examples(task, [facts])
         inputs = self.checkpoint.renderer.encode_inputs(examples, np.full(1, place))
         options = self.text_options.get(task, GREEDY)
-        return self.writer.write(self.model, inputs, options, hints_of(examples))[0]
+        others = answers_of_others(task, self.checkpoint.tokenizer, self.checkpoint.rating_values)
+        return self.writer.write(self.model, inputs, options, hints_of(examples), others)[0]
 
     def _choice_scores(self, ids: Tensor, mask: Tensor, place: int, words: Sequence[str]) -> np.ndarray:
         """float32 [1, words]: log-probability of each word as (the beginning of) the prompt's target."""

@@ -161,17 +161,19 @@ def generate_text(
     *,
     forbid: Sequence[int] | np.ndarray = (),
     wanted: Wanted | None = None,
+    never_first: Sequence[int] = (),
     **options,
 ) -> list[list[int]]:
     """Free text, greedy by default: token ids of each answer without start, padding and ``</s>``.
 
-    ``forbid``: token ids that must not appear (identifiers, sentinels); ``wanted``: that must.
+    ``forbid``: token ids that must not appear (identifiers, sentinels); ``wanted``: that must;
+    ``never_first``: that must not begin the answer.
     ``options``: those of `TextOptions` (max_new_tokens=48, min_new_tokens=0, num_beams=1,
     no_repeat_ngram_size=3, repetition_penalty=1.0, sample=False, temperature=1.0, top_p=1.0, seed=None,
     samples=1, wanted_bonus=0.0).
     """
     return text_generation.generate(
-        model, input_ids, attention_mask, TextOptions(**options), list(forbid), wanted
+        model, input_ids, attention_mask, TextOptions(**options), list(forbid), wanted, never_first
     )
 
 

@@ -64,16 +64,18 @@ def generate(
     options: TextOptions,
     forbid: Sequence[int],
     wanted: Wanted | None = None,
+    never_first: Sequence[int] = (),
 ) -> list[list[int]]:
-    """Token ids of each answer without start, padding and ``</s>``; ``forbid``: ids that must not appear."""
-    barred = [int(token) for token in forbid]
+    """Token ids of each answer without start, padding and ``</s>``; ``forbid``: ids that must not appear,
+    ``never_first``: those that must not begin it."""
+    barred, unfit = [int(token) for token in forbid], [int(token) for token in never_first]
     if wanted is not None and options.num_beams > 1:
         raise UserError("beams can't be made to say what is wanted: leave num_beams at 1")
     with inference(model):
         if options.num_beams > 1:
-            tokens = _by_beams(model, input_ids, attention_mask, options, barred)
+            tokens = _by_beams(model, input_ids, attention_mask, options, barred, unfit)
         else:
-            tokens = _token_by_token(model, input_ids, attention_mask, options, barred, wanted)
+            tokens = _token_by_token(model, input_ids, attention_mask, options, barred, unfit, wanted)
     eos, pad = int(model.config.eos_token_id), int(model.config.pad_token_id)
     texts = []
     for row in tokens[:, 1:].tolist():
@@ -112,7 +114,12 @@ def _agreement(grams: Sequence[Sequence[tuple[int, ...]]]) -> np.ndarray:
 
 
 def _by_beams(
-    model, input_ids: Tensor, attention_mask: Tensor, options: TextOptions, forbid: list[int]
+    model,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    options: TextOptions,
+    forbid: list[int],
+    never_first: list[int],
 ) -> Tensor:
     from transformers.modeling_outputs import BaseModelOutput
 
@@ -128,6 +135,7 @@ def _by_beams(
         no_repeat_ngram_size=options.no_repeat_ngram_size or None,
         repetition_penalty=options.repetition_penalty,
         suppress_tokens=forbid or None,
+        begin_suppress_tokens=never_first or None,
         do_sample=options.sample,
         **drawing,
     )
@@ -139,6 +147,7 @@ def _token_by_token(
     attention_mask: Tensor,
     options: TextOptions,
     forbid: list[int],
+    never_first: list[int],
     wanted: Wanted | None = None,
 ) -> Tensor:
     """long [B × samples, 1 + tokens]: the start token, the answer, padding behind ``</s>``."""
@@ -166,6 +175,8 @@ def _token_by_token(
         logits = token_logits(model, hidden, slice(None))[:, 0]
         logits = _without_repetition(logits, past, options)
         logits[:, banned] = NEVER
+        if step == 0:
+            logits[:, never_first] = NEVER
         if step < options.min_new_tokens:
             logits[:, eos] = NEVER
         if steering is not None:
