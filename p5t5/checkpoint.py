@@ -28,13 +28,13 @@ from p5t5.configuration import PRESETS, preset_config
 from p5t5.corpus import answer_words, training_texts
 from p5t5.errors import UserError
 from p5t5.identifiers import fit_identifiers
-from p5t5.initialisation import grow_vocabulary, initialise, set_word_starts, start_identifiers
+from p5t5.initialisation import grow_vocabulary, initialise, read_as_done, set_word_starts, start_identifiers
 from p5t5.modeling import P5T5ForConditionalGeneration
-from p5t5.prompts import Prompt, dump_prompts, load_prompts
+from p5t5.prompts import Prompt, dump_prompts, load_prompts, seen_words
 from p5t5.records import IndexedRecords
 from p5t5.rendering import Renderer, names_of
 from p5t5.splits import Split
-from p5t5.starting_vectors import item_and_user_vectors, word_vectors
+from p5t5.starting_vectors import item_and_user_vectors, own_dimensions, with_own_part, word_vectors
 from p5t5.tasks import BuildOptions
 from p5t5.tasks.columns import describe_items
 from p5t5.vocabulary import identifier_ids, load_tokenizer, text_tokens, train_tokenizer
@@ -94,7 +94,7 @@ class Checkpoint:
         pieces = items.pieces() + ([] if users is None else users.pieces())
         if model in PRESETS:
             texts = [*training_texts(split, options), *_literals(prompts)]
-            whole = [*answer_words(data), *_wording_words(prompts)]
+            whole = [*answer_words(data), *seen_words(prompts)]  # in pieces they are half of a short prompt
             tokenizer = train_tokenizer(texts, pieces, size=vocabulary_size, seed=seed, whole=whole)
             size = -(-len(tokenizer) // 8) * 8
             config = preset_config(model, size, dropout=dropout, whole_word_embeddings=whole_word_embeddings)
@@ -114,14 +114,16 @@ class Checkpoint:
             tokens = tokens_of(ids, items.piece_index())
         if start_from_factors and model in PRESETS:
             width = network.config.d_model
-            words, vectors = word_vectors(split, tokenizer, width, options, seed)
-            start_identifiers(network, words, vectors, seed=seed)
-            item_vectors, user_vectors = item_and_user_vectors(split, width, seed)
+            own = own_dimensions(split, width) if tokens.shape[1] == 1 and not items.words else 0
+            words, vectors = word_vectors(split, tokenizer, width - own, options, seed)
+            start_identifiers(network, words, np.pad(vectors, ((0, 0), (0, own))), seed=seed)
+            item_vectors, user_vectors = item_and_user_vectors(split, width - own, seed)
+            read_as_done(network, own)
             if not items.words:
-                start_identifiers(network, tokens, item_vectors, seed=seed)
+                start_identifiers(network, tokens, with_own_part(item_vectors, own, seed), seed=seed)
             if users is not None:
                 user_tokens = tokens_of(ids[len(items.pieces()) :], users.piece_index())
-                start_identifiers(network, user_tokens, user_vectors, seed=seed)
+                start_identifiers(network, user_tokens, np.pad(user_vectors, ((0, 0), (0, own))), seed=seed)
         if whole_word_embeddings:
             later = tokens[:, 1:] if not items.words else tokens[:0]
             continuing = [int(i) for i in np.unique(later) if i >= 0]
@@ -349,11 +351,6 @@ def _literals(prompts: Iterable[Prompt]) -> list[str]:
         for kind, text in Prompt.pieces(template)
         if kind == "text"
     ]
-
-
-def _wording_words(prompts: Iterable[Prompt]) -> list[str]:
-    """The words that training's wordings are made of: in pieces they are half of a short prompt."""
-    return [word for text in _literals(p for p in prompts if not p.held_out) for word in text.split()]
 
 
 def tokens_of(ids: np.ndarray, piece_index: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ from p5t5.modeling import P5T5Encoder, P5T5ForConditionalGeneration
 EMBEDDING_SCALE = 0.35  # standard deviation of an entry of a text token's embedding
 IDENTIFIER_SCALE = 0.35  # root mean square of an entry of an identifier's
 LOGIT_SPAN = 20.0  # the decoder can tell no two answers further apart than this before it has grown
+REPELLED = 2.0  # how strongly an item of the history speaks against itself (`read_as_done`)
 STEEPEST, FLATTEST = 1.0, 0.1  # slopes of the position biases: log-attention a token of distance
 
 
@@ -56,6 +57,19 @@ def initialise(config: P5T5Config, seed: int = 0) -> P5T5ForConditionalGeneratio
             for matrix in (crossed.v.weight, crossed.o.weight):
                 matrix.copy_(torch.eye(*matrix.shape))
     return model.train()
+
+
+@torch.no_grad()
+def read_as_done(model: T5ForConditionalGeneration, dimensions: int) -> None:
+    """What the last ``dimensions`` of a history's items say speaks against an answer: one does not come back.
+
+    For identifiers with a part of their own there. The last decoder block hands it on with the opposite sign,
+    REPELLED times; the blocks before it do not hand it on.
+    """
+    blocks: Any = model.decoder.block
+    for number, block in enumerate(blocks):
+        factor = -REPELLED if number == len(blocks) - 1 else 0.0
+        block.layer[1].EncDecAttention.o.weight[len(model.shared.weight[0]) - dimensions :] *= factor
 
 
 def near_bias(config: P5T5Config, bidirectional: bool) -> torch.Tensor:

@@ -19,6 +19,7 @@ from p5t5.baselines.rating import BiasOnly
 from p5t5.cooccurrence import factors, leading_factors, unit_rows, user_factors
 from p5t5.corpus import training_texts
 from p5t5.identifiers.texts import item_words, text_vectors
+from p5t5.randomness import generator
 from p5t5.splits import Split
 from p5t5.tasks import BuildOptions
 from p5t5.tasks.columns import shorten
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 BIAS_SHARE = 0.5  # length of a bias of one standard deviation in a vector of norm 1
 BIAS_PENALTY = 5.0
 TEXT_DIMENSIONS, TEXT_SHARE = 0.25, 0.3  # of an item's dimensions, of its squared length: from its text
+OWN_DIMENSIONS, OWN_SHARE = (
+    0.25,
+    0.3,
+)  # of an item's, where people seldom come back: its own and nobody else's
+SELDOM = 0.05  # share of the training rows whose item its user had before
 WINDOW = 5  # tokens to either side that count as met
 MOST_TOKENS = 5_000_000  # of text that is counted: more changes little
 LEAST = 5  # occurrences below which a piece of text says nothing
@@ -55,6 +61,26 @@ def item_and_user_vectors(split: Split, dimensions: int, seed: int = 0) -> tuple
         biases = BiasOnly(split, penalties=(BIAS_PENALTY,))
         items, users = _with_bias(items, biases.item), _with_bias(users, biases.user)
     return items, users
+
+
+def own_dimensions(split: Split, dimensions: int) -> int:
+    """How many of the dimensions tell one item from all others: 0 where people do come back to items.
+
+    Items that are met together lie close, so that a model which reads a history in them can't rank the items
+    of the history low and their neighbours high. With a part of their own it can (`with_own_part`).
+    """
+    rows = split.rows("train")
+    pairs = split.data.user[rows].astype(np.int64) * split.data.number_of_items + split.data.item[rows]
+    again = 1 - len(np.unique(pairs)) / max(len(pairs), 1)
+    return int(dimensions * OWN_DIMENSIONS) if again < SELDOM else 0
+
+
+def with_own_part(vectors: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
+    """float32 [items, d + dimensions], rows of norm 1: OWN_SHARE of the squared length in a random direction."""
+    if not dimensions:
+        return vectors
+    own = unit_rows(generator(seed, 31).standard_normal((len(vectors), dimensions)), seed)
+    return np.concatenate([(1 - OWN_SHARE) ** 0.5 * vectors, OWN_SHARE**0.5 * own], 1)
 
 
 def word_vectors(

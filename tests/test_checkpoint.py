@@ -23,7 +23,7 @@ from p5t5.prompts import load_prompts
 from p5t5.records import make_records
 from p5t5.sources.simulated import simulate
 from p5t5.splits import leave_one_out
-from p5t5.starting_vectors import item_and_user_vectors, word_vectors
+from p5t5.starting_vectors import item_and_user_vectors, own_dimensions, word_vectors
 from p5t5.tasks import BuildOptions
 from p5t5.vocabulary import sentinel_ids, train_tokenizer
 
@@ -165,13 +165,16 @@ def test_identifiers_start_at_factors_and_rating_biases(checkpoint, split):
     tokens = checkpoint.catalogue.tokens[:, 0]
     rows = checkpoint.model.shared.weight.detach()[torch.from_numpy(tokens.astype(np.int64))].numpy()
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), identifier_norm(128), rtol=1e-4)
-    ours, theirs = rows[:, :96], factors(split, 96, seed=0)  # the last quarter is the text's
+    own = own_dimensions(split, 128)
+    about = 128 - own  # of these the last quarter is the text's, and the last one the rating's
+    dimensions = about - about // 4
+    ours, theirs = rows[:, :dimensions], factors(split, dimensions, seed=0)
     lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     assert ((ours * theirs).sum(1) > 0.99 * lengths).all()
     train = split.rows("train")
     counts = np.bincount(split.data.item[train], minlength=160)
     means = np.bincount(split.data.item[train], split.data.rating[train], 160) / np.maximum(counts, 1)
-    assert np.corrcoef(means[counts > 3], rows[counts > 3, -1])[0, 1] > 0.8
+    assert np.corrcoef(means[counts > 3], rows[counts > 3, about - 1])[0, 1] > 0.8
 
 
 def test_a_start_does_not_look_at_held_back_ratings(split):
