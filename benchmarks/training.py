@@ -1,6 +1,6 @@
 """Training speed against peers: one JSON line a case, ratios measured in one run, sides in turn.
 
-    python benchmarks/training.py --data DIR                   # every case, about 20 minutes on 2 cores
+    python benchmarks/training.py --data DIR --out results/training.jsonl    # every case, a quarter of an hour
     python benchmarks/training.py --data DIR --case render     # one
     python benchmarks/training.py --quick                      # a toy size: shows that it runs, not how fast
 
@@ -9,7 +9,8 @@ line is {"case", "value", "detail"}: the value is a ratio, ours better above 1, 
 tokens a CPU second, medians of runs in turn. CPU seconds are the wall clock's on an idle machine with one
 thread, and stay true where others compute beside; ``wall_ratio`` is in the detail. Both sides start from the
 same weights, with the same loss on one evaluation batch (checked), without dropout; losses after the same
-number of examples are in the detail.
+number of examples are in the detail. ``--out`` adds each line to a file when its case is done; cases that the file has
+are not run again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -169,9 +171,9 @@ def render(world: World) -> tuple[float, dict]:
 
 def cases(world: World) -> dict[str, Callable[[], tuple[float, dict]]]:
     return {
-        "finetune_default": lambda: compare(world, "tiny", world.size.trained, tuned=False),
-        "finetune_tuned": lambda: compare(world, "tiny", world.size.trained, tuned=True),
-        "finetune_tuned_mini": lambda: compare(world, "mini", world.size.trained // 4, tuned=True),
+        "finetune_default": lambda: compare(world, "tiny", world.size.trained[0], tuned=False),
+        "finetune_tuned": lambda: compare(world, "tiny", world.size.trained[1], tuned=True),
+        "finetune_tuned_mini": lambda: compare(world, "mini", world.size.trained[1] // 8, tuned=True),
         "denoise_collator": lambda: denoise_collator(world),
         "denoise_step": lambda: denoise_step(world),
         "render": lambda: render(world),
@@ -189,15 +191,21 @@ def main() -> None:
     parser.add_argument("--case", action="append", help="run this case only; may be given several times")
     parser.add_argument("--quick", action="store_true", help="a toy size, to see that it runs")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", help="JSON lines, added to as cases are done")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true" if options.threads > 1 else "false")
     warnings.filterwarnings("ignore")
     world = World(options.data, QUICK if options.quick else FULL)
     known = cases(world)
+    out = Path(options.out) if options.out else None
+    text = out.read_text() if out is not None and out.is_file() else ""
+    done = {json.loads(line)["case"] for line in text.splitlines()}
     for name in options.case or known:
         if name not in known:
             parser.error(f"no case {name!r}; there are {', '.join(known)}")
+        if name in done:
+            continue
         start = time.perf_counter()
         value, detail = known[name]()
         detail = {
@@ -207,9 +215,11 @@ def main() -> None:
             "repeats": world.size.repeats,
             "seconds": round(time.perf_counter() - start, 1),
         }
-        print(
-            json.dumps({"case": name, "value": round(value, 4), "detail": detail}, default=float), flush=True
-        )
+        line = json.dumps({"case": name, "value": round(value, 4), "detail": detail}, default=float)
+        print(line, flush=True)
+        if out is not None:
+            with out.open("a") as file:
+                file.write(line + "\n")
 
 
 if __name__ == "__main__":

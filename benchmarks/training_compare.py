@@ -24,7 +24,12 @@ def our_run(model, encoded: Encoded, out: str, steps: int, every: int, budget: i
             return {"ndcg@10": 0.0}
 
         options = TrainOptions(
-            max_steps=steps, eval_every=every, checkpoint_every=0, token_budget=budget, learning_rate=RATE
+            max_steps=steps,
+            eval_every=every,
+            checkpoint_every=0,
+            token_budget=budget,
+            mixed_batches=True,
+            learning_rate=RATE,
         )
         train(model, lambda epoch: encoded, options, out, validate)
 
@@ -32,7 +37,8 @@ def our_run(model, encoded: Encoded, out: str, steps: int, every: int, budget: i
 
 
 def compare(world: World, shape: str, trained: int, tuned: bool) -> tuple[float, dict]:
-    """Real tokens a second while both sides train on about ``trained`` examples.
+    """Real tokens a second while both sides train on about ``trained`` examples; our batches mix the tasks, as
+    the peer's do: the loss that is compared is that of all tasks.
 
     The peer with its defaults meets ours with ours. The tuned one meets ours with as many examples a step
     as it takes itself, so that both make the same number of steps, at the same rates.
@@ -100,7 +106,8 @@ def compare(world: World, shape: str, trained: int, tuned: bool) -> tuple[float,
 
 
 def planned(encoded: Encoded, budget: int) -> list[np.ndarray]:
-    return plan(encoded.inputs.lengths, encoded.targets.lengths, token_budget=budget, seed=0, epoch=0)
+    lengths = encoded.inputs.lengths, encoded.targets.lengths
+    return plan(*lengths, token_budget=budget, seed=0, epoch=0, mixed=True)
 
 
 def same_batch(encoded: Encoded, examples: int) -> int:

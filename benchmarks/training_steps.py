@@ -11,7 +11,7 @@ from p5t5.ragged import Encoded
 
 RATE = 7e-4  # ours, and the tuned peer's; Trainer's default is 5e-5
 BUDGET = 2048
-EVALUATED = 256
+EVALUATED = 768
 
 
 class Evaluation:

@@ -22,14 +22,14 @@ from p5t5.splits import leave_one_out
 @dataclass(frozen=True)
 class Size:
     examples: int  # rendered and trained from
-    trained: int  # of them in a comparison
+    trained: tuple[int, int]  # of them in a comparison: with the default peer, with the tuned one
     repeats: int
     batches: tuple[int, ...]  # the tuned peer's choices
     users: int  # of the simulated data
 
 
-FULL = Size(40_000, 6_144, 5, (16, 32, 64), 3000)
-QUICK = Size(600, 64, 2, (8,), 60)
+FULL = Size(40_000, (4_096, 12_288), 5, (16, 32, 64), 3000)
+QUICK = Size(600, (64, 64), 2, (8,), 60)
 
 
 class World:
@@ -57,8 +57,8 @@ class World:
     def examples(self) -> Encoded:
         """A multi-task epoch whose loss is the peers': the mean over the data's target tokens.
 
-        Batches hold targets of one length, and as many tokens. Divided by its own targets, as the peer's
-        mixed batches are, one of long targets would count too little: so by its tokens, all the same.
+        Batches hold as many tokens, not as many examples. Divided by its own targets, a batch of long inputs
+        would count each of its few targets for more than the peer's do: so by its tokens, all the same.
         """
         encoded = render_mixture(self.checkpoint("tiny").renderer_for(self.data), self.mixture, 0)
         tokens = encoded.inputs.lengths + encoded.targets.lengths

@@ -6,7 +6,9 @@ slice its batches, so every slicing trains the same model, and a resumed run see
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -18,35 +20,57 @@ from p5t5.randomness import generator
 # ever the same rows together.
 _INPUT_WIDTH = 1.03
 # The same for targets: which is best depends on how many examples there are to fill the buckets with.
-_TARGET_WIDTHS = (1.1, 1.26, 1.6, 2.5, 5.0)
+_TARGET_WIDTHS = (1.1, 1.26, 1.6, 2.5, 5.0, math.inf)
+_PADDING_FOR_MIXING = 1.2  # mixed: at most this many times the batches of the width that makes the fewest
+_SAMPLE = 200_000  # examples from which the width is chosen
+_PASS = 192  # padded tokens that cost about as much as one more pass through a tiny model, on a CPU
 _PIECE = 1 << 20  # values that are hashed at a time
 
 
 def plan(
-    input_lengths: np.ndarray, target_lengths: np.ndarray, *, token_budget: int, seed: int, epoch: int
+    input_lengths: np.ndarray,
+    target_lengths: np.ndarray,
+    *,
+    token_budget: int,
+    seed: int,
+    epoch: int,
+    mixed: bool = False,
 ) -> list[np.ndarray]:
     """The epoch's global batches, in order: int64 arrays of example indexes; each example once.
 
     A batch of n examples costs n × (longest input + longest target) padded tokens, at most
     ``token_budget`` unless a single example costs more. Examples are sorted into buckets of similar
     target and input lengths, at random within a bucket, cut into batches, and the batches shuffled.
-    Within a batch the order is the buckets', so that contiguous slices pad little too.
+    Target buckets are as wide as makes the fewest batches; with ``mixed``, as wide as padding allows, so
+    that a batch has short answers beside long ones, and all tasks. Within a batch the shorter targets come
+    first: contiguous slices pad less, and so do ``blocks``.
     """
     inputs, targets = np.asarray(input_lengths, np.int64), np.asarray(target_lengths, np.int64)
     if len(inputs) == 0:
         return []
     rng = generator(seed, epoch)
     ties = rng.random(len(inputs))
-    candidates = []
+    some = np.argsort(ties)[:_SAMPLE] if len(inputs) > _SAMPLE else np.arange(len(inputs))
+    width = _target_width(inputs[some], targets[some], ties[some], token_budget, mixed)
+    order = _bucket_order(inputs, targets, ties, width)
+    bounds = _cut(inputs[order], targets[order], token_budget)
+    batches = [order[start:stop] for start, stop in pairwise(bounds)]
+    batches = [rows[np.argsort(targets[rows], kind="stable")] for rows in batches]
+    return [batches[place] for place in rng.permutation(len(batches))]
+
+
+def _target_width(
+    inputs: np.ndarray, targets: np.ndarray, ties: np.ndarray, token_budget: int, mixed: bool
+) -> float:
+    """The target width that makes the fewest batches; if ``mixed``, the widest that makes not many more."""
+    counts: dict[float, int] = {}
     for width in _TARGET_WIDTHS:
         order = _bucket_order(inputs, targets, ties, width)
-        bounds = _cut(inputs[order], targets[order], token_budget)
-        candidates.append((len(bounds), order, bounds))
-        if len(inputs) > 200_000:  # enough to fill the narrowest buckets
-            break
-    _, order, bounds = min(candidates, key=lambda candidate: candidate[0])
-    batches = np.split(order, bounds[1:-1])
-    return [batches[place] for place in rng.permutation(len(batches))]
+        counts[width] = len(_cut(inputs[order], targets[order], token_budget))
+    fewest = min(counts, key=lambda width: counts[width])
+    if not mixed:
+        return fewest
+    return max(width for width in counts if counts[width] <= _PADDING_FOR_MIXING * counts[fewest])
 
 
 def _bucket_order(
@@ -85,6 +109,27 @@ def _cut(inputs: np.ndarray, targets: np.ndarray, token_budget: int) -> list[int
     return bounds
 
 
+def blocks(
+    rows: np.ndarray, input_lengths: np.ndarray, target_lengths: np.ndarray, parts: int = 1
+) -> list[np.ndarray]:
+    """A batch of the plan whole, or its short targets and its long ones apart where that is less work.
+
+    Each block is then padded by itself, and is a pass of its own in each of ``parts`` slices (world times
+    accumulation). The gradient is the same; all ranks find the same blocks.
+    """
+    if len(rows) < 2:
+        return [rows]
+    front = np.stack([input_lengths[rows], target_lengths[rows]])
+    back = np.maximum.accumulate(front[:, ::-1], axis=1)[:, ::-1].sum(0)
+    front = np.maximum.accumulate(front, axis=1).sum(0)
+    count = np.arange(1, len(rows))
+    apart = count * front[:-1] + count[::-1] * back[1:]
+    cut = int(apart.argmin())
+    if len(rows) * back[0] - apart[cut] <= _PASS * parts:
+        return [rows]
+    return [rows[: cut + 1], rows[cut + 1 :]]
+
+
 def slices(batch: np.ndarray, world: int, rank: int, accumulation: int) -> list[np.ndarray]:
     """The rank's micro-batches of a global batch, ``accumulation`` of them.
 
@@ -99,18 +144,27 @@ def collate(encoded: Encoded, rows: np.ndarray, pad_id: int = 0) -> dict[str, to
     """The model's inputs for some examples, padded to the longest of them, not more.
 
     ``input_ids``, ``attention_mask`` int64 [B, S]; ``labels`` int64 [B, T], -100 where none;
-    ``label_weights`` float32 [B, T], 0 where none.
+    ``label_weights`` float32 [B, T], 0 where none. Where something is taught, ``lesson_ids`` int64 and
+    ``lesson_weights`` float32 [B, T, K]: the other answers, whose weight the label's is less by.
     """
     rows = np.asarray(rows, np.int64)
     ids, mask, _ = _table(encoded.inputs, rows, pad_id)
     labels, real, places = _table(encoded.targets, rows, -100)
     weights = np.where(real, encoded.weights.take(places, mode="clip"), np.float32(0))
-    return {
+    batch = {
         "input_ids": torch.from_numpy(ids),
         "attention_mask": torch.from_numpy(mask.astype(np.int64)),
         "labels": torch.from_numpy(labels),
-        "label_weights": torch.from_numpy(weights),
     }
+    if encoded.lessons is not None:
+        lesson = np.where(real, encoded.lesson_or_none().take(places, mode="clip"), np.int32(-1))
+        tokens, shares = encoded.lessons.tokens[lesson], encoded.lessons.shares[lesson]
+        shares = shares * np.where(lesson >= 0, weights, np.float32(0))[:, :, None]
+        weights = weights - shares.sum(-1)
+        batch["lesson_ids"] = torch.from_numpy(tokens.astype(np.int64))
+        batch["lesson_weights"] = torch.from_numpy(shares)
+    batch["label_weights"] = torch.from_numpy(weights)
+    return batch
 
 
 def _table(part: Ragged, rows: np.ndarray, fill: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -123,21 +177,28 @@ def _table(part: Ragged, rows: np.ndarray, fill: int) -> tuple[np.ndarray, np.nd
 
 
 def real_share(batches: Sequence[np.ndarray], input_lengths: np.ndarray, target_lengths: np.ndarray) -> float:
-    """The share of real tokens among all tokens of the padded batches, inputs and targets."""
+    """The share of real tokens among all tokens of the batches' padded blocks, inputs and targets."""
     inputs, targets = np.asarray(input_lengths, np.int64), np.asarray(target_lengths, np.int64)
-    padded = sum(len(rows) * (inputs[rows].max() + targets[rows].max()) for rows in batches)
+    padded = sum(
+        len(rows) * (inputs[rows].max() + targets[rows].max())
+        for batch in batches
+        for rows in blocks(batch, inputs, targets)
+    )
     return float((inputs.sum() + targets.sum()) / padded) if padded else 1.0
 
 
 def fingerprint(encoded: Encoded) -> str:
     """A hash of the examples, quick even for millions: their lengths, units, and tokens in order."""
-    parts = (
+    parts: tuple[np.ndarray, ...] = (
         encoded.inputs.offsets,
         encoded.targets.offsets,
         encoded.units,
         encoded.inputs.values,
         encoded.targets.values,
     )
+    if encoded.lessons is not None:
+        shares = encoded.lessons.shares.view(np.int32)
+        parts += (encoded.lesson_or_none(), encoded.lessons.tokens.reshape(-1), shares.reshape(-1))
     return "-".join(f"{_hash(part):x}" for part in parts)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p5t5 import batching
-from p5t5.batching import collate, fingerprint, plan, real_share, slices
+from p5t5.batching import blocks, collate, fingerprint, plan, real_share, slices
 from p5t5.ragged import Encoded, Ragged
 
 
@@ -25,10 +25,11 @@ def lengths(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     st.lists(st.tuples(st.integers(1, 90), st.integers(1, 30)), max_size=200),
     st.integers(1, 3000),
     st.integers(0, 5),
+    st.booleans(),
 )
-def test_each_example_once_within_the_budget(pairs, budget, epoch):
+def test_each_example_once_within_the_budget(pairs, budget, epoch, mixed):
     inputs, targets = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
-    batches = plan(inputs, targets, token_budget=budget, seed=1, epoch=epoch)
+    batches = plan(inputs, targets, token_budget=budget, seed=1, epoch=epoch, mixed=mixed)
     assert sorted(np.concatenate(batches).tolist() if batches else []) == list(range(len(pairs)))
     for rows in batches:
         cost = len(rows) * (inputs[rows].max() + targets[rows].max())
@@ -60,12 +61,56 @@ def test_mostly_real_tokens():
     inputs, targets = lengths(30_000)
     batches = plan(inputs, targets, token_budget=8192, seed=0, epoch=0)
     assert real_share(batches, inputs, targets) > 0.95
+    mixed = plan(inputs, targets, token_budget=8192, seed=0, epoch=0, mixed=True)
+    assert real_share(mixed, inputs, targets) > 0.93
     in_order = np.array_split(np.arange(30_000), len(batches))
     assert real_share(in_order, inputs, targets) < 0.65
 
 
+def test_batches_mix_short_and_long_answers_where_padding_allows():
+    """Ratings beside lists of items: each batch has both, about as many as there are; shorter targets first."""
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.integers(10, 60, 20_000), np.where(rng.random(20_000) < 0.8, 2, 11)
+    batches = plan(inputs, targets, token_budget=2048, seed=0, epoch=0, mixed=True)
+    shares = np.array([(targets[rows] == 11).mean() for rows in batches])
+    assert shares.min() > 0.02 and abs(shares.mean() - 0.2) < 0.02 and shares.std() < 0.1
+    assert all(np.all(np.diff(targets[rows]) >= 0) for rows in batches)
+    assert real_share(batches, inputs, targets) > 0.8
+
+
+def test_long_texts_are_not_padded_onto_short_answers():
+    rng = np.random.default_rng(0)
+    inputs, targets = np.full(6000, 12), np.where(rng.random(6000) < 0.5, 2, 60)
+    batches = plan(inputs, targets, token_budget=2048, seed=0, epoch=0, mixed=True)
+    assert real_share(batches, inputs, targets) > 0.97
+    assert sum(len(set(targets[rows])) > 1 for rows in batches) <= 1
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_width_is_chosen_on_a_sample_of_many_examples(monkeypatch, mixed):
+    """A pure function still, and every example once."""
+    inputs, targets = lengths(4000)
+    monkeypatch.setattr(batching, "_SAMPLE", 500)
+    one, same = (plan(inputs, targets, token_budget=2048, seed=3, epoch=1, mixed=mixed) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
+    assert sorted(np.concatenate(one).tolist()) == list(range(4000))
+    assert real_share(one, inputs, targets) > 0.8
+
+
 def test_real_share_by_hand():
     assert real_share([np.array([0, 1])], np.array([4, 2]), np.array([1, 1])) == pytest.approx(8 / 10)
+
+
+def test_blocks_by_hand(monkeypatch):
+    """Four rows of (10, 2) and one of (12, 8): whole 5 x 20 = 100 padded tokens, apart 48 + 20 = 68."""
+    rows, inputs, targets = np.arange(5), np.array([10, 10, 10, 10, 12]), np.array([2, 2, 2, 2, 8])
+    monkeypatch.setattr(batching, "_PASS", 31)
+    assert [part.tolist() for part in blocks(rows, inputs, targets)] == [[0, 1, 2, 3], [4]]
+    assert real_share([rows], inputs, targets) == pytest.approx(68 / 68)
+    assert [part.tolist() for part in blocks(rows, inputs, targets, parts=2)] == [[0, 1, 2, 3, 4]]
+    monkeypatch.setattr(batching, "_PASS", 32)
+    assert len(blocks(rows, inputs, targets)) == 1 and len(blocks(rows[:1], inputs, targets)) == 1
+    assert real_share([rows], inputs, targets) == pytest.approx(68 / 100)
 
 
 @given(st.integers(0, 30), st.integers(1, 4), st.integers(1, 4))

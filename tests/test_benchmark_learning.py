@@ -55,6 +55,27 @@ def test_pretraining_compares_both_arms_seed_by_seed(tmp_path):
     assert variants == {"with_pretraining", "without_pretraining"}
 
 
+def test_ten_minutes_tells_each_run_once(tmp_path):
+    simulate(users=40).records.write(tmp_path / "data")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("tasks: {sequential/next_item: 1, rating/score: 1}\nvocabulary_size: 400\n")
+    shared = (
+        "--data",
+        str(tmp_path / "data"),
+        "--recipe",
+        str(recipe),
+        "--out",
+        str(tmp_path / "lines.jsonl"),
+    )
+    short = ("--minutes", "0.03", "--models", "tiny", "--asked", "10")
+    first, second = run("ten_minutes.py", *shared, *short, "--optimizers", "scaled:0.01", "adafactor")
+    assert (first["detail"]["optimizer"], first["detail"]["rate"]) == ("scaled", 0.01)
+    assert second["detail"]["rmse"] > 0 and 0 <= second["value"] <= 1 and second["detail"]["steps"] > 0
+    (third,) = run("ten_minutes.py", *shared, *short, "--optimizers", "adafactor", "adamw")
+    assert third["detail"]["optimizer"] == "adamw"
+    assert len((tmp_path / "lines.jsonl").read_text().splitlines()) == 3
+
+
 def test_a_tiny_model_learns_what_follows_what(tmp_path):
     """Popularity gives .16, the optimum is .52: only who reads the last item gets near it."""
     simulated = simulate(users=1000)

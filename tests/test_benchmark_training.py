@@ -28,3 +28,12 @@ def test_every_case_prints_one_line():
 def test_an_unknown_case_is_named():
     done = run("--case", "finetune")
     assert done.returncode == 2 and "no case 'finetune'; there are finetune_default" in done.stderr
+
+
+def test_lines_are_added_to_a_file_and_not_measured_again(tmp_path):
+    out = tmp_path / "lines.jsonl"
+    for cases in (["render"], ["render", "denoise_collator"]):
+        done = run("--out", str(out), *[word for case in cases for word in ("--case", case)])
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert [json.loads(line)["case"] for line in out.read_text().splitlines()] == cases
+    assert [json.loads(line)["case"] for line in done.stdout.splitlines()] == cases[1:]

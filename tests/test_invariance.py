@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_training import examples, launch, options, reset_accelerate, tiny_model, vector
 
-from p5t5.batching import collate, plan, slices
+from p5t5.batching import blocks, collate, plan, slices
 from p5t5.checkpoint import Checkpoint
 from p5t5.commands.pretrain import PretrainOptions, denoising_source
 from p5t5.mixture import make_mixture
@@ -54,7 +54,10 @@ def model_of(name: str, dtype: torch.dtype):
 def final_weights(path, out, name: str, accumulation: int, steps: int, token_budget: int) -> None:
     """Trains in float64 without dropout; the main process saves all weights to ``path``."""
     model = model_of(name, torch.float64)
-    chosen = options(max_steps=steps, accumulation=accumulation, token_budget=token_budget)
+    mixed = name == "finetune"
+    chosen = options(
+        max_steps=steps, accumulation=accumulation, token_budget=token_budget, mixed_batches=mixed
+    )
     result = train(model, source_of(name), chosen, out)
     if result.is_main:
         torch.save((vector(model), [line["loss"] for line in result.history]), path)
@@ -75,6 +78,10 @@ def trained(tmp_path, name: str, accumulation: int, world: int, steps: int = 6, 
 def test_same_weights_for_every_slicing(tmp_path, name, token_budget):
     if name != "toys":
         stages()  # made once, for all processes
+        encoded = stages()[name]
+        lengths = encoded.inputs.lengths, encoded.targets.lengths
+        batches = plan(*lengths, token_budget=token_budget, seed=0, epoch=0, mixed=True)
+        assert name == "pretrain" or 2 in {len(blocks(rows, *lengths)) for rows in batches[:6]}
     whole, losses = trained(tmp_path, name, 1, 1, token_budget=token_budget)
     for accumulation, world in ((4, 1), (1, 2), (2, 2)):
         sliced, same_losses = trained(tmp_path, name, accumulation, world, token_budget=token_budget)

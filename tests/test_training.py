@@ -206,3 +206,19 @@ def test_rates_of_all_parameters(tmp_path):
     still = [name for name, value in model.named_parameters() if torch.equal(before[name], value)]
     assert still == []
     assert np.isfinite(vector(model).numpy()).all()
+
+
+def test_embeddings_may_learn_faster(tmp_path):
+    """Adam's first step moves every entry that has a gradient by the learning rate."""
+    moved = {}
+    for factor in (1.0, 4.0):
+        model = tiny_model()
+        before = model.shared.weight.detach().clone()
+        dense = model.encoder.block[0].layer[0].SelfAttention.q.weight.detach().clone()
+        changes = {"max_steps": 1, "warmup": 0.0, "schedule": "constant", "weight_decay": 0.0}
+        run(tmp_path / str(factor), model, embedding_rate=factor, **changes)
+        change = (model.shared.weight.detach() - before).abs().max()
+        rest = (model.encoder.block[0].layer[0].SelfAttention.q.weight.detach() - dense).abs().max()
+        moved[factor] = float(change), float(rest)
+    assert moved[4.0][0] == pytest.approx(4 * moved[1.0][0], rel=1e-3)
+    assert moved[4.0][1] == pytest.approx(moved[1.0][1], rel=1e-3)

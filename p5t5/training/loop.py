@@ -24,7 +24,7 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm.auto import tqdm
 
-from p5t5.batching import collate, fingerprint, plan, slices
+from p5t5.batching import blocks, collate, fingerprint, plan, slices
 from p5t5.errors import UserError
 from p5t5.ragged import Encoded
 from p5t5.randomness import hashed
@@ -96,7 +96,6 @@ class _Training:
         self.judge = Judge(validate, options)
         self.accelerator = accelerator or make_accelerator(options, out)
         self.accelerator.gradient_accumulation_steps = options.accumulation
-        self.accelerator.step = 0
         self.is_main = self.accelerator.is_main_process
         self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         self.folder = RunFolder(out, self.is_main, self.world)
@@ -144,13 +143,18 @@ class _Training:
         lengths = encoded.inputs.lengths, encoded.targets.lengths
         self._check_examples(encoded)
         batches = plan(
-            *lengths, token_budget=self.options.token_budget, seed=self.options.seed, epoch=self.epoch
+            *lengths,
+            token_budget=self.options.token_budget,
+            seed=self.options.seed,
+            epoch=self.epoch,
+            mixed=self.options.mixed_batches,
         )
         tokens = lengths[0] + lengths[1]
         before = self._progress(len(batches))
         while self.position < len(batches) and not self.stopped:
             rows = batches[self.position]
-            self._step(encoded, rows, self._progress(len(batches), ahead=1))
+            parts = blocks(rows, *lengths, self.world * self.options.accumulation)
+            self._step(encoded, parts, self._progress(len(batches), ahead=1))
             self.window.tokens += int(tokens[rows].sum())
             self.step, self.position = self.step + 1, self.position + 1
             if self.position == len(batches):
@@ -194,18 +198,22 @@ class _Training:
         self.watch.agree()  # validation may take minutes
         return improved
 
-    def _step(self, encoded: Encoded, rows: np.ndarray, progress: float) -> None:
-        """One optimiser step on a global batch: the same whatever the number of processes and slices."""
-        options = self.options
+    def _step(self, encoded: Encoded, parts: Sequence[np.ndarray], progress: float) -> None:
+        """One optimiser step on a global batch, in blocks: the same whatever the number of processes and slices."""
+        options, rows = self.options, np.concatenate(parts)
         units = float(encoded.units[rows].sum())
         factor = learning_rate_factor(options, progress)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         # Accelerate divides by the accumulation and DDP averages over ranks; our loss is already a sum
         # over the whole global batch's share, so both are undone.
-        scale = self.world * options.accumulation
+        passes = [
+            mine for part in parts for mine in slices(part, self.world, self.rank, options.accumulation)
+        ]
+        self.accelerator.gradient_accumulation_steps, self.accelerator.step = len(passes), 0
+        scale = self.world * len(passes)
         loss = torch.zeros((), device=self.accelerator.device)
-        for micro, mine in enumerate(slices(rows, self.world, self.rank, options.accumulation)):
+        for micro, mine in enumerate(passes):
             batch = collate(encoded, mine if len(mine) else rows[:1])
             if not len(mine):  # all ranks must make the same calls
                 batch["label_weights"].zero_()
@@ -216,6 +224,7 @@ class _Training:
                 share = self.model(**batch, num_items_in_batch=units).loss
                 self.accelerator.backward(share * scale)
                 loss += share.detach()
+        self.accelerator.gradient_accumulation_steps = options.accumulation  # all Accelerators share it
         norm = full(self.accelerator.clip_grad_norm_(self.model.parameters(), options.clip or math.inf))
         self._check_finite(loss, norm, rows)
         self.optimizer.step()

@@ -27,6 +27,7 @@ class TrainOptions:
         None, "minutes, validation included; the schedule then follows the clock"
     )
     learning_rate: float = _option(7e-4, "the highest learning rate")
+    embedding_rate: float = _option(1.0, "how many times that for the embeddings of tokens")
     schedule: str = _option(
         "cosine", "how it decays to 0 after the warm-up: cosine, linear, constant (not at all)"
     )
@@ -41,6 +42,11 @@ class TrainOptions:
     )
     token_budget: int = _option(
         2048, "padded tokens, inputs and targets, of a global batch (over all processes)"
+    )
+    mixed_batches: bool = _option(
+        False,
+        "short answers and long ones, and so all tasks, in each batch; otherwise answers of one length, with less "
+        "padding, and what a task gets is its share of the tokens",
     )
     accumulation: int = _option(
         1, "slices of each process's share of a batch, one after the other, to save memory"
@@ -70,7 +76,9 @@ class TrainOptions:
 
     def plan_fields(self) -> dict[str, Any]:
         """What must not change between a run and its resume: its batches, its average, and what "best" means."""
-        return {name: getattr(self, name) for name in ("seed", "token_budget", "ema", "metric")}
+        return {
+            name: getattr(self, name) for name in ("seed", "token_budget", "mixed_batches", "ema", "metric")
+        }
 
     def check(self) -> None:
         """UserError for a value that makes no sense, named as on the command line."""
@@ -86,7 +94,7 @@ class TrainOptions:
         ):
             if values[name] < 0:
                 raise UserError(f"--{name} {values[name]}: must not be negative.")
-        for name in ("learning_rate", "token_budget", "accumulation", "log_every", "keep"):
+        for name in ("learning_rate", "embedding_rate", "token_budget", "accumulation", "log_every", "keep"):
             if not values[name] > 0:
                 raise UserError(f"--{name} {values[name]}: must be above 0.")
         for name in ("max_steps", "max_minutes"):

@@ -1,0 +1,143 @@
+"""What each preset reaches on validation rows in some minutes of training from scratch, by a data set's recipe.
+
+python benchmarks/ten_minutes.py --data runs/ml-100k/data --recipe configs/recipes/ml-100k.yaml --out results/ten-minutes.jsonl
+python benchmarks/ten_minutes.py … --models tiny --optimizers adamw scaled:2e-2 adafactor:1e-2     equal minutes each
+
+A run is a line, printed and added to --out when it is done: {"case", "value", "detail"}; the value is NDCG@10 of
+`next_item` (filtered), and the detail has it again, with RMSE where there are ratings, parameters, steps and tokens a
+second. What --out has already is not run again, so a stopped table goes on with the same command. The minutes
+are those of `--max_minutes`: training and its validations; reading the data and making the model come before.
+An optimiser is NAME or NAME:RATE. adamw is ours, at the recipe's rate; scaled is AdamW with its steps times each
+matrix's root mean square (nanoT5, arXiv 2309.02373); adafactor is torch's, which does the same and keeps no second
+moments of matrices. None of the three was chosen on test rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+
+from p5t5.checkpoint import Checkpoint
+from p5t5.commands.cli import main as p5t5
+from p5t5.evaluation import evaluate_checkpoint
+from p5t5.records import load
+from p5t5.results import find
+from p5t5.splits import split_by
+from p5t5.training import weights
+
+RATES = {"adamw": None, "scaled": 2e-2, "adafactor": 1e-2}  # None: the recipe's
+MEASURED = (("sequential/next_item", "filtered", "ndcg@10"), ("rating/score", "expected", "rmse"))
+
+
+@contextmanager
+def optimized_by(name: str, rate: float | None) -> Iterator[list[str]]:
+    """Options of the command under which it trains with that optimiser."""
+    if name == "adamw":
+        yield [] if rate is None else ["--learning_rate", str(rate)]
+        return
+
+    def make(model: torch.nn.Module, options: Any) -> torch.optim.Optimizer:
+        trained = [value for value in model.parameters() if value.requires_grad]
+        if name == "adafactor":
+            return torch.optim.Adafactor(trained, lr=rate)
+        from training_peers import ScaledAdamW
+
+        return ScaledAdamW(trained, lr=rate)
+
+    with mock.patch.object(weights, "make_optimizer", make):
+        yield []
+
+
+def run(wanted: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Trains and asks; what was found."""
+    with tempfile.TemporaryDirectory() as folder, optimized_by(wanted["optimizer"], wanted["rate"]) as chosen:
+        out = Path(folder) / "model"
+        shared = ["--data", arguments.data, "--config", arguments.recipe, "--model", wanted["model"]]
+        limits = ["--max_minutes", str(wanted["minutes"]), "--seed", str(wanted["seed"])]
+        if p5t5(["finetune", *shared, *limits, *chosen, "--out", str(out)]) != 0:
+            raise SystemExit("the training failed")
+        checkpoint = Checkpoint.load(out)
+        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    split = split_by(checkpoint.info["split"], load(arguments.data))
+    asked = [task for task, _, _ in MEASURED if task in checkpoint.info["tasks"]]
+    rows = evaluate_checkpoint(
+        checkpoint,
+        split,
+        asked,
+        "validation",
+        ("seen",),
+        limit=arguments.asked or None,
+        progress=False,
+        samples=0,
+    ).rows
+    found: dict[str, Any] = {}
+    for task, protocol, metric in MEASURED:
+        row = find(rows, task=task, protocol=protocol, metric=metric)
+        if row is not None:
+            found |= {metric: row["value"], f"{metric} ci95": row["ci95"], f"{metric} n": row["n"]}
+    speeds = sorted(line["tokens_per_second"] for line in lines if "tokens_per_second" in line)
+    stage = checkpoint.info["stages"][-1]
+    return {
+        **found,
+        "parameters": sum(value.numel() for value in checkpoint.model.parameters()),
+        "steps": stage["steps"],
+        "seconds": stage["seconds"],
+        "best_step": stage["best"] and stage["best"]["step"],
+        "tokens_per_second": speeds[len(speeds) // 2] if speeds else None,
+        "curve": [[line["elapsed"], line["validation"]] for line in lines if "validation" in line],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True, help="data folder")
+    parser.add_argument("--recipe", required=True, help="YAML of finetune's options")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of each run")
+    parser.add_argument("--models", nargs="+", default=["tiny", "mini", "small"], help="presets")
+    parser.add_argument("--optimizers", nargs="+", default=["adamw"], help="NAME or NAME:RATE")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--asked", type=int, default=3000, help="validation rows at the end; 0: all")
+    parser.add_argument("--out", required=True, help="JSON lines; what it has is not run again")
+    arguments = parser.parse_args()
+    for words in arguments.optimizers:
+        if words.partition(":")[0] not in RATES:
+            parser.error(f"no optimiser {words!r}; there are {', '.join(RATES)}")
+    out, name = Path(arguments.out), load(arguments.data).name
+    known = [json.loads(line)["detail"] for line in out.read_text().splitlines()] if out.is_file() else []
+    for seed in arguments.seeds:
+        for model in arguments.models:
+            for words in arguments.optimizers:
+                optimizer, _, rate = words.partition(":")
+                wanted = {
+                    "data": name,
+                    "model": model,
+                    "optimizer": optimizer,
+                    "rate": float(rate) if rate else RATES[optimizer],
+                    "minutes": arguments.minutes,
+                    "seed": seed,
+                    "recipe": Path(arguments.recipe).name,
+                    "asked": arguments.asked,
+                    "threads": torch.get_num_threads(),
+                }
+                if any(wanted.items() <= before.items() for before in known):
+                    continue
+                found = run(wanted, arguments)
+                case = f"{name} {model} {words}, {arguments.minutes:g} minutes, seed {seed}"
+                line = json.dumps({"case": case, "value": found.get("ndcg@10"), "detail": wanted | found})
+                print(line, flush=True)
+                with out.open("a") as file:
+                    file.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()
