@@ -1,15 +1,20 @@
 """All peers in the same run, on the same rows, judged by the same code; and p5t5 paired with each of them.
 
-p5t5 evaluate --data runs/ml-100k/data --model runs/seed0 --values true --out runs/seed0.json    (for each seed)
 python benchmarks/sasrec.py --data runs/ml-100k/data --minutes 5 --search 60 --rows sasrec.jsonl
-python benchmarks/quality.py --data runs/ml-100k/data --results runs/seed?.json --sasrec sasrec.jsonl \
-    --minutes 10 --seeds 0 1 2 --out results/leaderboard-ml-100k.json
+python benchmarks/quality.py --data runs/ml-100k/data --model runs/seed0 runs/seed1 runs/seed2 \
+    --sasrec sasrec.jsonl --minutes 10 --seeds 0 1 2 --out results/leaderboard-ml-100k.json
+
+``--model``: folders of ours, one a seed, which are asked alone and fused (their fusion is fitted and saved, where
+there is none yet). ``--results``: files of `p5t5 evaluate --values true` instead. "fusion_without_model" is the
+same fusion, fitted on the same validation rows, of all parts but the model.
 
 Rows are those of `p5t5 evaluate` with ``seeds``, ``minutes`` (training of one seed), ``parameters`` and
 ``settings`` besides: a value is the mean over seeds, its interval that of the users' means over seeds. Each
-peer's settings are the best of CHOICES on validation rows. OUT.comparisons.json has the paired bootstraps,
-OUT.values.parquet the value of every row: what is in there already is not run again (--again NAME).
-Peers that do not fit (EASE on a large catalogue) or are not installed are left out, and it says so.
+peer's settings are the best of CHOICES on validation rows (both protocols), SASRec's the best of its search. OUT.comparisons.json
+has the paired bootstraps, OUT.values.parquet (and OUT.MODEL.values.parquet) the value of every row: what is in
+there already is not run again (--again NAME). Peers that do not fit (EASE on a large catalogue) or are not
+installed are left out, and it says so. OUT-times.jsonl: how long ours takes to SASRec's validation
+NDCG@10 (`curves.py`), where both are there.
 """
 
 from __future__ import annotations
@@ -17,12 +22,15 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import curves
 import numpy as np
+import ours
 import sasrec
 
 from p5t5.baselines import ALS, BPR, CountFloor, ItemKNN, Popularity, Scorer
@@ -30,6 +38,7 @@ from p5t5.baselines.ease import EASE
 from p5t5.baselines.likeness import TextLikeness
 from p5t5.errors import UserError
 from p5t5.evaluation import evaluate_baselines
+from p5t5.fusion.alone import FusionWithoutModel
 from p5t5.records import load
 from p5t5.results import Evaluation, Measured, compare, read_rows, result_rows, write_rows
 from p5t5.splits import Split, split_by
@@ -48,13 +57,13 @@ CHOICES: dict[str, tuple[Callable[..., Scorer], list[dict[str, Any]]]] = {
         ALS,
         [{"factors": f, "regularisation": r} for f, r in ((64, 0.05), (128, 0.05), (64, 1.0), (64, 10.0))],
     ),
-    "bpr": (BPR, [{"factors": number} for number in (63, 127)]),
+    "bpr": (BPR, [{}, {"regularisation": 0.1}, {"regularisation": 0.01}, {"factors": 127}]),
 }
 SEEDED, COUNTING = (
     ("als", "bpr"),
     ("popularity", "count_floor", "item_knn", "text_likeness"),
 )  # the latter learn no parameter
-PEERS = (*CHOICES, "sasrec")
+PEERS = (*CHOICES, FusionWithoutModel.name, "sasrec")
 
 
 @dataclass
@@ -66,6 +75,7 @@ class System:
     seconds: list[float] = field(default_factory=list)
     parameters: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    curves: list[curves.Curve] = field(default_factory=list)
 
     def add(self, measured: list[Measured], seed: int, seconds: float) -> None:
         self.runs.append(measured)
@@ -115,11 +125,15 @@ def peer(
     """A peer with its best settings on validation, fitted for each seed."""
     if name == "sasrec":
         return sasrec_peer(split, part, seeds, limit, arguments)
+    if name == FusionWithoutModel.name:
+        scorer, seconds = _timed(FusionWithoutModel, split)
+        return System([judged(scorer, split, part, limit)], [], [seconds], None, scorer.settings())
     make, choices = CHOICES[name]
     best: tuple[float, float, Scorer, dict] | None = None
     for settings in choices:
         scorer, seconds = _timed(make, split, **settings)
-        found = sasrec.validation_ndcg(scorer, split, limit or 5000)[0] if len(choices) > 1 else 0.0
+        # Both protocols count: a peer that ranks well only where nothing is removed is not the best one.
+        found = sum(sasrec.validation_ndcg(scorer, split, limit or 5000)) if len(choices) > 1 else 0.0
         if best is None or found > best[0]:
             best = (found, seconds, scorer, settings)
     assert best is not None
@@ -143,8 +157,9 @@ def sasrec_peer(split: Split, part: str, seeds: Sequence[int], limit: int | None
         settings = sasrec.settings_of(max(known, key=lambda one: one["ndcg@10"]))
     system = System(settings={**asdict(settings), "searched": len(known)})
     for seed in seeds:
-        fitted = sasrec.fit(split, settings, arguments.minutes, seed, limit or 5000)
+        fitted = sasrec.fit(split, settings, arguments.minutes, seed, arguments.validation_users or None)
         system.parameters = fitted.parameters
+        system.curves.append(curves.of_sasrec(fitted.curve))
         system.add(judged(fitted.scorer, split, part, limit), seed, fitted.seconds)
     return system
 
@@ -158,21 +173,31 @@ def _timed(make: Callable[..., Scorer], *inputs: Any, **settings: Any) -> tuple[
     return make(*inputs, **settings), time.perf_counter() - began
 
 
-def ours(paths: Sequence[str], split: Split, part: str) -> dict[str, System]:
-    """p5t5's own systems (alone, fused) from `p5t5 evaluate --values true`, a file a seed."""
+def our_systems(
+    sources: Iterable[tuple[list[Measured], dict[str, Any]]], identity: dict[str, Any]
+) -> dict[str, System]:
+    """p5t5's own systems (alone, fused) from what was measured of each seed; UserError for other data."""
     systems: dict[str, System] = {}
-    for place, path in enumerate(paths):
-        measured, about = read_values(Path(path).with_suffix(VALUES))
-        wanted = {"hash": split.data.hash, "part": part, "scheme": split.scheme}
+    for place, (measured, about) in enumerate(sources):
+        wanted = {name: identity[name] for name in ("hash", "part", "scheme")}
         if wrong := [name for name, value in wanted.items() if about.get(name) != value]:
             name = wrong[0]
-            raise UserError(f"{path} is about another {name}: {about.get(name)}, not {wanted[name]}")
+            raise UserError(
+                f"{about['source']} is about another {name}: {about.get(name)}, not {wanted[name]}"
+            )
         for model in dict.fromkeys(one.model for one in measured):
             mine = [one for one in measured if one.model == model and one.task == TASK]
             if model.startswith("p5t5") and mine:
                 system = systems.setdefault(model, System(parameters=about.get("parameters")))
                 system.add(mine, about.get("seed", place), about.get("seconds", 0.0))
     return systems
+
+
+def told(paths: Sequence[str]) -> Iterator[tuple[list[Measured], dict[str, Any]]]:
+    """What `p5t5 evaluate --values true` has left of each file of results."""
+    for path in paths:
+        measured, about = read_values(Path(path).with_suffix(VALUES))
+        yield measured, {**about, "source": path}
 
 
 def earlier(out: Path, identity: dict[str, Any]) -> tuple[list[dict[str, Any]], list[Measured]]:
@@ -189,14 +214,18 @@ def run(arguments: argparse.Namespace) -> Iterator[str]:
     about = {"dataset": split.data.name, "split": arguments.part, "scheme": split.scheme}
     limit = arguments.limit or None
     identity = {**about, "hash": split.data.hash, "limit": limit}
+    asked = {"hash": split.data.hash, "part": arguments.part, "scheme": split.scheme, "limit": limit}
     known_rows, known = earlier(out, identity)
     rows: list[dict[str, Any]] = []
     measured: list[Measured] = []
     comparisons: list[dict[str, Any]] = []
     mine = Evaluation()
-    for system in ours(arguments.results, split, arguments.part).values():
+    sources = chain(told(arguments.results), ours.answers(arguments.model, split, asked, out))
+    for system in our_systems(sources, asked).values():
         mine.measured += mean_over_seeds(system.runs)
         rows += rows_of(system, about)
+    for one in mine.measured:
+        yield f"{one.model}, {one.prompt}: ndcg@10 {one.protocol} {one.values['ndcg@10'].mean():.4f}"
 
     def take(found: list[Measured], found_rows: list[dict[str, Any]]) -> None:
         rows.extend(found_rows)
@@ -220,10 +249,15 @@ def run(arguments: argparse.Namespace) -> Iterator[str]:
                 continue
             take(mean_over_seeds(system.runs), rows_of(system, about))
             keep()
-        told = [one for one in measured if one.model == name]
+            if system.curves:
+                seconds = dict(zip(map(str, system.seeds), system.curves, strict=True))
+                curves.keep(out, {**identity, "validation_users": arguments.validation_users}, seconds)
+        found = [one for one in measured if one.model == name]
         yield f"{name}: ndcg@10 " + ", ".join(
-            f"{one.protocol} {one.values['ndcg@10'].mean():.4f}" for one in told
+            f"{one.protocol} {one.values['ndcg@10'].mean():.4f}" for one in found
         )
+    if line := curves.time_to_sasrec(out, identity, arguments.model):
+        yield json.dumps(line)
 
 
 def main() -> None:
@@ -234,12 +268,19 @@ def main() -> None:
     parser.add_argument(
         "--results", nargs="*", default=[], help="files of `p5t5 evaluate --values true`, one a seed"
     )
+    parser.add_argument("--model", nargs="*", default=[], help="p5t5 model folders, one a seed")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
     parser.add_argument("--again", nargs="*", default=[], choices=PEERS, help="peers to run once more")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the peers that draw")
     parser.add_argument("--minutes", type=float, default=10.0, help="SASRec's, for each seed")
     parser.add_argument(
         "--sasrec", type=Path, help="lines of `sasrec.py --search`: the best settings are taken"
+    )
+    parser.add_argument(
+        "--validation_users",
+        type=int,
+        default=1000,
+        help="that SASRec's validations look at; as `p5t5 finetune` has it, so that both curves are about the same rows",
     )
     parser.add_argument("--part", choices=("validation", "test"), default="test")
     parser.add_argument("--limit", type=int, default=0, help="at most so many users; 0: all")

@@ -8,32 +8,29 @@ rec.recommend(history=["Alien (1979)", "Fargo (1996)"], k=5)
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from p5t5.asking.answers import Answer, Answerer, Rating, Recommendation
 from p5t5.asking.filling import Facts, choose_prompt, fill, plan
-from p5t5.asking.linking import Linker
+from p5t5.asking.people import Data, History, People, without
 from p5t5.asking.questions import Question, read_question
 from p5t5.asking.routing import Route, Router
-from p5t5.checkpoint import Checkpoint, resolve, user_key
+from p5t5.checkpoint import Checkpoint, resolve
 from p5t5.errors import UserError
 from p5t5.fusion import Fusion
 from p5t5.prompts import PLACEHOLDER
 from p5t5.ragged import Ragged
-from p5t5.records import IndexedRecords, clean_text, load
+from p5t5.records import clean_text
 from p5t5.tasks import TASKS
 
 __all__ = ["Answer", "Rating", "Recommendation", "Recommender"]
 
 NEXT = "sequential/next_item"
-Data = IndexedRecords | str | os.PathLike
-History = Sequence[str] | Sequence[tuple[str, float]] | Mapping[str, float]
 
 
 class Recommender:
@@ -44,8 +41,7 @@ class Recommender:
         self.catalogue = checkpoint.catalogue
         self.card = card
         self._answerer = Answerer(checkpoint, fusion)
-        self._user_place = {key: place for place, key in enumerate(checkpoint.users)}
-        self._loaded: dict[int | str, tuple[IndexedRecords, dict[str, int], np.ndarray]] = {}
+        self._people = People(checkpoint)
 
     @staticmethod
     def from_pretrained(
@@ -89,7 +85,7 @@ class Recommender:
             raise UserError(
                 "the question is empty: ask something, such as “What should I watch after Fargo?”"
             )
-        question = read_question(cleaned, self._linker.link(cleaned))
+        question = read_question(cleaned, self._people.linker.link(cleaned))
         route = self._router.route(cleaned, question.links)
         notes = self._misunderstandings(question)
         if route.near:
@@ -143,9 +139,9 @@ class Recommender:
         ``allow``: recommend only among these items.
         """
         self._check_k(k)
-        facts = self._person(user, history, data)
+        facts = self._people.person(user, history, data)
         seen = Ragged.from_lists([facts.history if exclude_seen else []])
-        allowed = None if allow is None else np.array([self._item(item) for item in allow], np.int64)
+        allowed = None if allow is None else np.array([self._people.item(item) for item in allow], np.int64)
         return self._answerer.recommend(NEXT, self._prompt(NEXT, facts), [facts], k, seen, allowed)[0]
 
     def recommend_many(
@@ -160,7 +156,7 @@ class Recommender:
     ) -> list[list[Recommendation]]:
         """`recommend` for many users of ``data``, in batches; ``progress`` is told the users just done."""
         self._check_k(k)
-        people = [self._person(user, None, data) for user in users]
+        people = [self._people.person(user, None, data) for user in users]
         known = np.array([person.user is not None for person in people], bool)
         out: list[list[Recommendation]] = [[] for _ in users]
         for rows in (np.flatnonzero(known), np.flatnonzero(~known)):
@@ -187,8 +183,8 @@ class Recommender:
         """The candidates (ids or titles), best first for this history or user."""
         if not len(candidates):
             raise UserError("candidates: give at least one item to rank")
-        items = list(dict.fromkeys(self._item(item) for item in candidates))
-        facts = replace(self._person(user, history, data), candidates=items)
+        items = list(dict.fromkeys(self._people.item(item) for item in candidates))
+        facts = replace(self._people.person(user, history, data), candidates=items)
         return self._answerer.rank(NEXT, self._prompt(NEXT, facts), facts)
 
     def rate(
@@ -198,7 +194,7 @@ class Recommender:
 
         A float that also has the model's ``interval`` (the central 80 %) and ``distribution``.
         """
-        facts = replace(self._person(user, history, data), item=self._item(item))
+        facts = replace(self._people.person(user, history, data), item=self._people.item(item))
         place = self._prompt("rating/score", facts)
         value = self._answerer.answer("rating/score", place, facts).value
         assert isinstance(value, Rating)
@@ -206,7 +202,9 @@ class Recommender:
 
     def explain(self, item: str, *, user: str | None = None, feature: str = "") -> str:
         """Why the item suits the user, in a sentence; ``feature``: a word the sentence should be about."""
-        facts = replace(self._person(user, None, None), item=self._item(item), feature=clean_text(feature))
+        facts = replace(
+            self._people.person(user, None, None), item=self._people.item(item), feature=clean_text(feature)
+        )
         task = "explanation/explain_feature" if feature else "explanation/explain"
         return self._answerer.answer(task, self._prompt(task, facts), facts).text
 
@@ -214,19 +212,13 @@ class Recommender:
         """A headline for a review."""
         if not clean_text(review):
             raise UserError("the review is empty: there is nothing to sum up")
-        facts = replace(self._person(user, None, None), review=clean_text(review))
+        facts = replace(self._people.person(user, None, None), review=clean_text(review))
         if item is not None:
-            facts = replace(facts, item=self._item(item))
+            facts = replace(facts, item=self._people.item(item))
         task = "review/headline"
         return self._answerer.answer(task, self._prompt(task, facts), facts).text
 
     # -- what a question is about
-
-    @cached_property
-    def _linker(self) -> Linker:
-        return Linker(
-            self.catalogue.item_ids, self.catalogue.titles, lambda user: self._user_place.get(user_key(user))
-        )
 
     @cached_property
     def _router(self) -> Router:
@@ -251,15 +243,15 @@ class Recommender:
             history = tuple(item for item in history if feelings.get(item, 1) > 0)
         known = [item for item in question.items if item in history or item in question.others]
         said = {item: value for item, value in (question.ratings or {}).items() if item in known}
-        rated = self._rated(said, {item: feelings[item] for item in known if item in feelings})
+        rated = self._people.rated(said, {item: feelings[item] for item in known if item in feelings})
         person = Facts()
         if data is not None and question.user is not None:
-            person = self._person_of_data(question.user, data)
+            person = self._people.of_data(question.user, data)
             if not task.startswith("sequential/"):  # "how would I rate it" of what was rated already
-                person = _without(person, question.item)
+                person = without(person, question.item)
         guess = None
         if question.guess is not None and len(self.checkpoint.rating_values):
-            guess = int(self._rating_place([question.guess])[0])
+            guess = int(self._people.rating_place([question.guess])[0])
         return Facts(
             user=question.user,
             item=question.item,
@@ -270,21 +262,6 @@ class Recommender:
             feature=question.feature or "",
             guess=guess,
         )
-
-    def _rated(self, said: Mapping[int, float], feelings: Mapping[int, float]) -> list[tuple[int, int]]:
-        """(item, rating place): numbers as said; feelings from −1 to 1 as places on the scale."""
-        values = self.checkpoint.rating_values
-        if not len(values):
-            return []
-        middle, half = (values[0] + values[-1]) / 2, (values[-1] - values[0]) / 2
-        ratings = {item: middle + half * feeling for item, feeling in feelings.items()}
-        ratings |= said
-        return list(zip(ratings, self._rating_place(list(ratings.values())).tolist(), strict=True))
-
-    def _rating_place(self, ratings: Sequence[float]) -> np.ndarray:
-        """int [n]: the place of the nearest rating value."""
-        distance = np.abs(np.asarray(ratings)[:, None] - self.checkpoint.rating_values)
-        return distance.argmin(1)
 
     def _misunderstandings(self, question: Question) -> list[str]:
         notes = []
@@ -320,74 +297,7 @@ class Recommender:
             "More must be known for this question: name a user that the model knows, or say what you liked."
         )
 
-    # -- people, items, prompts by name
-
-    def _item(self, name: str) -> int:
-        """An item by its id or its title; UserError if there is none, or several."""
-        place = self.catalogue.index_of.get(str(name), -1)
-        if place >= 0:
-            return place
-        cleaned = clean_text(str(name))
-        whole = [
-            link for link in self._linker.link(f'"{cleaned}"') if link.end - link.start >= len(cleaned) - 1
-        ]
-        if len(whole) == 1 and whole[0].items:
-            if len(whole[0].items) == 1:
-                return whole[0].items[0]
-            titles = ", ".join(self.catalogue.titles[item] for item in whole[0].items)
-            raise UserError(f"item {name!r} could be {titles}: name it with its year, or by its id.")
-        raise UserError(
-            f"item {name!r} is not in the catalogue ({len(self.catalogue)} items): give an id or a title."
-        )
-
-    def _person(self, user: str | None, history: History | None, data: Data | None) -> Facts:
-        """What is known of a person: a history given, or that of a user of ``data``."""
-        if user is None and history is None:
-            return Facts()
-        place = None if user is None else self._user_place.get(user_key(user))
-        if history is not None:
-            pairs = list(history.items()) if isinstance(history, Mapping) else list(history)
-            items = [self._item(pair if isinstance(pair, str) else str(pair[0])) for pair in pairs]
-            said = {i: float(p[1]) for i, p in zip(items, pairs, strict=True) if not isinstance(p, str)}
-            return Facts(user=place, history=items, rated=self._rated(said, {}))
-        if data is not None:
-            return replace(self._person_of_data(str(user), data), user=place)
-        if place is None:
-            raise UserError(f"user {user!r} is not known to the model: give history=… or data=….")
-        return Facts(user=place)
-
-    def _person_of_data(self, user: str | int, data: Data) -> Facts:
-        """The whole history of a user of ``data`` (an id, or a number of the checkpoint's)."""
-        records, key_rows, numbers = self._records(data)
-        key = list(self.checkpoint.users)[user] if isinstance(user, int) else user_key(user)
-        row = key_rows.get(key)
-        if row is None:
-            raise UserError(
-                f"user {user!r} is not in the data {records.name} ({records.number_of_users} users)."
-            )
-        rows = np.arange(records.user_start[row], records.user_start[row + 1])
-        items = numbers[records.item[rows]]
-        rated: list[tuple[int, int]] = []
-        if records.rating is not None:
-            keep = np.isfinite(records.rating[rows]) & (items >= 0)
-            places = self._rating_place(records.rating[rows][keep]) if keep.any() else np.zeros(0, np.int64)
-            rated = list(zip(items[keep].tolist(), places.tolist(), strict=True))
-        return Facts(history=items[items >= 0].tolist(), rated=rated)
-
-    def _records(self, data: Data) -> tuple[IndexedRecords, dict[str, int], np.ndarray]:
-        """The data, its users by key, and the catalogue's number of each of its items (−1: unknown)."""
-        name = id(data) if isinstance(data, IndexedRecords) else str(Path(data).resolve())
-        if name not in self._loaded:
-            records = data if isinstance(data, IndexedRecords) else load(Path(data))
-            numbers = self.catalogue.numbers(records.item_ids.tolist())
-            if not (numbers >= 0).any():
-                raise UserError(
-                    f"data {records.name}: none of its {len(numbers)} items is in the model's catalogue. "
-                    "Use the data that the model was trained on."
-                )
-            rows = {user_key(user): row for row, user in enumerate(records.user_ids)}
-            self._loaded = {name: (records, rows, numbers)}
-        return self._loaded[name]
+    # -- prompts
 
     def _prompt(self, task: str, *facts: Facts) -> int:
         """The wording to ask with; UserError where the model cannot be asked this."""
@@ -407,9 +317,3 @@ class Recommender:
             raise UserError(
                 f"k is {k}, but must lie between 1 and the catalogue's {len(self.catalogue)} items."
             )
-
-
-def _without(person: Facts, item: int | None) -> Facts:
-    """The same person, who has not met the item."""
-    history = [known for known in person.history if known != item]
-    return replace(person, history=history, rated=[pair for pair in person.rated if pair[0] != item])

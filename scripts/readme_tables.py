@@ -3,7 +3,8 @@
 python scripts/readme_tables.py            rewrite the pages
 python scripts/readme_tables.py --check    exit 1 if one is out of date
 
-A marker names result rows (`results/NAME.json`), a benchmark's lines (`results/NAME.jsonl`), a program's
+A marker names result rows (`results/NAME.json`), a benchmark's lines (`results/NAME.jsonl`; those of
+`benchmarks/ablation.py` and `benchmarks/forgetting.py` have tables of their own), a program's
 output (`results/NAME.txt`), or a leaderboard (`leaderboard DATASET`): what `benchmarks/quality.py` measured
 (`results/leaderboard-DATASET.json`, where it is there) among what papers say (`results/published.json`).
 """
@@ -112,19 +113,49 @@ def lines_table(path: Path) -> str:
     """A benchmark's lines {"case", "value", "detail"}: the case, its value, and what it was made from, where
     the detail has numbers for both sides. Times are medians."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
+    if lines and "arm" in lines[0]:
+        return arms_table(lines)
     names = [name for name in SIDES if any(_shown(line["detail"].get(name)) for line in lines)]
     rows = [["case", "value", *names], ["---"] * (2 + len(names))]
     rows += [
-        [line["case"], f"{line['value']:.4g}", *(_shown(line["detail"].get(name)) for name in names)]
+        [
+            line["case"],
+            _shown(line["value"]) or UNKNOWN,
+            *(_shown(line["detail"].get(name)) for name in names),
+        ]
         for line in lines
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def arms_table(lines: Sequence[dict[str, Any]]) -> str:
+    """A line an arm; a column a task, protocol and metric: the value and, behind it, arm − the arm that it is compared with
+    (95 %), bold where the interval leaves out 0."""
+    columns = list(dict.fromkeys((line["task"], line["protocol"], line["metric"]) for line in lines))
+    arms: dict[str, dict[tuple, dict[str, Any]]] = {}
+    for line in lines:
+        arms.setdefault(line["arm"], {})[line["task"], line["protocol"], line["metric"]] = line
+    rows = [["arm", "seeds", "minutes", *(" ".join(column) for column in columns)]]
+    rows.append(["---"] * len(rows[0]))
+    for arm, found in arms.items():
+        one = next(iter(found.values()))
+        cells = [_against(found[column]) if column in found else UNKNOWN for column in columns]
+        rows.append([arm, str(len(one["seeds"])), f"{one['minutes']:g}", *cells])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _against(line: dict[str, Any]) -> str:
+    if line["difference"] is None:
+        return f"{line['value']:.4f}"
+    low, high = line["difference_ci95"]
+    told = f"{line['difference']:+.4f} [{low:+.4f}, {high:+.4f}]"
+    return f"{line['value']:.4f} ({told if low <= 0 <= high else f'**{told}**'})"
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, dict) and "median_ms" in value:
         return f"{value['median_ms']:.4g} ms"
-    return f"{value:.4g}" if isinstance(value, float) else ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value) if isinstance(value, int) else ""
 
 
 def main() -> int:

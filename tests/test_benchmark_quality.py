@@ -15,15 +15,20 @@ from conftest import ROOT
 from tiny_data import at_random, by_hand
 from torch.nn.functional import cross_entropy
 
+from p5t5.checkpoint import Checkpoint
 from p5t5.errors import UserError
 from p5t5.evaluation import evaluate_baselines
 from p5t5.metrics import bootstrap_interval
+from p5t5.prompts import load_prompts
 from p5t5.ragged import Ragged
 from p5t5.results import FIELDS, Measured, read_rows
+from p5t5.sources.simulated import simulate
 from p5t5.splits import Split, leave_one_out
 from p5t5.values import read_values, write_values
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import curves
+import ours
 import quality
 import sasrec
 
@@ -206,12 +211,13 @@ def test_all_peers_beside_two_seeds_of_ours(tmp_path, monkeypatch):
         write_values(tmp_path / f"seed{seed}.values.parquet", [one, asked], about)
     out = tmp_path / "board.json"
     given = dict(
-        data="d", results=paths, peers=["popularity", "count_floor", "ease", "sasrec"], again=[], seeds=[0],
-        minutes=0.05, sasrec=None, part="test", limit=0, out=str(out),
+        data="d", results=paths, model=[], peers=["popularity", "count_floor", "ease", "sasrec"], again=[],
+        seeds=[0], minutes=0.05, sasrec=None, part="test", limit=0, validation_users=0, out=str(out),
     )  # fmt: skip
     monkeypatch.setitem(quality.CHOICES, "popularity", (_refuse, [{}]))
     told = list(quality.run(argparse.Namespace(**given)))
-    assert told[0] == "popularity is left out: too large" and len(told) == 4
+    assert told[0] == "p5t5, seen: ndcg@10 unfiltered 1.0000"
+    assert told[1] == "popularity is left out: too large" and len(told) == 5
     rows = read_rows(out)
     mean = [row for row in rows if row["aggregate"] == "mean" and row["metric"] == "ndcg@10"]
     assert [(row["model"], row["value"], row["seeds"], row["minutes"]) for row in mean] == [
@@ -231,12 +237,82 @@ def test_all_peers_beside_two_seeds_of_ours(tmp_path, monkeypatch):
 
     monkeypatch.setattr(quality, "peer", _refuse)  # what is known is not run again
     again = list(quality.run(argparse.Namespace(**given | {"peers": ["count_floor", "ease", "sasrec"]})))
-    assert again == told[1:] and read_rows(out) == rows
+    assert again == [told[0], *told[2:]] and read_rows(out) == rows
     told = list(quality.run(argparse.Namespace(**given | {"peers": ["ease"], "again": ["ease"]})))
-    assert told == ["ease is left out: too large"]
+    assert told[1:] == ["ease is left out: too large"]
     assert {row["model"] for row in read_rows(out)} == {"p5t5", "count_floor", "sasrec"}
     with pytest.raises(UserError, match="another part: test"):
-        quality.ours(paths, split, "validation")
+        quality.our_systems(quality.told(paths), {"hash": "0", "part": "validation", "scheme": "loo"})
+
+
+def test_models_are_asked_in_the_run_once_and_paired_with_their_fusion_s_other_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(sasrec, "PATIENCE", 1)
+    split = leave_one_out(simulate(users=60, items=40, seed=4).data)
+    monkeypatch.setattr(quality, "load", lambda folder: split.data)
+    checkpoint = Checkpoint.create(split, load_prompts(), vocabulary_size=500, user_identifiers="none")
+    checkpoint.info |= {"tasks": [sasrec.TASK], "stages": [{"stage": "finetune", "seconds": 30.0}]}
+    checkpoint.save(tmp_path / "model")
+    lines = [
+        {"step": 1, "elapsed": 3.0, "loss": 1.0},
+        {"elapsed": 4.0, "validation": {"ndcg@10": 0.0}},
+        {"elapsed": 9.0, "validation": {"ndcg@10": 1.0}},
+    ]
+    (tmp_path / "model" / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+    out = tmp_path / "board.json"
+    given = dict(
+        data="d", results=[], model=[str(tmp_path / "model")], peers=["fusion_without_model", "sasrec"], again=[],
+        seeds=[0], minutes=0.05, sasrec=None, part="test", limit=0, validation_users=0, out=str(out),
+    )  # fmt: skip
+    told = list(quality.run(argparse.Namespace(**given)))
+    rows = read_rows(out)
+    assert {row["model"] for row in rows} == {"p5t5", "p5t5+fusion", "fusion_without_model", "sasrec"}
+    assert (tmp_path / "model" / "fusion.json").is_file()
+    pairs = json.loads(out.with_suffix(".comparisons.json").read_text())
+    assert {
+        (one["prompt"], one["protocol"])
+        for one in pairs
+        if (one["model"], one["against"]) == ("p5t5+fusion", "fusion_without_model")
+    } == {(prompt, protocol) for prompt in ("seen", "held_out") for protocol in ("filtered", "unfiltered")}
+    alone = next(row for row in rows if row["model"] == "fusion_without_model")
+    assert "model" not in alone["settings"]["weights"] and "count_floor" in alone["settings"]["weights"]
+    ours_row = next(row for row in rows if row["model"] == "p5t5")
+    assert (ours_row["minutes"], ours_row["seeds"]) == (0.5, [0])
+    line = json.loads(told[-1])
+    assert line["case"] == "time_to_sasrec" and line["detail"]["ours"] == 9.0
+    assert line["value"] == pytest.approx(9.0 / line["detail"]["theirs"], abs=1e-3)
+    assert json.loads((tmp_path / "board-times.jsonl").read_text()) == line
+    monkeypatch.setattr(ours, "evaluate_checkpoint", _refuse)  # nor is a model asked again
+    assert list(quality.run(argparse.Namespace(**given))) == told
+    again = read_rows(out)
+    for row in (*rows, *again):
+        row.pop("seconds")  # of answering: values files do not hold it
+    assert again == rows
+    before = ours.digest(tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"trained anew")
+    assert ours.digest(tmp_path / "model") != before
+
+
+def test_curves_are_compared_at_the_first_validation_that_is_as_good(tmp_path):
+    assert curves.first([(1.0, 0.2), (2.0, 0.5), (3.0, 0.4)], 0.4) == 2.0
+    assert curves.first([(1.0, 0.2)], 0.4) == float("inf")
+    folder, out = tmp_path / "model", tmp_path / "board.json"
+    folder.mkdir()
+    stages = [{"stage": "pretrain", "seconds": 10.0}, {"stage": "finetune", "seconds": 30.0}]
+    (folder / "p5t5.json").write_text(json.dumps({"stages": stages}))
+    points = [(5.0, 0.03), (15.0, 0.057), (25.0, 0.06)]
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps({"elapsed": at, "validation": {"ndcg@10": value}}) + "\n" for at, value in points)
+    )
+    identity = {"hash": "h"}
+    assert curves.time_to_sasrec(out, identity, [str(folder)]) is None  # no SASRec yet
+    theirs = {"0": [(4.0, 0.05), (8.0, 0.06)], "1": [(6.0, 0.06), (8.0, 0.02)]}
+    curves.keep(out, {**identity, "validation_users": 1000}, theirs)
+    line = curves.time_to_sasrec(out, identity, [str(folder)])
+    assert line["detail"]["ours"] == 35.0 and line["detail"]["theirs"] == 7.0 and line["value"] == 5.0
+    assert line["detail"]["to 95%"] == [25.0, 7.0]
+    assert curves.time_to_sasrec(out, {"hash": "other"}, [str(folder)]) is None
+    curves.keep(out, {**identity, "validation_users": 1000}, {"0": [(4.0, 0.2)]})
+    assert curves.time_to_sasrec(out, identity, [str(folder)])["value"] is None
 
 
 def _refuse(*inputs, **settings):

@@ -19,7 +19,8 @@ from p5t5.commands import evaluate as evaluate_command
 from p5t5.commands import recommend as recommend_command
 from p5t5.errors import UserError
 from p5t5.fusion import FILE, STATE, Fusion, default_parts, in_history, normalised, reciprocal_ranks
-from p5t5.fusion.fitting import fit_fusion, likeliest_weights, shortlists
+from p5t5.fusion.alone import FusionWithoutModel
+from p5t5.fusion.fitting import fit_fusion, likeliest_weights, shortlists, validation_rows
 from p5t5.fusion.model import fit_for, model_table, rank
 from p5t5.metrics import ndcg
 from p5t5.prompts import load_prompts
@@ -90,6 +91,7 @@ def test_a_gate_by_hand():
 def test_reciprocal_ranks_by_hand_and_impossible_items():
     table = np.array([[1.0, 3.0, 2.0]], np.float32)
     np.testing.assert_allclose(reciprocal_ranks(table), [[60 / 63, 60 / 61, 60 / 62]], rtol=1e-6)
+    assert not reciprocal_ranks(np.full((2, 3), 0.5, np.float32)).any()  # who knows nothing ranks nothing
     model = np.array([[0.0, -np.inf, -1.0]], np.float32)
     for kind in ("sum", "reciprocal_rank"):
         found = fusion_of([[1], [1], [0]], kind).scores(model, Ragged.from_lists([[]]), np.array([0]))
@@ -372,3 +374,28 @@ def test_what_another_p5t5_wrote_is_refused_in_one_line(fused, tmp_path, other, 
     with pytest.raises(UserError, match=said) as refused:
         Fusion.load(tmp_path)
     assert "damaged" not in str(refused.value)
+
+
+def test_without_a_model_the_parts_are_fitted_alone():
+    big = leave_one_out(simulate(users=3000, items=60, seed=1, longest=12).data)
+    changed, parts, _ = planted(big, (0.0, 0.8, -2.0))
+    alone = FusionWithoutModel(changed, parts)
+    weights = alone.settings()["weights"]
+    assert list(weights) == ["good", "noise", "history"]
+    assert weights["good"][0] > 0 and abs(weights["noise"][0]) < 0.1 * weights["good"][0]
+    assert weights["history"][0] < -1
+    histories = Ragged.from_lists([[1, 2], [3]])
+    nothing = np.zeros((2, 60), np.float32)
+    users = np.array([4, 5])
+    np.testing.assert_array_equal(
+        alone.scores(histories, users), alone.fusion.scores(nothing, histories, users)
+    )
+    shifted = alone.fusion.scores(nothing - 7, histories, users)  # whatever it says of all items alike
+    np.testing.assert_allclose(shifted, alone.scores(histories, users), atol=1e-4)
+
+
+def test_validation_rows_are_drawn_by_the_seed():
+    split = leave_one_out(simulate(users=80, items=60, seed=1).data)
+    rows = validation_rows(split, None)
+    assert len(validation_rows(split, 9)) == 9 and set(validation_rows(split, 9)) <= set(rows)
+    assert not np.array_equal(validation_rows(split, 9), validation_rows(split, 9, seed=1))

@@ -28,7 +28,9 @@ from p5t5.records import load, make_records
 from p5t5.sources import amazon
 from p5t5.sources.simulated import simulate
 from p5t5.splits import Split, leave_one_out
-from p5t5.tasks import BuildOptions
+from p5t5.tasks import TASKS, BuildOptions
+from p5t5.teaching import TAUGHT, neighbours, teach
+from p5t5.teaching.ratings import rating_lessons
 
 METHODS = ("sequential", "random", "collaborative", "hybrid")
 FOLDERS = [folder for folder in os.environ.get("P5T5_DATA", "").split(os.pathsep) if folder]
@@ -170,6 +172,39 @@ def test_a_model_starts_the_same_whatever_is_held_out(shop, identifiers):
     weights = theirs.model.state_dict()
     for name, value in ours.model.state_dict().items():
         assert torch.equal(value, weights[name]), name
+
+
+def test_lessons_look_at_no_held_out_row(shop):
+    """On every task that is taught: the rows that have a lesson, what it names, and its shares."""
+    checkpoint = Checkpoint.create(shop, load_prompts(), vocabulary_size=500, user_identifiers="none")
+    strengths = dict.fromkeys(TAUGHT, 0.5)
+    (ours, off), (theirs, also_off) = (
+        teach(checkpoint, split, strengths) for split in (shop, poisoned(shop))
+    )
+    assert off == also_off and set(ours.numbers) == set(theirs.numbers) >= {
+        "sequential/next_item",
+        "rating/score",
+    }
+    for task, numbers in ours.numbers.items():
+        assert (numbers >= 0).any() and not (numbers[shop.part > 0] >= 0).any(), task
+        assert np.array_equal(numbers, theirs.numbers[task]), task
+    assert np.array_equal(ours.lessons.tokens, theirs.lessons.tokens)
+    assert np.array_equal(ours.lessons.shares, theirs.lessons.shares)
+
+
+@real
+def test_lessons_look_at_no_held_out_row_on_real_data(folder, monkeypatch):
+    """On a sample of 4,000 rows for next items, on all reviews and ratings otherwise."""
+    split = prepared(folder)
+    monkeypatch.setattr(neighbours, "MOST_CELLS", 0)
+    other = poisoned(split)
+    taught = [neighbours.neighbour_lessons(each) for each in (split, other)]
+    assert len(taught[0][0]) == neighbours.FIT_ROWS
+    for task in ("rating/score", "review/score"):
+        if not TASKS[task].missing(split.data):
+            ours, theirs = (rating_lessons(each, task) for each in (split, other))
+            assert len(ours[0]) and all(map(np.array_equal, ours, theirs)), task
+    assert all(map(np.array_equal, *taught))
 
 
 def test_ease_looks_at_no_held_out_row(shop):

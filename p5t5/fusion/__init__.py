@@ -54,8 +54,10 @@ def centred(table: np.ndarray) -> np.ndarray:
 
 
 def reciprocal_ranks(table: np.ndarray) -> np.ndarray:
-    """float32 [n, items]: 60 / (60 + rank), ranks from 1; 0 beyond the first 100."""
+    """float32 [n, items]: 60 / (60 + rank), ranks from 1; 0 beyond the first 100, and where all scores are alike:
+    who knows nothing ranks nothing."""
     items, best = top_of(table, DEEPEST)
+    best[best[:, 0] == table.min(1)] = -np.inf
     value = (RANK_OFFSET / (RANK_OFFSET + 1 + np.arange(items.shape[1]))).astype(np.float32)
     out = np.zeros(table.shape, np.float32)
     row, place = np.nonzero((items >= 0) & np.isfinite(best))

@@ -25,11 +25,13 @@ from p5t5.fusion import (
 from p5t5.ragged import Ragged
 from p5t5.randomness import hashed
 from p5t5.splits import Split
+from p5t5.tasks import TASKS
 
 SHORTLIST = 50  # of each part: what competes with the true item
 PENALTY = 1e-3  # on squared weights, in units of the mean loss of a row
 FOLDS = 2
 WHOLE = 2**31  # longer than any history
+TASK = "sequential/next_item"
 
 # (rows of interactions) → the model's log-probabilities float32 [rows, items]
 ModelTable = Callable[[np.ndarray], np.ndarray]
@@ -71,6 +73,14 @@ class Shortlists:
         )
         truth = np.where(self.truth[rows] >= 0, inside, -1)
         return Shortlists(evidence, length, popularity, item, places.offsets, truth)
+
+
+def validation_rows(split: Split, limit: int | None, seed: int = 0) -> np.ndarray:
+    """int [n]: what a fusion is fitted on, at most ``limit`` rows, drawn by the seed."""
+    rows = TASKS[TASK].eligible(split, "validation")
+    if limit is None or len(rows) <= limit:
+        return rows
+    return np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:limit]])
 
 
 def fit_fusion(

@@ -12,10 +12,9 @@ import numpy as np
 from p5t5.baselines import Scorer, top_of
 from p5t5.decoding import all_item_scores, padded_batches
 from p5t5.fusion import Fusion, default_parts, rows_at_once
-from p5t5.fusion.fitting import fit_fusion
+from p5t5.fusion.fitting import TASK, WHOLE, fit_fusion, validation_rows
 from p5t5.mixture import single
 from p5t5.ragged import Ragged
-from p5t5.randomness import hashed
 from p5t5.results import Measured, ranking_values
 from p5t5.splits import Split
 from p5t5.tasks import TASKS
@@ -23,9 +22,6 @@ from p5t5.trie import Trie
 
 if TYPE_CHECKING:
     from p5t5.checkpoint import Checkpoint
-
-TASK = "sequential/next_item"
-WHOLE = 2**31  # longer than any history
 
 
 def model_table(model: Any, inputs: Ragged, trie: Trie, items: int, token_budget: int = 8192) -> np.ndarray:
@@ -54,9 +50,7 @@ def fit_for(
     too. UserError for other data than the checkpoint was trained on.
     """
     checkpoint.check_same(split.data)
-    rows = TASKS[TASK].eligible(split, "validation")
-    if limit is not None and len(rows) > limit:
-        rows = np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:limit]])
+    rows = validation_rows(split, limit, seed)
     options = replace(checkpoint.build_options(-1), seed=seed)
     renderer, trie = checkpoint.renderer_for(split.data), checkpoint.catalogue.trie
 
