@@ -224,6 +224,8 @@ def rows_of(split: Split, task: str, part: str, limit: int | None, seed: int) ->
     missing = TASKS[task].missing(split.data)
     if missing:
         return none, f"{task} is off: {split.data.name} has no {' and no '.join(missing)}"
+    if reason := TASKS[task].why_off(split):
+        return none, f"{task} is off: {reason}"
     rows = TASKS[task].eligible(split, part)
     if not len(rows):
         return none, f"{task} is off: {split.data.name} has no {part} row for it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import shlex
 
@@ -74,3 +75,21 @@ def test_links_and_options_exist():
     text = re.sub(r"```.*?```", "", PAGE[: PAGE.index("## Train")], flags=re.DOTALL)
     for option in set(re.findall(r"`(--\w+)", text)):
         assert f'"{option}"' in source, option
+
+
+def test_figures_are_those_of_the_results():
+    """Percentages of `benchmarks/extraction.py`; tables are filled by scripts/readme_tables.py, which a test holds."""
+    path = ROOT / "results" / "amazon-musical-instruments-extraction.jsonl"
+    lines = {line["case"]: line for line in map(json.loads, path.read_text().splitlines())}
+    percent = {case: f"{line['value'] * 100:.0f} %" for case, line in lines.items()}
+    words = lines["feature_words_recall"]["detail"]
+    text = " ".join(PAGE.split())
+    assert (
+        f"{percent['reviews_with_an_explanation']} of the reviews give a sentence. Of the first {words['gold']} feature "
+        f"words {percent['feature_words_precision_at_gold_size']} are among the {words['gold']} that another tool mined from "
+        f"the same reviews, against {percent['frequent_nouns_precision_at_gold_size']} of the most frequent nouns; the whole "
+        f"list of {words['words']} words holds {percent['feature_words_recall']} of them"
+    ) in text
+    imported = [json.loads(line) for line in (ROOT / "results" / "importing.jsonl").read_text().splitlines()]
+    assert {f"{line['detail']['rows']:,} rows" in text for line in imported} == {True}
+    assert not re.findall(r"\d\.\d{3}", re.sub(r"<!-- results.*?<!-- end -->", "", PAGE, flags=re.DOTALL))

@@ -90,8 +90,8 @@ def test_temporal_errors():
         temporal(data_of([("a", "x", 1), ("a", "y", 1)]))
     with pytest.raises(UserError, match="must be above 0"):
         temporal(data_of([("a", "x", 1)]), 0.6, 0.5)
-    with pytest.raises(UserError, match="no split 'random'; there are loo, temporal"):
-        split_by("random", data_of([("a", "x", 1)]))
+    with pytest.raises(UserError, match="no split 'shuffled'; there are loo, temporal, random"):
+        split_by("shuffled", data_of([("a", "x", 1)]))
 
 
 def slow_k_core(rows, k):

@@ -37,7 +37,11 @@ class EvaluateOptions:
         "file for the result rows, results.json; results.samples.json and results.comparisons.json come beside it"
     )
     model: str = option("", "p5t5 model folder or Hub id; empty: baselines only")
-    split: str = option("loo", "loo (leave one out) or temporal; a model brings its own")
+    split: str = option(
+        "loo",
+        "loo (leave one out), temporal, or random (8:1:1 as P5 did for ratings and words: leaks the future); "
+        "a model brings its own",
+    )
     tasks: str = option("", "tasks, separated by commas; empty: the model's own")
     part: str = option("test", "test, or validation while you are still choosing")
     prompts: str = option("seen,held_out", "wordings: seen, held_out, or prompt ids")
@@ -72,10 +76,11 @@ def _main(argv: Sequence[str] | None) -> None:
     )
     from p5t5.checkpoint import Checkpoint
     from p5t5.evaluation import evaluate_baselines, evaluate_checkpoint
+    from p5t5.explaining import check_split
     from p5t5.growing.fresh import split_of
     from p5t5.records import load
     from p5t5.results import compare, write_rows
-    from p5t5.splits import PARTS, split_by
+    from p5t5.splits import PARTS, split_by, spoken
     from p5t5.tasks import TASKS
     from p5t5.values import write_values
 
@@ -90,6 +95,9 @@ def _main(argv: Sequence[str] | None) -> None:
     if checkpoint is not None:
         checkpoint.check_same(data)
     split = split_of(checkpoint.info, data) if checkpoint else split_by(options.split, data)
+    check_split(options.data, split.scheme)
+    if options.fusion and not split.in_time_order:
+        raise UserError(f"--fusion ranks next items, and the {split.scheme} split has none: leave it out.")
     shared = dict(
         part=options.part, seed=options.seed, protocols=_names(options.protocols), limit=options.limit or None
     )
@@ -129,6 +137,8 @@ def _main(argv: Sequence[str] | None) -> None:
         print(sentence)
     if options.fusion and options.part == "validation":
         print("fusion: its weights were fitted on validation rows, so these rows flatter it")
+    if not split.in_time_order:
+        print(f"split: {spoken(split.scheme)}")
     print(_table(rows))
     for line in _verdicts(rows, comparisons):
         print(line)

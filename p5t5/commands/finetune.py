@@ -24,6 +24,11 @@ class FinetuneOptions:
         "", "rates of tasks or families, rating/score=1,sequential=2; empty: all that the data allows"
     )
     loss_weights: str = option("", "weights of tasks in the loss, rating/score=0.5; empty: 1 each")
+    lessons: str = option(
+        "",
+        "shares of the answers' weight that simple models of the training rows get (soft targets), "
+        "sequential/next_item=0.5,rating/score=0.8; empty: none",
+    )
     epoch_size: int = option(0, "examples an epoch; 0: the number of training interactions")
     lora: int = option(
         0,
@@ -53,6 +58,7 @@ def _main(argv: Sequence[str] | None) -> None:
     from p5t5.mixture import make_mixture
     from p5t5.rendering import render_mixture
     from p5t5.report.model_card import training_card
+    from p5t5.teaching import check_strengths, teach
     from p5t5.training.adapters import Adapters
     from p5t5.training.loop import train
     from p5t5.trust import fit_trust, keep_trust
@@ -63,6 +69,8 @@ def _main(argv: Sequence[str] | None) -> None:
     weights = rates(finetune.loss_weights, "--loss_weights") or {}
     if bad := [name for name, weight in weights.items() if not 0 < weight < float("inf")]:
         raise UserError(f"--loss_weights: {bad[0]} has {weights[bad[0]]}; a weight must be above 0.")
+    strengths = rates(finetune.lessons, "--lessons") or {}
+    check_strengths(strengths)
     quiet()
     split = load_split(start_options)
     checkpoint = start(start_options, split, training.seed)
@@ -80,19 +88,22 @@ def _main(argv: Sequence[str] | None) -> None:
         finetune.epoch_size or None,
         weights,
     )
+    asked = {task: strength for task, strength in strengths.items() if task in mixture.tasks}
+    taught, untaught = teach(checkpoint, split, asked, training.seed, progress=True)
     renderer = checkpoint.renderer_for(split.data)
     result = train(
         checkpoint.model,
-        lambda epoch: render_mixture(renderer, mixture, epoch),
+        lambda epoch: render_mixture(renderer, mixture, epoch, taught),
         training,
         Path(start_options.out),
         validation_metric(checkpoint, split, mixture.tasks, limit=finetune.validation_users or None),
-        notes=off,
+        notes=off + untaught,
         identity=identity(
             "finetune",
             checkpoint,
             tasks=dict(mixture.weights),
             loss_weights=dict(mixture.loss_weights),
+            lessons=strengths,
             epoch_size=mixture.size,
             lora=finetune.lora,
         ),
@@ -105,6 +116,7 @@ def _main(argv: Sequence[str] | None) -> None:
             "stage": "finetune",
             "rates": dict(mixture.weights),
             "loss_weights": dict(mixture.loss_weights),
+            "lessons": strengths,
             "lora": finetune.lora,
             **result.summary(),
         }

@@ -17,7 +17,7 @@ from p5t5.records import IndexedRecords, Records, make_records
 from p5t5.sources import amazon, movielens, sequences, simulated, table
 from p5t5.sources.guessing import MADE, NONE, OPTIONS
 from p5t5.sources.sampling import draw_keys, drawn
-from p5t5.splits import k_core
+from p5t5.splits import SCHEMES, k_core
 from p5t5.tasks import TASKS
 
 REPORT = "report.html"
@@ -51,7 +51,7 @@ def _prepare(argv: Sequence[str] | None) -> int:
         getattr(options, name, False) for name in ("explanations", "attribute_explanations")
     )
     if from_reviews or from_attributes:
-        records = explained(records, from_reviews, from_attributes)
+        records = explained(records, from_reviews, from_attributes, options.split)
     try:
         data = records.write(options.out)
     except OSError as error:
@@ -238,6 +238,11 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--attribute_explanations", "--attribute-explanations", type=_switch, default=True, metavar="true|false",
             help="where there are no others, write explanations from what items share (default: true)",
+        )  # fmt: skip
+    for command in (film, shop, own):
+        command.add_argument(
+            "--split", choices=sorted(SCHEMES), default="loo",
+            help="the split that explanations are made for: only its training rows are learnt from (default: loo)",
         )  # fmt: skip
     for command in (lines, shop, own):
         command.add_argument("--name", help="the data set's name (default: from the path)")

@@ -30,7 +30,10 @@ class StartOptions:
         "what to start from: a p5t5 model folder, a T5 checkpoint (folder or Hub id), or a preset to train from "
         "scratch: tiny, mini, small, base",
     )
-    split: str = option("loo", "loo (leave one out) or temporal")
+    split: str = option(
+        "loo",
+        "loo (leave one out), temporal, or random (8:1:1 as P5 did for ratings and words: leaks the future)",
+    )
     prompts: str = option("", "folder of prompt files; empty: the ones that come with p5t5")
     item_identifiers: str = option(
         "atomic", "how items are named: atomic, random, sequential, collaborative, semantic, hybrid, title"
@@ -54,11 +57,13 @@ def load_split(options: StartOptions) -> Split:
     """Reads the data folder and splits it; rows that the p5t5 model to start from was trained on stay training rows."""
     from p5t5.checkpoint import INFO, resolve
     from p5t5.configuration import PRESETS
+    from p5t5.explaining import check_split
     from p5t5.growing.fresh import split_of
     from p5t5.records import load
     from p5t5.splits import split_by
 
     data = load(options.data)
+    check_split(options.data, options.split)
     if options.model not in PRESETS and (path := resolve(options.model) / INFO).is_file():
         with suppress(ValueError, KeyError, TypeError):  # of a damaged one, or other data: `start` says so
             info = json.loads(path.read_text(encoding="utf-8"))

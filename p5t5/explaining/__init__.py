@@ -6,13 +6,16 @@ writes one where nobody wrote a review.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from p5t5.errors import UserError
 from p5t5.explaining.attributes import attribute_sentences, shared_values
 from p5t5.explaining.features import MOST_REVIEWS, Words, fit_words
 from p5t5.explaining.language import INSTALL, English, is_installed
@@ -20,12 +23,13 @@ from p5t5.explaining.reviews import Explanation, explain
 from p5t5.records import IndexedRecords, Records
 from p5t5.records.tables import PIECE
 from p5t5.records.writing import arrow_column
-from p5t5.splits import leave_one_out
+from p5t5.splits import RANDOM, SCHEMES, split_by
 
 __all__ = [
     "INSTALL",
     "Explanation",
     "Words",
+    "check_split",
     "explain",
     "explained",
     "fit_words",
@@ -34,10 +38,16 @@ __all__ = [
 ]
 
 
-def explained(records: Records, reviews: bool = True, attributes: bool = True) -> Records:
+CALLED = {"loo": "leave-one-out"}
+
+
+def explained(
+    records: Records, reviews: bool = True, attributes: bool = True, scheme: str = "loo"
+) -> Records:
     """The records with the columns feature and explanation, where they have none and something tells why.
 
-    ``reviews``, ``attributes``: what may be used; reviews first. ``info["explanation_source"]`` says what was:
+    ``reviews``, ``attributes``: what may be used; reviews first. ``scheme``: the split whose training rows are
+    learnt from, and under which the explanations are clean (`check_split`). ``info["explanation_source"]`` says what was:
     "columns" (they were there), "reviews" or "attributes"; ``info["explanations"]`` holds the details, the feature
     words among them, and ``info["steps"]`` a sentence on it.
     """
@@ -47,19 +57,36 @@ def explained(records: Records, reviews: bool = True, attributes: bool = True) -
     if reviews and "review" in table:
         if not is_installed():
             return _told(records, f"explanations left out: reading the reviews needs TextBlob; {INSTALL}")
-        if (found := _from_reviews(records)) is not None:
+        if (found := _from_reviews(records, scheme)) is not None:
             return found
         records = _told(
             records, "no explanations from the reviews: no feature is spoken of often enough (in English)"
         )
-    if attributes and (written := _from_attributes(records)) is not None:
+    if attributes and (written := _from_attributes(records, scheme)) is not None:
         return written
     return records
 
 
-def training_reviews(records: Records, data: IndexedRecords) -> list[str]:
-    """The reviews of leave-one-out's training rows; of more than MOST_REVIEWS, so many at even distances."""
-    rows = leave_one_out(data).rows("train")
+def check_split(folder: str | Path, scheme: str) -> None:
+    """UserError where a data folder's explanations were made with rows that ``scheme`` does not train on."""
+    path = Path(folder) / "prepare.json"
+    info = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    source = info.get("explanation_source")
+    made_for = (info.get("explanations") or {}).get("split", "loo")
+    if scheme not in SCHEMES or source not in ("reviews", "attributes") or made_for == scheme:
+        return
+    if (
+        source == "reviews" or scheme == RANDOM
+    ):  # what items share was looked up among earlier rows: in time order, clean
+        raise UserError(
+            f"--split {scheme}: the explanations in {folder} were made for the split {made_for}, from rows that are "
+            f"held out in this one: make the folder again with `p5t5 prepare … --split {scheme}`."
+        )
+
+
+def training_reviews(records: Records, data: IndexedRecords, scheme: str = "loo") -> list[str]:
+    """The reviews of a split's training rows; of more than MOST_REVIEWS, so many at even distances."""
+    rows = split_by(scheme, data).rows("train")
     texts = records.interactions["review"]
     rows = rows[(texts != "").to_numpy()[rows]]
     if len(rows) > MOST_REVIEWS:
@@ -67,9 +94,10 @@ def training_reviews(records: Records, data: IndexedRecords) -> list[str]:
     return texts.iloc[rows].tolist()
 
 
-def _from_reviews(records: Records) -> Records | None:
+def _from_reviews(records: Records, scheme: str) -> Records | None:
     english, data = English(), _in_order(records)
-    train = training_reviews(records, data)
+    train = training_reviews(records, data, scheme)
+    called = CALLED.get(scheme, f"the {scheme} split")
     words = fit_words(train, english)
     pieces: dict[str, list[pa.Array]] = {"feature": [], "explanation": []}
     reviews, signs = records.interactions["review"], _signs(data)
@@ -89,23 +117,25 @@ def _from_reviews(records: Records) -> Records | None:
         "rows": number,
         "reviews": reviewed,
         "library": english.name,
-        "fitted_on": f"{len(train)} training reviews of leave-one-out",
+        "fitted_on": f"{len(train)} training reviews of {called}",
+        "split": scheme,
         "features": words.features,
         "opinions_learnt": [word for word, polarity in words.opinions.items() if not polarity],
     }
     told = (
         f"explanations from reviews: a sentence of {number:,} of {reviewed:,} reviews ({english.name}; "
-        f"{len(words.features):,} feature words, learnt from the training reviews of leave-one-out)"
+        f"{len(words.features):,} feature words, learnt from the training reviews of {called})"
     )
     filled = {name: pa.concat_arrays(arrays) for name, arrays in pieces.items()}
     return _filled(records, filled, "reviews", about, told)
 
 
-def _from_attributes(records: Records) -> Records | None:
+def _from_attributes(records: Records, scheme: str) -> Records | None:
     if not shared_values(records.items)[0]:
         return None  # before anything is indexed: most tables have no attributes
     data = _in_order(records)
-    found = attribute_sentences(data)
+    split = split_by(scheme, data)
+    found = attribute_sentences(data, None if split.in_time_order else split.part == 0)
     if found is None:
         return None
     number = int((found.sentence > 0).sum())
@@ -117,7 +147,12 @@ def _from_attributes(records: Records) -> Records | None:
         "feature": pa.array(found.features, pa.large_string()).take(pa.array(found.feature)),
         "explanation": pa.array(found.sentences, pa.large_string()).take(pa.array(found.sentence)),
     }
-    about = {"rows": number, "features": len(found.features) - 1, "sentences": len(found.sentences) - 1}
+    about = {
+        "rows": number,
+        "features": len(found.features) - 1,
+        "sentences": len(found.sentences) - 1,
+        "split": scheme,
+    }
     return _filled(records, columns, "attributes", about, told)
 
 

@@ -1,8 +1,8 @@
 """Where nobody wrote why: a sentence on what an item shares with the user's earlier ones.
 
 The sentence of an interaction knows the item's attributes and the user's earlier interactions, no more: not its own
-rating, nothing later and nobody else. So it may be trained on, or asked for, under any split by time. Its feature is
-the shared attribute that is frequent in the user's history and rare in the catalogue.
+rating, nothing later and nobody else. So it may be trained on, or asked for, under any split by time; under another,
+only training rows may be ``known``. Its feature is the shared attribute that is frequent in the user's history and rare in the catalogue.
 """
 
 from __future__ import annotations
@@ -107,14 +107,18 @@ def shared_values(items: pd.DataFrame) -> tuple[list[str], Ragged]:
     )
 
 
-def attribute_sentences(data: IndexedRecords) -> AttributeSentences | None:
-    """A sentence for each interaction that shares something with an earlier one of its user; None if none does."""
+def attribute_sentences(data: IndexedRecords, known: np.ndarray | None = None) -> AttributeSentences | None:
+    """A sentence for each interaction that shares something with an earlier one of its user; None if none does.
+
+    ``known``: bool [n], the interactions that count as earlier ones (default: all).
+    """
     names, values = shared_values(data.items)
     if not names:
         return None
     popularity = np.bincount(values.values, minlength=len(names)) / len(values)
     manner = np.array([crc32(str(user_id).encode()) % len(BESIDES) for user_id in data.user_ids], np.int64)
-    keys = [_chosen(data, rows, values, popularity, manner) for rows in _users_together(data)]
+    seen = np.ones(len(data)) if known is None else known.astype(np.float64)
+    keys = [_chosen(data, rows, values, popularity, manner, seen) for rows in _users_together(data)]
     distinct, sentence = np.unique(np.concatenate(keys), return_inverse=True)
     if not (distinct >= 0).any():
         return None
@@ -159,20 +163,26 @@ def _users_together(data: IndexedRecords) -> Iterator[slice]:
 
 
 def _chosen(
-    data: IndexedRecords, rows: slice, values: Ragged, popularity: np.ndarray, manner: np.ndarray
+    data: IndexedRecords,
+    rows: slice,
+    values: Ragged,
+    popularity: np.ndarray,
+    manner: np.ndarray,
+    seen: np.ndarray,
 ) -> np.ndarray:
-    """int64 [rows]: the sentence of each as a number, −1 for none."""
+    """int64 [rows]: the sentence of each as a number, −1 for none. ``seen``: 1.0 where a row may be looked at."""
     user, item = data.user[rows].astype(np.int64), data.item[rows]
     n = len(user)
-    history = np.arange(rows.start, rows.stop) - data.user_start[user]
+    seen = seen[rows]
+    history = _before(user, seen)
     lengths = values.lengths[item]
     row = np.repeat(np.arange(n), lengths)
     value = values.values[positions(values.offsets[item], lengths)].astype(np.int64)
     rating = np.zeros(n) if data.rating is None else data.rating[rows].astype(np.float64)
-    rated = np.zeros(n) if data.rating is None else np.isfinite(rating).astype(np.float64)
+    rated = np.zeros(n) if data.rating is None else np.isfinite(rating) * seen
     rating = np.where(rated > 0, rating, 0.0)
     group = user[row] * len(popularity) + value
-    count = _before(group, np.ones(len(row)))
+    count = _before(group, seen[row])
     mean = _before(group, rating[row]) / np.maximum(_before(group, rated[row]), 1)
     all_mean = _before(user, rating) / np.maximum(_before(user, rated), 1)
     liking = np.where(_before(group, rated[row]) > 0, mean - all_mean[row], 0.0)

@@ -62,6 +62,11 @@ def meeting(
     New is what the data that it was last trained on did not have: see `new_rows`, also for ``old``.
     """
     last, raw = trainings(info)[-1], split_by(info["split"], data)
+    if not raw.in_time_order:
+        raise UserError(
+            f"the model was trained on the {raw.scheme} split, which draws other test rows from newer data: it can be asked "
+            "about its own data only. A model that is to meet newer data needs the split loo or temporal."
+        )
     is_new = new_rows(last, data, old)
     trained = trained_before(raw, is_new, last.get("moved", ()))
     return clean_split(raw, trained), is_new, trained

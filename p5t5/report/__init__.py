@@ -10,9 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from p5t5.errors import UserError
 from p5t5.report.calibration import calibration as calibration_figures
 from p5t5.report.plots import Bar, Curve, curve_plot, interval_plot
 from p5t5.results import LOWER_IS_BETTER, find
+from p5t5.splits import spoken
 
 Row = Mapping[str, Any]
 
@@ -95,9 +97,17 @@ def render_report(
     notes: Sequence[str],
 ) -> str:
     """The page as text."""
+    schemes = dict.fromkeys(row["scheme"] for row in rows)
+    if len(schemes) > 1:
+        raise UserError(
+            f"the results are of the splits {', '.join(map(str, schemes))}: a report is about one, keep them in files of "
+            "their own."
+        )
     dataset = rows[0]["dataset"] if rows else data.get("name", "")
     about = " · ".join(
-        dict.fromkeys(f"{row['split']} rows, split {row['scheme']}, seed {row['seed']}" for row in rows)
+        dict.fromkeys(
+            f"{row['split']} rows, split {spoken(row['scheme'])}, seed {row['seed']}" for row in rows
+        )
     )
     body = [
         f"<header><h1>p5t5 on {escape(str(dataset))}</h1><p class=sub>{escape(about)}</p></header>",

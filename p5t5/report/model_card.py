@@ -11,6 +11,7 @@ from typing import Any
 from p5t5 import __version__
 from p5t5.errors import UserError
 from p5t5.report import NAMES, is_ours
+from p5t5.splits import spoken
 
 Row = Mapping[str, Any]
 
@@ -91,9 +92,19 @@ def training_card(info: Mapping[str, Any], folder: str = "path/to/model") -> str
 def readme_table(rows: Sequence[Row]) -> str:
     """A Markdown table: a line a task, metric and protocol; ours first, the baselines beside.
 
-    Bold marks the best of a line. "" where nothing of the table was measured.
+    Bold marks the best of a line. "" where nothing of the table was measured. Rows of several splits make a
+    table each, and a split that is not in time order is named above its table.
     """
-    rows = [row for row in rows if row["value"] is not None]
+    tables = {}
+    for scheme in dict.fromkeys(row["scheme"] for row in rows):
+        tables[scheme] = _table([row for row in rows if row["scheme"] == scheme and row["value"] is not None])
+    tables = {scheme: table for scheme, table in tables.items() if table}
+    if len(tables) < 2 and not any(spoken(scheme) != scheme for scheme in tables):
+        return "".join(tables.values())
+    return "\n\n".join(f"Split: {spoken(scheme)}.\n\n{table}" for scheme, table in tables.items())
+
+
+def _table(rows: Sequence[Row]) -> str:
     ours = list(dict.fromkeys((row["model"], row["prompt"]) for row in rows if is_ours(row)))
     lines = []
     for task, protocol, metric in TABLE:
@@ -145,7 +156,7 @@ def _facts(info: Mapping[str, Any]) -> str:
     data, identifiers = info.get("data") or {}, info.get("identifiers") or {}
     facts = {
         "started from": info.get("model"),
-        "data": f"{data.get('name')} (hash {str(data.get('hash', ''))[:12]}), split {info.get('split')}",
+        "data": f"{data.get('name')} (hash {str(data.get('hash', ''))[:12]}), split {spoken(str(info.get('split')))}",
         "tasks": ", ".join(info.get("tasks") or []),
         "rating values": ", ".join(f"{value:g}" for value in info.get("rating_values") or []),
         **{

@@ -157,6 +157,7 @@ class Task:
     decoding: ClassVar[str]  # items | candidates | choice | rating | text | rating_and_text
     choices: ClassVar[tuple[int, ...]] = ()  # for decoding "choice": words, the positive one first
     metrics: ClassVar[tuple[str, ...]]
+    needs_time_order: ClassVar[bool] = False  # asks what comes next, or what was not met so far
 
     @property
     def family(self) -> str:
@@ -166,8 +167,14 @@ class Task:
         """The needed columns that the data lacks; empty when the task can be used."""
         return [column for column in self.needs if not data.has(column)]
 
+    def why_off(self, split: Split) -> str:
+        """Why no row of this kind of split may be asked about; "" where some may."""
+        if self.needs_time_order and not split.in_time_order:
+            return f"the {split.scheme} split is not in time order, so nobody can be asked what comes next"
+        return ""
+
     def eligible(self, split: Split, part: str) -> np.ndarray:
-        """int64: the interactions of ``part`` from which an example can be built."""
+        """int64: the interactions of ``part`` from which an example can be built; none where it is off."""
         raise NotImplementedError
 
     def build(self, split: Split, rows: np.ndarray, options: BuildOptions) -> Examples:

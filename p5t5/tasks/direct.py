@@ -14,7 +14,16 @@ from p5t5.tasks.negatives import draw_candidates, draw_pairs
 from p5t5.tasks.sequential import CHOOSING
 
 
-class Verify(Task):
+class _Direct(Task):
+    # Their wrong answers are what the user had not met by then, which is said by rows of every part.
+    needs_time_order = True
+
+    def eligible(self, split: Split, part: str) -> np.ndarray:
+        rows = split.rows(part)
+        return rows[:0] if self.why_off(split) else rows
+
+
+class Verify(_Direct):
     """Should this item be recommended to the user?"""
 
     name = "direct/verify"
@@ -31,9 +40,6 @@ class Verify(Task):
     choices = (YES, NO)
     metrics = ("accuracy", "auc")
 
-    def eligible(self, split: Split, part: str) -> np.ndarray:
-        return split.rows(part)
-
     def build(self, split: Split, rows: np.ndarray, options: BuildOptions) -> Examples:
         data, texts = split.data, Texts(options.max_words)
         items, is_true = draw_pairs(data, rows, options.seed, options.epoch)
@@ -44,7 +50,7 @@ class Verify(Task):
         return Examples(self.name, rows, columns, texts.strings, answer=answer)
 
 
-class Choose(Task):
+class Choose(_Direct):
     """Which of these candidates is for the user? The others are uniform over what they have not met."""
 
     name = "direct/choose"
@@ -57,9 +63,6 @@ class Choose(Task):
     }
     decoding = "candidates"
     metrics = CHOOSING
-
-    def eligible(self, split: Split, part: str) -> np.ndarray:
-        return split.rows(part)
 
     def build(self, split: Split, rows: np.ndarray, options: BuildOptions) -> Examples:
         data = split.data

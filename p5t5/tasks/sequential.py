@@ -20,8 +20,12 @@ CHOOSING = ("hr@1", "hr@5", "hr@10", "ndcg@5", "ndcg@10")
 
 
 class _Sequential(Task):
+    needs_time_order = True
+
     def eligible(self, split: Split, part: str) -> np.ndarray:
         rows = split.rows(part)
+        if self.why_off(split):
+            return rows[:0]
         return rows[split.history_lengths(rows) > 0]
 
     def asked(self, split: Split, rows: np.ndarray, options: BuildOptions) -> dict[str, Column]:
