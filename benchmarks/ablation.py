@@ -13,7 +13,7 @@ An arms file names a recipe and a list of arms, each with a `name` and what it c
 The arm that all others are compared with is the first one. Each arm is trained for --minutes on each seed, and judged
 on validation rows (of --asked users, drawn by the seed of evaluation, the same for all arms) in seen wordings by
 p5t5.evaluation; what a model has not learnt it is not asked. Its values stay in --work: an arm that is there with the
-same options is not trained again. --out has a line an arm and metric: the mean over seeds, and the paired bootstrap
+same options, data and --share is not trained again. --out has a line an arm and metric: the mean over seeds, and the paired bootstrap
 over users of arm − first arm on the seeds that both have. Validation also chose each arm's best weights.
 """
 
@@ -27,9 +27,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import curves
 import numpy as np
 import yaml
 
@@ -165,9 +167,17 @@ def judged(model: Path, data: str, asked: int) -> tuple[list[Measured], dict[str
         "dataset": split.data.name,
         "hash": split.data.hash,
         "steps": sum(stage.get("steps") or 0 for stage in stages),
-        "seconds": round(sum(stage.get("seconds") or 0 for stage in stages), 1),
+        "seconds": round(curves.seconds_of(stages), 1),
         "parameters": sum(value.numel() for value in checkpoint.model.parameters()),
     }
+
+
+@cache
+def hash_of(data: str) -> str:
+    """Of what is in the folder: it may be prepared anew under the same name."""
+    from p5t5.records import load
+
+    return load(data).hash
 
 
 def run_of(arm: Arm, seed: int, arguments: argparse.Namespace) -> Run:
@@ -175,6 +185,9 @@ def run_of(arm: Arm, seed: int, arguments: argparse.Namespace) -> Run:
     path = Path(arguments.work) / f"{arm.stem(seed)}.values.parquet"
     wanted = {"arm": arm.name, "seed": seed, "digest": arm.digest}
     wanted |= {"minutes": arguments.minutes, "asked": arguments.asked, "data": str(arguments.data)}
+    wanted["hash"] = hash_of(str(arguments.data))
+    if arm.pretrain is not None:
+        wanted["share"] = arguments.share
     if path.is_file():
         measured, about = read_values(path)
         if all(about.get(name) == value for name, value in wanted.items()):
@@ -212,7 +225,12 @@ def lines(runs: Mapping[str, Mapping[int, Run]], against: str) -> Iterator[dict[
                 "difference_ci95": None,
             }
             both = [seed for seed in seeds if seed in runs.get(against, {})]
-            if arm != against and both and _find(runs[against][both[0]].measured, key, metric):
+            if arm != against and both and (first := _find(runs[against][both[0]].measured, key, metric)):
+                if not np.array_equal(first.rows, one.rows):
+                    raise UserError(
+                        f"{one.task}, {one.protocol}: {arm!r} and {against!r} were not asked the same rows; "
+                        "delete --work."
+                    )
                 theirs = _mean(runs[against], key, metric, both)
                 found = paired_bootstrap(
                     _mean(seeds, key, metric, both), theirs, 0, users=one.users, statistic=statistic

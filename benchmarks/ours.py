@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import curves
 
 from p5t5.checkpoint import Checkpoint
 from p5t5.errors import UserError
@@ -18,6 +21,9 @@ from p5t5.values import read_values, write_values
 
 TASK = "sequential/next_item"
 VALUES = ".values.parquet"
+ANSWERING = 1  # bump it where the same folder would be asked or would answer differently than before
+WHOLE = ("p5t5.json", "prompts.yaml", "config.json", "generation_config.json", "tokenizer.json",
+         "tokenizer_config.json", "catalogue.parquet", "users.parquet", "model.safetensors", FILE, STATE)  # fmt: skip
 
 
 def answers(
@@ -40,10 +46,10 @@ def answers(
             "source": str(folder),
             "digest": digest(folder),
             "seed": int(checkpoint.info["options"]["seed"]),
-            "seconds": round(sum(stage.get("seconds") or 0 for stage in checkpoint.info["stages"]), 1),
+            "seconds": round(curves.seconds_of(checkpoint.info["stages"]), 1),
             "parameters": sum(value.numel() for value in checkpoint.model.parameters()),
         }
-        path = out.with_suffix(f".{folder.resolve().name}{VALUES}")
+        path = out.with_suffix(f".{folder.resolve().name}.{about['digest']}{VALUES}")
         if path.is_file():
             measured, before = read_values(path)
             if before == about:
@@ -74,8 +80,7 @@ def fused(folder: Path, checkpoint: Checkpoint, split: Split) -> Fusion:
 
 
 def digest(folder: Path) -> str:
-    """Of the weights and the fusion: a model trained anew under the same name is another one."""
-    found = hashlib.sha256()
-    for name in ("model.safetensors", STATE):
-        found.update((folder / name).read_bytes())
-    return found.hexdigest()[:16]
+    """Of all that the model answers by: trained anew, or asked in other words, it is another one."""
+    present = [folder / name for name in WHOLE if (folder / name).is_file()]
+    found = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in present]
+    return hashlib.sha256(json.dumps([ANSWERING, found]).encode()).hexdigest()[:16]

@@ -11,8 +11,9 @@ same fusion, fitted on the same validation rows, of all parts but the model.
 Rows are those of `p5t5 evaluate` with ``seeds``, ``minutes`` (training of one seed), ``parameters`` and
 ``settings`` besides: a value is the mean over seeds, its interval that of the users' means over seeds. Each
 peer's settings are the best of CHOICES on validation rows (both protocols), SASRec's the best of its search. OUT.comparisons.json
-has the paired bootstraps, OUT.values.parquet (and OUT.MODEL.values.parquet) the value of every row: what is in
-there already is not run again (--again NAME). Peers that do not fit (EASE on a large catalogue) or are not
+has the paired bootstraps, OUT.values.parquet (and OUT.MODEL.DIGEST.values.parquet) the value of every row: what is
+in there already is not run again (--again NAME), unless what a peer of --peers is made by (its choices, seeds and
+minutes, the settings that the search chose) has changed; peers that are not asked for stay as they are. Peers that do not fit (EASE on a large catalogue) or are not
 installed are left out, and it says so. OUT-times.jsonl: how long ours takes to SASRec's validation
 NDCG@10 (`curves.py`), where both are there.
 """
@@ -150,12 +151,26 @@ def peer(
     return system
 
 
-def sasrec_peer(split: Split, part: str, seeds: Sequence[int], limit: int | None, arguments: Any) -> System:
+def searched(split: Split, arguments: Any) -> tuple[sasrec.Settings, int]:
+    """SASRec's settings, the best of its search, and of how many; its defaults where there was no search."""
     known = sasrec.read_lines(arguments.sasrec, split) if arguments.sasrec else []
-    settings = sasrec.Settings()
-    if known:
-        settings = sasrec.settings_of(max(known, key=lambda one: one["ndcg@10"]))
-    system = System(settings={**asdict(settings), "searched": len(known)})
+    best = max(known, key=lambda one: one["ndcg@10"], default=None)
+    return sasrec.settings_of(best) if best else sasrec.Settings(), len(known)
+
+
+def made_by(name: str, split: Split, arguments: Any) -> dict[str, Any]:
+    """All of this call that a peer's values depend on, besides the data: plain values."""
+    if name == "sasrec":
+        made = {"settings": asdict(searched(split, arguments)[0]), "minutes": arguments.minutes}
+        return {**made, "seeds": arguments.seeds, "validation_users": arguments.validation_users}
+    if name == FusionWithoutModel.name:
+        return {}
+    return {"choices": CHOICES[name][1], **({"seeds": arguments.seeds} if name in SEEDED else {})}
+
+
+def sasrec_peer(split: Split, part: str, seeds: Sequence[int], limit: int | None, arguments: Any) -> System:
+    settings, number = searched(split, arguments)
+    system = System(settings={**asdict(settings), "searched": number})
     for seed in seeds:
         fitted = sasrec.fit(split, settings, arguments.minutes, seed, arguments.validation_users or None)
         system.parameters = fitted.parameters
@@ -200,12 +215,19 @@ def told(paths: Sequence[str]) -> Iterator[tuple[list[Measured], dict[str, Any]]
         yield measured, {**about, "source": path}
 
 
-def earlier(out: Path, identity: dict[str, Any]) -> tuple[list[dict[str, Any]], list[Measured]]:
-    """What an earlier call measured of the peers on the same data; nothing where it was other data."""
+def earlier(
+    out: Path, identity: dict[str, Any]
+) -> tuple[list[dict[str, Any]], list[Measured], dict[str, Any]]:
+    """What an earlier call measured of the peers on the same data, and what each was made by (`made_by`).
+
+    Nothing where it was other data. Files of before there was `made_by` have None for each peer.
+    """
     if not (out.is_file() and out.with_suffix(VALUES).is_file()):
-        return [], []
+        return [], [], {}
     measured, about = read_values(out.with_suffix(VALUES))
-    return (read_rows(out), measured) if about == identity else ([], [])
+    known = about.pop("made_by", {})
+    made = {one.model: known.get(one.model) for one in measured}
+    return (read_rows(out), measured, made) if about == identity else ([], [], {})
 
 
 def run(arguments: argparse.Namespace) -> Iterator[str]:
@@ -215,7 +237,9 @@ def run(arguments: argparse.Namespace) -> Iterator[str]:
     limit = arguments.limit or None
     identity = {**about, "hash": split.data.hash, "limit": limit}
     asked = {"hash": split.data.hash, "part": arguments.part, "scheme": split.scheme, "limit": limit}
-    known_rows, known = earlier(out, identity)
+    known_rows, known, made = earlier(out, identity)
+    wanted = {name: made_by(name, split, arguments) for name in PEERS}
+    stale = [name for name in made if made[name] != wanted.get(name)]
     rows: list[dict[str, Any]] = []
     measured: list[Measured] = []
     comparisons: list[dict[str, Any]] = []
@@ -234,10 +258,14 @@ def run(arguments: argparse.Namespace) -> Iterator[str]:
 
     def keep() -> None:
         write_rows(out, rows)
-        write_values(out.with_suffix(VALUES), measured, identity)
+        write_values(out.with_suffix(VALUES), measured, {**identity, "made_by": made})
         write_rows(out.with_suffix(COMPARISONS), comparisons)
 
-    for name in dict.fromkeys(one.model for one in known if one.model not in arguments.again):
+    for name in stale:
+        again = "is run again" if name in arguments.peers else f"stays so; --peers {name} runs it again"
+        yield f"{name} was made by other choices, seeds, minutes or settings in an earlier call: it {again}"
+    gone = {*arguments.again, *(name for name in stale if name in arguments.peers)}
+    for name in dict.fromkeys(one.model for one in known if one.model not in gone):
         take([one for one in known if one.model == name], [row for row in known_rows if row["model"] == name])
     keep()
     for name in arguments.peers:
@@ -248,15 +276,17 @@ def run(arguments: argparse.Namespace) -> Iterator[str]:
                 yield f"{name} is left out: {error}"
                 continue
             take(mean_over_seeds(system.runs), rows_of(system, about))
+            made[name] = wanted[name]
             keep()
             if system.curves:
                 seconds = dict(zip(map(str, system.seeds), system.curves, strict=True))
-                curves.keep(out, {**identity, "validation_users": arguments.validation_users}, seconds)
+                about_curves = {"made_by": made[name], "validation_users": arguments.validation_users}
+                curves.keep(out, {**identity, **about_curves}, seconds)
         found = [one for one in measured if one.model == name]
         yield f"{name}: ndcg@10 " + ", ".join(
             f"{one.protocol} {one.values['ndcg@10'].mean():.4f}" for one in found
         )
-    if line := curves.time_to_sasrec(out, identity, arguments.model):
+    if line := curves.time_to_sasrec(out, {**identity, "made_by": made.get("sasrec")}, arguments.model):
         yield json.dumps(line)
 
 

@@ -6,7 +6,8 @@ python benchmarks/ten_minutes.py … --models tiny --optimizers adamw scaled:2e-
 A run is a line, printed and added to --out when it is done: {"case", "value", "detail"}; the value is NDCG@10 of
 `next_item` (filtered), and the detail has it again, with RMSE where there are ratings, parameters, steps and tokens a
 second. What --out has already is not run again, so a stopped table goes on with the same command. The minutes
-are those of `--max_minutes`: training and its validations; reading the data and making the model come before.
+are those of `--max_minutes`: training and its validations; reading the data and making the model come before, and so
+do lessons and starting vectors, whose seconds are in the detail's `seconds` and in the times of `curve`.
 An optimiser is NAME or NAME:RATE. adamw is ours, at the recipe's rate; scaled is AdamW with its steps times each
 matrix's root mean square (nanoT5, arXiv 2309.02373); adafactor is torch's, which does the same and keeps no second
 moments of matrices. None of the three was chosen on test rows.
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import curves
 import torch
 
 from p5t5.checkpoint import Checkpoint
@@ -85,14 +87,16 @@ def run(wanted: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]
             found |= {metric: row["value"], f"{metric} ci95": row["ci95"], f"{metric} n": row["n"]}
     speeds = sorted(line["tokens_per_second"] for line in lines if "tokens_per_second" in line)
     stage = checkpoint.info["stages"][-1]
+    prepared = stage.get("prepared_seconds", 0.0)
     return {
         **found,
         "parameters": sum(value.numel() for value in checkpoint.model.parameters()),
         "steps": stage["steps"],
-        "seconds": stage["seconds"],
+        "seconds": round(curves.seconds_of([stage]), 1),
+        "prepared_seconds": prepared,
         "best_step": stage["best"] and stage["best"]["step"],
         "tokens_per_second": speeds[len(speeds) // 2] if speeds else None,
-        "curve": [[line["elapsed"], line["validation"]] for line in lines if "validation" in line],
+        "curve": [[prepared + line["elapsed"], line["validation"]] for line in lines if "validation" in line],
     }
 
 

@@ -10,7 +10,7 @@ tokens a CPU second, medians of runs in turn. CPU seconds are the wall clock's o
 thread, and stay true where others compute beside; ``wall_ratio`` is in the detail. Both sides start from the
 same weights, with the same loss on one evaluation batch (checked), without dropout; losses after the same
 number of examples are in the detail. ``--out`` adds each line to a file when its case is done; cases that the file has
-are not run again.
+of the same data, threads and size (--quick or not) are not run again.
 """
 
 from __future__ import annotations
@@ -200,7 +200,14 @@ def main() -> None:
     known = cases(world)
     out = Path(options.out) if options.out else None
     text = out.read_text() if out is not None and out.is_file() else ""
-    done = {json.loads(line)["case"] for line in text.splitlines()}
+    lines = [json.loads(line) for line in text.splitlines()]
+    wanted = {
+        "data": world.data.name,
+        "hash": world.data.hash,
+        "threads": options.threads,
+        "quick": options.quick,
+    }
+    done = {line["case"] for line in lines if wanted.items() <= line["detail"].items()}
     for name in options.case or known:
         if name not in known:
             parser.error(f"no case {name!r}; there are {', '.join(known)}")
@@ -210,8 +217,7 @@ def main() -> None:
         value, detail = known[name]()
         detail = {
             **detail,
-            "data": world.data.name,
-            "threads": options.threads,
+            **wanted,
             "repeats": world.size.repeats,
             "seconds": round(time.perf_counter() - start, 1),
         }

@@ -14,6 +14,8 @@ from p5t5.ragged import Encoded
 from p5t5.training.loop import train
 from p5t5.training.schedule import TrainOptions
 
+MIXED = True  # all tasks in each batch of ours; the training's default is batches of like lengths
+
 
 def our_run(model, encoded: Encoded, out: str, steps: int, every: int, budget: int) -> peers.Paced:
     """Our whole loop, with a gate where it would validate."""
@@ -28,7 +30,7 @@ def our_run(model, encoded: Encoded, out: str, steps: int, every: int, budget: i
             eval_every=every,
             checkpoint_every=0,
             token_budget=budget,
-            mixed_batches=True,
+            mixed_batches=MIXED,
             learning_rate=RATE,
         )
         train(model, lambda epoch: encoded, options, out, validate)
@@ -40,7 +42,8 @@ def compare(world: World, shape: str, trained: int, tuned: bool) -> tuple[float,
     """Real tokens a second while both sides train on about ``trained`` examples; our batches mix the tasks, as
     the peer's do: the loss that is compared is that of all tasks.
 
-    The peer with its defaults meets ours with ours. The tuned one meets ours with as many examples a step
+    The peer with its defaults meets ours with ours, but for ``mixed_batches=True``, which is not the default and
+    which ours has in both comparisons (``mixed`` in the detail). The tuned one meets ours with as many examples a step
     as it takes itself, so that both make the same number of steps, at the same rates.
     """
     size, checkpoint, encoded = world.size, world.checkpoint(shape), world.examples
@@ -98,6 +101,7 @@ def compare(world: World, shape: str, trained: int, tuned: bool) -> tuple[float,
         "examples": [sum(len(r) for r in batches[: every * chunks]), their_every * chunks * batch],
         "steps": [every * chunks, their_every * chunks],
         "token_budget": budget,
+        "mixed": MIXED,
         "real_token_share": real_share(batches, encoded.inputs.lengths, encoded.targets.lengths),
         "theirs": {k: v for k, v in arguments.items() if k != "length_column_name"},
         "dtype": ["float32", "bfloat16" if arguments.get("bf16") else "float32"],
@@ -107,7 +111,7 @@ def compare(world: World, shape: str, trained: int, tuned: bool) -> tuple[float,
 
 def planned(encoded: Encoded, budget: int) -> list[np.ndarray]:
     lengths = encoded.inputs.lengths, encoded.targets.lengths
-    return plan(*lengths, token_budget=budget, seed=0, epoch=0, mixed=True)
+    return plan(*lengths, token_budget=budget, seed=0, epoch=0, mixed=MIXED)
 
 
 def same_batch(encoded: Encoded, examples: int) -> int:

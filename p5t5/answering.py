@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from p5t5.tasks import TASKS, BuildOptions, Examples
 from p5t5.tasks.base import WORDS
 from p5t5.tasks.columns import rating_index
 from p5t5.trie import Trie
-from p5t5.trust import saved_trust
+from p5t5.trust import WHOLE, Asked, saved_trust
 from p5t5.writing import Writer, answers_of_others, described, hints_of, saved_options
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 DEEPEST = 20  # ranked lists are this long: the largest k of any metric
 SHOWN = 5  # of them, how many a sample shows
-WHOLE = 2**31  # longer than any history
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Asker:
             yield self._choice(examples, inputs, prompt_index)
         else:
             if decoding != "text":
-                yield self._rating(examples, inputs, prompt_index)
+                yield from self._rating(examples, inputs, prompt_index, split)
             if decoding != "rating":
                 yield self._text(examples, inputs, split)
 
@@ -149,12 +148,23 @@ class Asker:
         }
         return Answers("choice", values, {}, lambda row: words[int(scores[row].argmax())])
 
-    def _rating(self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray) -> Answers:
-        assert self.data.rating is not None
-        scale = np.asarray(self.rating_values, np.float64)
+    def _rating(
+        self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray, split: Split
+    ) -> Iterator[Answers]:
+        """The answers as people get them; where they are blended (`p5t5.trust`), the model's own too."""
         scores = self.rating_scores(examples, inputs, prompt_index)
         trust = self.trust.get(examples.task)
-        shares = choice_probabilities(scores if trust is None else trust(scores))
+        if trust is None:
+            yield self._rated(examples, scores, "expected")
+            return
+        blended = trust(scores, Asked.of_rows(split, examples.rows))
+        yield self._rated(examples, blended, "expected")
+        yield replace(self._rated(examples, scores, "expected, model alone"), shown=None)
+
+    def _rated(self, examples: Examples, scores: np.ndarray, protocol: str) -> Answers:
+        assert self.data.rating is not None
+        scale = np.asarray(self.rating_values, np.float64)
+        shares = choice_probabilities(scores)
         truth = self.data.rating[examples.rows]
         place = rating_index(self.data, truth)
         silent = np.isnan(shares).any(1)  # no answer is the worst answer: the farther end of the scale
@@ -169,7 +179,7 @@ class Asker:
             "width80": within[:, 1] - within[:, 0],
         }
         return Answers(
-            "expected",
+            protocol,
             values,
             {},
             lambda row: f"{guess[row]:.2f} ({within[row, 0]:g} to {within[row, 1]:g})",

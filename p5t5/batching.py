@@ -24,6 +24,7 @@ _TARGET_WIDTHS = (1.1, 1.26, 1.6, 2.5, 5.0, math.inf)
 _PADDING_FOR_MIXING = 1.2  # mixed: at most this many times the batches of the width that makes the fewest
 _SAMPLE = 200_000  # examples from which the width is chosen
 _PASS = 192  # padded tokens that cost about as much as one more pass through a tiny model, on a CPU
+WEIGHTS = {"label_weights", "lesson_weights"}  # what a batch weighs: zeroed where a slice is empty
 _PIECE = 1 << 20  # values that are hashed at a time
 
 

@@ -112,6 +112,7 @@ class Checkpoint:
             check_distinct(tokens, items.spellings(), model)
         else:
             tokens = tokens_of(ids, items.piece_index())
+        own = 0
         if start_from_factors and model in PRESETS:
             width = network.config.d_model
             own = own_dimensions(split, width) if tokens.shape[1] == 1 and not items.words else 0
@@ -145,6 +146,7 @@ class Checkpoint:
             "split": split.scheme,
             "data": about_data(data),
             "identifiers": {"item": items.report(), "user": None if users is None else users.report()},
+            "own_dimensions": own,
             "tasks": [],
             "stages": [],
         }

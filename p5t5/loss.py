@@ -56,7 +56,8 @@ class HeadLoss(Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, shares: Tensor, tied: TiedGradient | None
     ) -> Tensor:
-        labels, shares = labels.view(len(hidden), -1), shares.view(len(hidden), -1)
+        if labels.dim() == 1:
+            labels, shares = labels[:, None], shares[:, None]
         wanted = ctx.needs_input_grad[1]
         chunk = max(CHUNK // len(weight), 32)
         to_hidden = torch.empty_like(hidden)

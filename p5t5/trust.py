@@ -1,54 +1,187 @@
 """How far a model's ratings are to be trusted: one number a task, fitted on validation rows.
 
 A small model trained for long is surer than it is right. Its probabilities p over the scale are blended
-with how often each rating is given, prior: p^trust · prior^(1 − trust), normalised. 1 leaves the model as it
-is, 0 knows nothing but the prior; with an even prior it is temperature scaling (Guo et al., 2017).
+with a prior: p^trust · prior^(1 − trust), normalised. 1 leaves the model as it is, 0 knows nothing but the
+prior; with an even prior it is temperature scaling (Guo et al., 2017).
+
+The prior is what this person usually gives to this item (`Usual`): how often each rating is given in training,
+tilted until its mean is mean + item bias + user bias. So trust 0 answers as bias-only does. Where no item is
+named, in checkpoints that lack the biases, and where a review is read (its text says more, and what it is
+compared with reads the text alone) the prior stays as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from p5t5.baselines.rating import BiasOnly, Ratings
 from p5t5.metrics.rating import choice_probabilities
 from p5t5.mixture import validation_sample
+from p5t5.ragged import Ragged
+from p5t5.randomness import hashed
 from p5t5.splits import Split
 from p5t5.tasks import TASKS, BuildOptions
 from p5t5.tasks.columns import is_rated, rating_index
 
 if TYPE_CHECKING:
     from p5t5.answering import Asker
+    from p5t5.catalogue import Catalogue
     from p5t5.checkpoint import Checkpoint
 
 KEY = "rating_trust"  # in p5t5.json
 GRID = np.linspace(0.0, 1.2, 25)
 ROWS = 2000  # validation rows a task, at most
+WHOLE = 2**31  # longer than any history
+PENALTIES, FIXED = (2.0, 5.0, 10.0, 20.0), 5.0
+LEAST, MOST = 100, 2_000_000  # training ratings to choose penalties with
+MARGIN = (
+    0.01  # a usual rating keeps this share of the scale from its ends, where all else would be impossible
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """n questions for a rating: ``item`` int [n], −1 for none; and what the person has ``rated``: items, Ragged of
+    n rows, with ``ratings`` float [len(rated.values)] in the unit of the data.
+    """
+
+    item: np.ndarray
+    rated: Ragged
+    ratings: np.ndarray
+
+    @staticmethod
+    def of_rows(split: Split, rows: np.ndarray) -> Asked:
+        """The rows of a split, each with the rated rows of its history."""
+        data, history = split.data, split.history(rows, WHOLE)
+        assert data.rating is not None
+        kept = np.isfinite(data.rating[history.values])
+        lengths = np.bincount(history.row_of_value[kept], minlength=len(rows))
+        earlier = history.values[kept]
+        return Asked(
+            data.item[rows],
+            Ragged.from_lengths(data.item[earlier], lengths),
+            data.rating[earlier].astype(np.float64),
+        )
+
+
+class Usual:
+    """mean + item bias + user bias. ``bias`` float32 [items], which the catalogue keeps. A user's bias is made of
+    what the person rated when it is asked for, and kept nowhere: Σ (rating − mean − item bias) / (n + penalty).
+    """
+
+    def __init__(self, mean: float, user_penalty: float, bias: np.ndarray) -> None:
+        self.mean, self.user_penalty = float(mean), float(user_penalty)
+        self.bias = np.asarray(bias, np.float32)
+
+    def __call__(self, asked: Asked) -> np.ndarray:
+        """float64 [n]: the usual rating, not clipped to the scale; NaN where no item is asked about."""
+        bias = np.nan_to_num(self.bias.astype(np.float64))  # NaN: an item that came later
+        left = asked.ratings - self.mean - bias[asked.rated.values]
+        sums = np.bincount(asked.rated.row_of_value, left, minlength=len(asked.item))
+        user = sums / (asked.rated.lengths + self.user_penalty)
+        return np.where(asked.item < 0, np.nan, self.mean + bias[asked.item] + user)
 
 
 class Trust:
-    """What was fitted for one task: ``prior`` [C], the shares of the scale's ratings in training; ``trust``."""
+    """What was fitted for one task: ``prior`` [C], the shares of the scale's ratings in training; ``trust``.
 
-    def __init__(self, trust: float, prior: Sequence[float] | np.ndarray) -> None:
+    ``usual`` and the ``values`` [C] of the scale, ascending: for a prior of each question's own.
+    """
+
+    def __init__(
+        self,
+        trust: float,
+        prior: Sequence[float] | np.ndarray,
+        usual: Usual | None = None,
+        values: Sequence[float] | np.ndarray = (),
+    ) -> None:
         self.trust, self.prior = float(trust), np.asarray(prior, np.float64)
+        self.usual, self.values = usual, np.asarray(values, np.float64)
 
-    def __call__(self, log_probabilities: np.ndarray) -> np.ndarray:
+    def __call__(self, log_probabilities: np.ndarray, asked: Asked | None = None) -> np.ndarray:
         """float64 [n, C]: the blended log-probabilities, not normalised; a row of −inf stays one."""
+        return self.blended(log_probabilities, self.log_priors(asked))
+
+    def blended(self, log_probabilities: np.ndarray, log_priors: np.ndarray) -> np.ndarray:
+        """The same with the priors, float64 [n or 1, C], at hand."""
         scores = np.asarray(log_probabilities, np.float64)
         with np.errstate(invalid="ignore"):
             shares = choice_probabilities(scores)
         silent = np.isnan(shares).any(1)
-        blended = self.trust * np.log(np.maximum(shares, 1e-300)) + (1 - self.trust) * np.log(self.prior)
+        blended = self.trust * np.log(np.maximum(shares, 1e-300)) + (1 - self.trust) * log_priors
         blended[silent] = -np.inf
         return blended
+
+    def log_priors(self, asked: Asked | None = None) -> np.ndarray:
+        """float64 [n or 1, C]: the prior, tilted to the usual rating of each question where there is one."""
+        if self.usual is None or asked is None or len(self.values) < 2:
+            return np.log(self.prior)[None]
+        return tilted(self.prior, self.values, self.usual(asked))
+
+
+def tilted(prior: np.ndarray, values: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """float64 [n, C]: log-probabilities ∝ prior · exp(θ value), of the θ with which the mean is ``means`` [n].
+
+    ``prior`` [C], all above 0; ``values`` [C], ascending, at least two. Means are first moved MARGIN of the scale
+    inside it; NaN leaves the prior as it is. Newton's method, held in a bracket that is halved where it leaves it.
+    """
+    values, start = np.asarray(values, np.float64), np.log(prior / np.sum(prior))
+    place = (values - values[0]) / (values[-1] - values[0])
+    wanted = np.clip(
+        (np.asarray(means, np.float64) - values[0]) / (values[-1] - values[0]), MARGIN, 1 - MARGIN
+    )
+    theta = np.zeros(len(wanted))
+    # Beyond these the mean is nearer to the end than MARGIN: what is not at the end weighs less than MARGIN.
+    low = np.full(len(wanted), (np.log(MARGIN) + start[0]) / place[1])
+    high = np.full(len(wanted), -(np.log(MARGIN) + start[-1]) / (1 - place[-2]))
+    left = np.flatnonzero(np.isfinite(wanted))
+    for step in range(200):
+        shares = choice_probabilities(start + theta[left, None] * place)
+        mean = shares @ place
+        gap, slope = mean - wanted[left], shares @ place**2 - mean**2
+        left, gap, slope = (part[np.abs(gap) > 1e-10] for part in (left, gap, slope))
+        if not len(left):
+            break
+        at = theta[left]
+        low[left], high[left] = np.where(gap < 0, at, low[left]), np.where(gap > 0, at, high[left])
+        with np.errstate(divide="ignore"):
+            newton = at - gap / slope
+        inside = (newton > low[left]) & (newton < high[left]) & (step % 4 < 3)
+        theta[left] = np.where(inside, newton, (low[left] + high[left]) / 2)
+    power = start + theta[:, None] * place
+    return power - np.logaddexp.reduce(power, 1)[:, None]
+
+
+def fit_usual(split: Split, seed: int = 0) -> Usual | None:
+    """Biases of the training ratings; penalties chosen on a fifth of them that the rest did not see.
+
+    None without training ratings. No other row is read.
+    """
+    rows = split.rows("train")
+    rows = rows[is_rated(split.data, rows)]
+    if not len(rows):
+        return None
+    some = rows
+    if len(rows) > MOST:
+        some = rows[np.sort(np.argsort(hashed(seed, rows), kind="stable")[:MOST])]
+    held = hashed(seed + 1, some) % np.uint64(5) == 0
+    penalties = PENALTIES if len(rows) >= LEAST else (FIXED,)
+    seen = some[~held] if (~held).any() else some
+    biases = BiasOnly(split, penalties, train=Ratings(split, seen), validation=Ratings(split, some[held]))
+    biases.refit(Ratings(split, rows))
+    return Usual(biases.mean, biases.user_penalty, biases.item)
 
 
 def fit_trust(asker: Asker, split: Split, tasks: Sequence[str], build: BuildOptions) -> dict[str, Trust]:
     """Task → the trust of GRID with the highest likelihood of the true ratings on validation rows, the
     nearer to 1 where it is the same. Tasks without a rating or without such rows are left out.
     """
-    out = {}
+    out: dict[str, Trust] = {}
+    usual: Usual | None = None
     for task in tasks:
         sample = None
         if TASKS[task].decoding.startswith("rating"):
@@ -60,20 +193,40 @@ def fit_trust(asker: Asker, split: Split, tasks: Sequence[str], build: BuildOpti
         scores = asker.rating_scores(examples, asker.renderer.encode_inputs(examples, index), index)
         assert split.data.rating is not None  # every eligible row has one
         truth = rating_index(split.data, split.data.rating[rows])
-        prior = _prior(split)
-        likelihood = []
-        for trust in GRID:
-            shares = choice_probabilities(Trust(trust, prior)(scores))
-            likelihood.append(np.nansum(np.log(np.maximum(shares[np.arange(len(rows)), truth], 1e-12))))
-        best = max(range(len(GRID)), key=lambda place: (round(likelihood[place], 6), -abs(GRID[place] - 1)))
-        out[task] = Trust(GRID[best], prior)
+        personal = "review" not in TASKS[task].slots
+        if personal and usual is None:
+            usual = fit_usual(split)
+        one = Trust(1.0, _prior(split), usual if personal else None, split.data.rating_values)
+        out[task] = Trust(
+            fitted(one, scores, Asked.of_rows(split, rows), truth), one.prior, one.usual, one.values
+        )
     return out
 
 
+def fitted(like: Trust, scores: np.ndarray, asked: Asked, truth: np.ndarray) -> float:
+    """The trust of GRID that makes ``truth`` int [n] likeliest, with the priors of ``like``."""
+    priors, likelihood = like.log_priors(asked), []
+    for trust in GRID:
+        shares = choice_probabilities(Trust(trust, like.prior).blended(scores, priors))
+        likelihood.append(np.nansum(np.log(np.maximum(shares[np.arange(len(truth)), truth], 1e-12))))
+    best = max(range(len(GRID)), key=lambda place: (round(likelihood[place], 6), -abs(GRID[place] - 1)))
+    return float(GRID[best])
+
+
 def keep_trust(checkpoint: Checkpoint, found: Mapping[str, Trust]) -> None:
-    """Puts it beside what the model says of itself; it holds until the model is trained further."""
-    tasks = {task: {"trust": one.trust, "prior": one.prior.tolist()} for task, one in found.items()}
-    checkpoint.info[KEY] = {"stages": len(checkpoint.info["stages"]), "tasks": tasks}
+    """Puts it beside what the model says of itself, and item biases into the catalogue; it holds until the model is
+    trained further.
+    """
+    tasks = {
+        task: {"trust": one.trust, "prior": one.prior.tolist(), "personal": one.usual is not None}
+        for task, one in found.items()
+    }
+    kept: dict[str, object] = {"stages": len(checkpoint.info["stages"]), "tasks": tasks}
+    usual = next((one.usual for one in found.values() if one.usual is not None), None)
+    if usual is not None:
+        kept["usual"] = {"mean": usual.mean, "user_penalty": usual.user_penalty}
+        checkpoint.catalogue.keep_usual_bias(usual.bias)
+    checkpoint.info[KEY] = kept
 
 
 def saved_trust(checkpoint: Checkpoint) -> dict[str, Trust]:
@@ -81,7 +234,21 @@ def saved_trust(checkpoint: Checkpoint) -> dict[str, Trust]:
     kept = checkpoint.info.get(KEY) or {}
     if kept.get("stages") != len(checkpoint.info["stages"]):
         return {}
-    return {task: Trust(**one) for task, one in kept["tasks"].items()}
+    usual = _saved_usual(kept, checkpoint.catalogue) if "usual" in kept else None
+    return {
+        task: Trust(
+            one["trust"],
+            one["prior"],
+            usual if one.get("personal") else None,
+            checkpoint.info.get("rating_values", ()),
+        )
+        for task, one in kept["tasks"].items()
+    }
+
+
+def _saved_usual(kept: Mapping, catalogue: Catalogue) -> Usual | None:
+    bias = catalogue.usual_bias
+    return None if bias is None else Usual(**kept["usual"], bias=bias)
 
 
 def _prior(split: Split) -> np.ndarray:

@@ -58,7 +58,7 @@ class Validation:
         for task, examples, index, inputs in self._prepare(rank, world):
             metric = PRIMARY[TASKS[task].decoding]
             for answers in self.asker.ask(examples, index, self.split, self.options, ("filtered",), inputs):
-                if metric in answers.values and answers.kept is None:
+                if metric in answers.values and answers.kept is None and task not in found:
                     values = np.asarray(answers.values[metric], np.float64).reshape(len(examples), -1)
                     found[task] = (examples.rows, values)
         return found

@@ -117,10 +117,14 @@ def test_arms_are_paired_on_the_seeds_that_both_have():
     assert alone["against"] is None and alone["steps"] == 10
     with pytest.raises(UserError, match="not asked the same rows"):
         list(ablation.lines({"full": {0: run([0, 1, 0]), 1: run([0, 1, 0], rows=(2, 5, 8))}}, "full"))
+    other = {"full": {0: run([0, 1, 0])}, "less": {0: run([0, 1, 0], rows=(2, 5, 8))}}
+    with pytest.raises(UserError, match="'less' and 'full' were not asked the same rows"):
+        list(ablation.lines(other, "full"))
 
 
 def test_what_is_done_is_not_trained_again(tmp_path, monkeypatch):
-    arguments = SimpleNamespace(work=str(tmp_path), minutes=1.0, asked=5, data="d", keep=False)
+    arguments = SimpleNamespace(work=str(tmp_path), minutes=1.0, share=0.25, asked=5, data="d", keep=False)
+    hashes = {"d": "first"}
     arm, asked = ablation.Arm("full model", {"dropout": 0.1}), []
 
     def train(arm, seed, arguments, folder):
@@ -129,6 +133,7 @@ def test_what_is_done_is_not_trained_again(tmp_path, monkeypatch):
         return folder
 
     monkeypatch.setattr(ablation, "train", train)
+    monkeypatch.setattr(ablation, "hash_of", hashes.__getitem__)
     monkeypatch.setattr(ablation, "judged", lambda *given: ([one([0, 1, 0.5])], {"steps": 3}))
     first = ablation.run_of(arm, 0, arguments)
     again = ablation.run_of(arm, 0, arguments)
@@ -140,6 +145,15 @@ def test_what_is_done_is_not_trained_again(tmp_path, monkeypatch):
     arguments.minutes = 2.0
     ablation.run_of(arm, 1, arguments)
     assert len(asked) == 4
+    hashes["d"] = "prepared anew"
+    ablation.run_of(arm, 1, arguments)
+    arguments.share = 0.5
+    ablation.run_of(arm, 1, arguments)  # which no pretraining gets
+    assert len(asked) == 5
+    pretrained = dataclasses.replace(arm, pretrain={})
+    for arguments.share in (0.5, 0.5, 0.25):
+        ablation.run_of(pretrained, 1, arguments)
+    assert len(asked) == 7
 
 
 def test_an_arm_that_cannot_be_trained_says_why_and_the_others_go_on(tmp_path, monkeypatch, capsys):

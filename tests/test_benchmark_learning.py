@@ -70,6 +70,7 @@ def test_ten_minutes_tells_each_run_once(tmp_path):
     short = ("--minutes", "0.03", "--models", "tiny", "--asked", "10")
     first, second = run("ten_minutes.py", *shared, *short, "--optimizers", "scaled:0.01", "adafactor")
     assert (first["detail"]["optimizer"], first["detail"]["rate"]) == ("scaled", 0.01)
+    assert first["detail"]["seconds"] > first["detail"]["prepared_seconds"] >= 0
     assert second["detail"]["rmse"] > 0 and 0 <= second["value"] <= 1 and second["detail"]["steps"] > 0
     (third,) = run("ten_minutes.py", *shared, *short, "--optimizers", "adafactor", "adamw")
     assert third["detail"]["optimizer"] == "adamw"

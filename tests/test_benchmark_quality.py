@@ -241,8 +241,44 @@ def test_all_peers_beside_two_seeds_of_ours(tmp_path, monkeypatch):
     told = list(quality.run(argparse.Namespace(**given | {"peers": ["ease"], "again": ["ease"]})))
     assert told[1:] == ["ease is left out: too large"]
     assert {row["model"] for row in read_rows(out)} == {"p5t5", "count_floor", "sasrec"}
+    with_other = given | {"peers": ["count_floor"], "minutes": 1.0}  # sasrec is not asked for: it stays
+    told = list(quality.run(argparse.Namespace(**with_other)))
+    assert told[1].startswith("sasrec was made by other") and "--peers sasrec runs it again" in told[1]
+    assert {row["model"] for row in read_rows(out)} == {"p5t5", "count_floor", "sasrec"}
+    told = list(quality.run(argparse.Namespace(**with_other | {"peers": ["count_floor", "sasrec"]})))
+    assert told[1].endswith("it is run again") and told[-1] == "sasrec is left out: too large"
     with pytest.raises(UserError, match="another part: test"):
         quality.our_systems(quality.told(paths), {"hash": "0", "part": "validation", "scheme": "loo"})
+
+
+def test_a_peer_is_known_by_what_it_is_made_by(tmp_path, monkeypatch):
+    split, lines = at_random(), tmp_path / "search.jsonl"
+
+    def searched(*values):
+        fitted = [sasrec.Fitted(None, [], (1.0, 1.0, 1, value, value), 1.0, 1) for value in values]
+        told = [sasrec.line(one, replace(SMALL, hidden=at), split, 1, 0) for at, one in enumerate(fitted, 16)]
+        lines.write_text("".join(json.dumps(one) + "\n" for one in told))
+
+    def made(name, **other):
+        given = dict(seeds=[0, 1], minutes=1.0, validation_users=9, sasrec=lines) | other
+        return quality.made_by(name, split, argparse.Namespace(**given))
+
+    searched(0.5)
+    before = {name: made(name) for name in quality.PEERS}
+    assert json.loads(json.dumps(before)) == before
+    assert [n for n in quality.PEERS if made(n, seeds=[0]) != before[n]] == ["als", "bpr", "sasrec"]
+    assert [n for n in quality.PEERS if made(n, minutes=2.0) != before[n]] == ["sasrec"]
+    monkeypatch.setitem(quality.CHOICES, "ease", (quality.EASE, [{"regularisation": 1.0}]))
+    assert [n for n in quality.PEERS if made(n) != before[n]] == ["ease"]
+    searched(0.5, 0.4)  # one line more, the same is chosen
+    assert made("sasrec") == before["sasrec"]
+    searched(0.5, 0.6)
+    assert made("sasrec")["settings"]["hidden"] == 17 and before["sasrec"]["settings"]["hidden"] == 16
+    out = tmp_path / "board.json"
+    quality.write_rows(out, [])
+    write_values(out.with_suffix(quality.VALUES), [measured([1, 0], "ease")], {"hash": "h"})  # as it once was
+    assert quality.earlier(out, {"hash": "h"})[2] == {"ease": None}
+    assert quality.earlier(out, {"hash": "other"}) == ([], [], {})
 
 
 def test_models_are_asked_in_the_run_once_and_paired_with_their_fusion_s_other_parts(tmp_path, monkeypatch):
@@ -287,9 +323,15 @@ def test_models_are_asked_in_the_run_once_and_paired_with_their_fusion_s_other_p
     for row in (*rows, *again):
         row.pop("seconds")  # of answering: values files do not hold it
     assert again == rows
-    before = ours.digest(tmp_path / "model")
-    (tmp_path / "model" / "model.safetensors").write_bytes(b"trained anew")
-    assert ours.digest(tmp_path / "model") != before
+    digests = {ours.digest(tmp_path / "model")}
+    assert (tmp_path / f"board.model.{min(digests)}.values.parquet").is_file()
+    for name in ("p5t5.json", "prompts.yaml", "fusion.json", "model.safetensors"):
+        (tmp_path / "model" / name).write_bytes(b"another one")
+        digests.add(ours.digest(tmp_path / "model"))
+    (tmp_path / "model" / "README.md").write_text("says nothing")
+    digests.add(ours.digest(tmp_path / "model"))
+    monkeypatch.setattr(ours, "ANSWERING", 0)
+    assert len({*digests, ours.digest(tmp_path / "model")}) == 6
 
 
 def test_curves_are_compared_at_the_first_validation_that_is_as_good(tmp_path):
@@ -297,7 +339,7 @@ def test_curves_are_compared_at_the_first_validation_that_is_as_good(tmp_path):
     assert curves.first([(1.0, 0.2)], 0.4) == float("inf")
     folder, out = tmp_path / "model", tmp_path / "board.json"
     folder.mkdir()
-    stages = [{"stage": "pretrain", "seconds": 10.0}, {"stage": "finetune", "seconds": 30.0}]
+    stages: list[dict] = [{"stage": "pretrain", "seconds": 10.0}, {"stage": "finetune", "seconds": 30.0}]
     (folder / "p5t5.json").write_text(json.dumps({"stages": stages}))
     points = [(5.0, 0.03), (15.0, 0.057), (25.0, 0.06)]
     (folder / "metrics.jsonl").write_text(
@@ -311,6 +353,16 @@ def test_curves_are_compared_at_the_first_validation_that_is_as_good(tmp_path):
     assert line["detail"]["ours"] == 35.0 and line["detail"]["theirs"] == 7.0 and line["value"] == 5.0
     assert line["detail"]["to 95%"] == [25.0, 7.0]
     assert curves.time_to_sasrec(out, {"hash": "other"}, [str(folder)]) is None
+    stages[1] |= {"prepared_seconds": 2.5, "threads": 2}
+    (folder / "p5t5.json").write_text(json.dumps({"stages": stages}))
+    assert curves.seconds_of(stages) == 42.5
+    theirs = {"0": [(4.0, 0.055), (8.0, 0.075)], "1": [(3.0, 0.01), (6.0, 0.045), (9.0, 0.045)]}
+    curves.keep(out, {**identity, "validation_users": 1000}, theirs)
+    detail = curves.time_to_sasrec(out, identity, [str(folder)])["detail"]
+    assert detail["target"] == 0.06 and detail["ours by seed"] == [37.5] and detail["threads of ours"] == [2]
+    assert detail["theirs by seed"] == [8.0, 6.0]  # the second at its best, which is below
+    assert detail["seeds of theirs below the target, with the time to their best"] == ["1"]
+    assert detail["to 95%"] == [27.5, 7.0]
     curves.keep(out, {**identity, "validation_users": 1000}, {"0": [(4.0, 0.2)]})
     assert curves.time_to_sasrec(out, identity, [str(folder)])["value"] is None
 

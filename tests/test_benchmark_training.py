@@ -22,7 +22,8 @@ def test_every_case_prints_one_line():
     assert [line["case"] for line in lines] == CASES
     for line in lines:
         assert set(line) == {"case", "value", "detail"} and math.isfinite(line["value"])
-        assert line["detail"]["threads"] == 1
+        assert line["detail"]["threads"] == 1 and line["detail"]["quick"]
+    assert lines[0]["detail"]["mixed"] is True
 
 
 def test_an_unknown_case_is_named():
@@ -37,3 +38,13 @@ def test_lines_are_added_to_a_file_and_not_measured_again(tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
     assert [json.loads(line)["case"] for line in out.read_text().splitlines()] == cases
     assert [json.loads(line)["case"] for line in done.stdout.splitlines()] == cases[1:]
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    for name, value in {
+        "hash": "other",
+        "threads": 2,
+        "quick": False,
+    }.items():  # each was another measurement
+        other = [{**line, "detail": {**line["detail"], name: value}} for line in lines]
+        out.write_text("".join(json.dumps(line) + "\n" for line in other))
+        done = run("--out", str(out), "--case", "render")
+        assert [json.loads(line)["case"] for line in done.stdout.splitlines()] == ["render"], name

@@ -256,3 +256,16 @@ def test_verdicts_name_the_floor_and_the_strongest_baseline():
     }
     lines = _verdicts(rows, [{**one, "against": name} for name in ("bias", "mf", "tfidf_ridge")])
     assert [line.split(" (")[0].split()[-1] for line in lines] == ["bias", "tfidf_ridge"]
+
+
+def test_what_is_not_said_follows_the_data():
+    """Users without ratings and with few interactions have no tokens; dropout is for data with texts."""
+    from p5t5.commands.starting import _user_identifiers, _usual_dropout
+    from p5t5.sources.simulated import simulate
+    from p5t5.splits import leave_one_out
+
+    split = leave_one_out(simulate(users=60, items=80, seed=1).data)
+    bare = replace(split, data=replace(split.data, rating=None, texts={}))
+    assert _user_identifiers("auto", bare) == "none" and _user_identifiers("atomic", bare) == "atomic"
+    assert _user_identifiers("auto", split) == "atomic"
+    assert _usual_dropout(bare) == 0.0 and _usual_dropout(split) == 0.1

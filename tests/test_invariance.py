@@ -18,6 +18,7 @@ from p5t5.ragged import Encoded
 from p5t5.rendering import render_mixture
 from p5t5.sources.simulated import simulate
 from p5t5.splits import leave_one_out
+from p5t5.teaching import teach
 from p5t5.training.loop import train
 
 
@@ -33,9 +34,10 @@ def stages() -> dict[str, Encoded]:
     checkpoint = Checkpoint.create(split, load_prompts(), vocabulary_size=400, start_from_factors=False)
     chosen, _ = make_mixture(split, checkpoint.prompts, None, checkpoint.build_options(), 0, 120)
     assert len(chosen.tasks) == 15
+    taught, _ = teach(checkpoint, split, {"sequential/continue": 0.5, "rating/score": 0.5})
     spans = denoising_source(checkpoint, split, PretrainOptions(), 0)(0)
     return {
-        "finetune": render_mixture(checkpoint.renderer_for(split.data), chosen, 0),
+        "finetune": render_mixture(checkpoint.renderer_for(split.data), chosen, 0, taught),
         "pretrain": spans.take(np.arange(120)),
     }
 

@@ -168,11 +168,12 @@ def test_wrong_size_and_loss_weights():
     assert mixture(loss_weights={"rating/score": 2}).loss_weights == {"rating/score": 2}
 
 
-def test_default_rates_follow_the_rows_and_size_the_training_part():
+def test_default_rates_follow_the_rows_and_their_worth_and_size_the_training_part():
     split = by_hand()
     mixed = mixture(split)
     assert mixed.size == len(split.rows("train")) == 4
-    assert mixed.weights["direct/choose"] == 4 and mixed.weights["sequential/next_item"] == 2
+    assert mixed.weights["direct/choose"] == pytest.approx(4 * 0.15)
+    assert mixed.weights["sequential/next_item"] == 2 and mixed.weights["sequential/continue"] == 2 * 3
 
 
 # ---- evaluation

@@ -6,6 +6,7 @@ import pytest
 
 from p5t5.errors import UserError
 from p5t5.report import name_of, read_curve, strongest, write_report
+from p5t5.report.calibration import calibration
 from p5t5.report.model_card import card_template, fill_model_card, readme_table, training_card
 from p5t5.report.plots import LABELS, VALUES, WIDTH, Bar, Curve, _ticks, curve_plot, interval_plot
 from p5t5.results import FIELDS
@@ -279,6 +280,23 @@ def test_readme_table():
     assert "rating/score | expected | rmse | **1.0111** [1.001, 1.021] |  | bias only 1.0296 |" in lines[4]
     assert len({line.count("|") for line in lines}) == 1
     assert readme_table([row("bias")]) == "" and readme_table([]) == ""
+
+
+def test_what_the_model_says_alone_has_the_same_rivals():
+    keys = {"task": "rating/score", "metric": "rmse"}
+    blended, alone = (
+        row(protocol="expected", value=0.9, **keys),
+        row(protocol="expected, model alone", value=1.0, **keys),
+    )
+    table = readme_table([blended, alone, row("bias", protocol="expected", value=0.95, **keys)]).splitlines()
+    assert (
+        table[2].startswith("| rating/score | expected | rmse | **0.9000**")
+        and "bias only 0.9500" in table[2]
+    )
+    assert table[3].startswith("| rating/score | expected, model alone | rmse | 1.0000")
+    assert "bias only **0.9500**" in table[3]
+    drawn = calibration([CALIBRATION, {**CALIBRATION, "protocol": "expected, model alone"}])
+    assert "seen wordings</summary>" in drawn and "seen wordings, model alone</summary>" in drawn
 
 
 def test_the_best_of_a_line_may_be_a_baseline():

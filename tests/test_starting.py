@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -92,3 +93,18 @@ def test_identifiers_of_several_tokens_have_no_own_part(split):
     )
     crossed = several.model.decoder.block[-1].layer[1].EncDecAttention.o.weight
     assert torch.equal(crossed.detach(), torch.eye(*crossed.shape))
+
+
+def test_a_new_item_has_a_part_of_its_own_too(split):
+    """Else what is described like the items of a history would be taken for them, and pushed down."""
+    checkpoint = Checkpoint.create(without_repeats(split), load_prompts(), vocabulary_size=400)
+    like = checkpoint.catalogue.items.iloc[0]
+    grown = checkpoint.add_items(pd.DataFrame({"item_id": ["new"], "title": [like["title"] + " again"]}))
+    rows = grown.model.shared.weight.detach()
+    tokens = grown.catalogue.tokens[:, 0].astype(np.int64)
+    number = grown.catalogue.numbers(["new"])[0]
+    own = rows[torch.from_numpy(tokens)][:, -32:]
+    lengths = own.norm(dim=1)
+    assert float(lengths[number]) == pytest.approx(float(lengths.mean()), rel=0.05)
+    others = torch.cat([own[:number], own[number + 1 :]])
+    assert float((others @ own[number] / (lengths.mean() ** 2)).max()) < 0.7

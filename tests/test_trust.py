@@ -1,19 +1,31 @@
-"""How far ratings are trusted: hand-computed blends, and a fit that finds by how much a model boasts."""
+"""How far ratings are trusted: hand-computed blends, the usual rating, a fit that finds how much a model boasts."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tiny_data import at_random
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_data import at_random, by_hand
 
+from p5t5.answering import Asker
+from p5t5.baselines.rating import BiasOnly, Ratings
+from p5t5.catalogue import USUAL_BIAS, Catalogue
+from p5t5.checkpoint import Checkpoint
+from p5t5.errors import UserError
+from p5t5.evaluation import evaluate_checkpoint
 from p5t5.metrics.rating import choice_probabilities
 from p5t5.prompts import load_prompts
 from p5t5.ragged import Ragged
+from p5t5.recommender import Recommender
+from p5t5.sources.simulated import simulate
+from p5t5.splits import Split, leave_one_out
 from p5t5.tasks import BuildOptions
 from p5t5.tasks.columns import rating_index
-from p5t5.trust import Trust, fit_trust, keep_trust, saved_trust
+from p5t5.trust import MARGIN, Asked, Trust, Usual, fit_trust, fit_usual, keep_trust, saved_trust, tilted
 
 SCORES = np.log(np.array([[0.7, 0.2, 0.1], [0.2, 0.2, 0.6]]))
 
@@ -67,10 +79,193 @@ def test_the_fit_finds_how_much_a_model_boasts(boast, low, high):
 
 
 def test_it_is_kept_until_further_training():
-    checkpoint = SimpleNamespace(info={"stages": [{}]})
+    catalogue = Catalogue.build(["a"], np.array([[3]]))
+    checkpoint = SimpleNamespace(info={"stages": [{}], "rating_values": [1, 2]}, catalogue=catalogue)
     keep_trust(checkpoint, {"rating/score": Trust(0.5, [0.5, 0.5])})
     kept = saved_trust(checkpoint)["rating/score"]
-    assert kept.trust == 0.5 and kept.prior.tolist() == [0.5, 0.5]
+    assert kept.trust == 0.5 and kept.prior.tolist() == [0.5, 0.5] and kept.usual is None
+    assert USUAL_BIAS not in catalogue.items
     checkpoint.info["stages"].append({})
     assert saved_trust(checkpoint) == {}
     assert saved_trust(SimpleNamespace(info={"stages": []})) == {}
+
+
+# The usual rating
+
+
+def test_tilting_by_hand():
+    """Two values: the chances of a mean are known. Three: e^θ = 2 doubles each step."""
+    two = np.exp(tilted(np.array([0.9, 0.1]), np.array([0, 10]), np.array([2.0, 5.0])))
+    np.testing.assert_allclose(two, [[0.8, 0.2], [0.5, 0.5]], atol=1e-9)
+    prior = np.array([0.5, 0.25, 0.25])
+    wanted = prior * [1, 2, 4] / (prior * [1, 2, 4]).sum()
+    found = np.exp(
+        tilted(prior, np.array([1, 2, 3]), np.array([wanted @ [1, 2, 3], np.nan, prior @ [1, 2, 3]]))
+    )
+    np.testing.assert_allclose(found, [wanted, prior, prior], atol=1e-9)
+
+
+scales = st.lists(st.integers(-50, 50), min_size=2, max_size=20, unique=True).map(sorted)
+
+
+@given(scales, st.integers(0, 999), st.lists(st.floats(-60, 60), max_size=20))
+def test_a_tilted_prior_has_the_mean_that_is_asked_for(values, seed, means):
+    values = np.array(values) / 2
+    prior = np.random.default_rng(seed).dirichlet(np.full(len(values), 0.3)) + 1e-6
+    ends, span = values[[0, -1]], values[-1] - values[0]
+    means = np.array([*means, *ends, ends.mean()])
+    found = np.exp(tilted(prior / prior.sum(), values, means))
+    wanted = np.clip(means, ends[0] + MARGIN * span, ends[1] - MARGIN * span)
+    np.testing.assert_allclose(found @ values, wanted, atol=1e-6)
+    np.testing.assert_allclose(found.sum(1), 1)
+
+
+def test_the_usual_rating_by_hand():
+    """Mean 3, biases 1 and −½; the person gave 5 to item 0 and 3 to item 1: 1 and ½ too much, over 2 + 2."""
+    usual = Usual(3, 2, np.array([1, -0.5, np.nan]))
+    rated = Ragged.from_lists([[0, 1], [], [2], [0]])
+    asked = Asked(np.array([1, 0, 2, -1]), rated, np.array([5, 3, 0, 1.0]))
+    np.testing.assert_allclose(usual(asked), [3 - 0.5 + 1.5 / 4, 4, 3 - 3 / 3, np.nan])
+
+
+def test_without_trust_the_answer_is_that_of_bias_only():
+    """On validation rows, whose histories are what bias-only was fitted on."""
+    split = at_random(users=80)
+    usual, rows = fit_usual(split), split.rows("validation")
+    bias = BiasOnly(split, (usual.user_penalty,))
+    bias.item = usual.bias.astype(np.float64)
+    data = split.data
+    for row in rows.tolist():  # a slow twin: one person at a time
+        earlier = [at for at in split.rows("train") if data.user[at] == data.user[row]]
+        left = [data.rating[at] - usual.mean - bias.item[data.item[at]] for at in earlier]
+        left = [one for one in left if np.isfinite(one)]
+        bias.user[data.user[row]] = sum(left) / (len(left) + usual.user_penalty)
+    guess = bias.predict(data.user[rows], data.item[rows])
+    prior, values = np.full(4, 0.25), data.rating_values
+    scores = np.random.default_rng(0).normal(size=(len(rows), 4))
+    shares = choice_probabilities(Trust(0, prior, usual, values)(scores, Asked.of_rows(split, rows)))
+    span = MARGIN * (values[-1] - values[0])
+    np.testing.assert_allclose(shares @ values, np.clip(guess, 1 + span, 5 - span), atol=1e-6)
+    own = choice_probabilities(Trust(1, prior, usual, values)(scores, Asked.of_rows(split, rows)))
+    np.testing.assert_allclose(own, choice_probabilities(scores))
+
+
+def test_it_is_bias_only_of_the_training_rows():
+    split = at_random(users=80)
+    usual = fit_usual(split)
+    rows = split.rows("validation")
+    shifts = []
+    for penalty in (2, 5, 10, 20):
+        bias = BiasOnly(split, (usual.user_penalty,), validation=Ratings(split, rows[:0]))
+        bias.user_penalty, bias.item_penalty = usual.user_penalty, penalty
+        bias.refit(Ratings(split, "train"))
+        wanted = bias.mean + bias.user[split.data.user[rows]] + bias.item[split.data.item[rows]]
+        shifts.append(np.abs(usual(Asked.of_rows(split, rows)) - wanted).max())
+    assert min(shifts) < 1e-5
+
+
+def test_no_rating_of_validation_or_test_is_read():
+    split = at_random(users=60)
+    poisoned = split.data.rating.copy()
+    held = split.part > 0
+    poisoned[held] = np.where(np.isfinite(poisoned[held]), 6 - poisoned[held], np.nan)
+    other = Split(replace(split.data, rating=poisoned), split.scheme, split.part)
+    one, two = fit_usual(split), fit_usual(other)
+    assert (one.mean, one.user_penalty) == (two.mean, two.user_penalty)
+    assert np.array_equal(one.bias, two.bias)
+    rows = split.rows("validation")
+    assert np.array_equal(one(Asked.of_rows(split, rows)), two(Asked.of_rows(other, rows)))
+    train_only = replace(split.data, rating=np.where(split.part == 0, np.nan, split.data.rating))
+    assert fit_usual(Split(train_only, split.scheme, split.part)) is None
+
+
+def test_what_was_rated_before_by_hand():
+    """User 0 at row 3: items 0 and 2 with 1 and 5, item 1 without a rating; user 1 at row 6: item 5 with 2."""
+    asked = Asked.of_rows(by_hand(), np.array([3, 6, 5]))
+    assert asked.item.tolist() == [3, 0, 5]
+    assert asked.rated.to_lists() == [[0, 2], [5], []] and asked.ratings.tolist() == [1, 5, 2]
+
+
+# In a checkpoint
+
+
+@pytest.fixture(scope="module")
+def records():
+    return simulate(users=30, items=40, seed=1).records
+
+
+@pytest.fixture(scope="module")
+def checkpoint(records) -> Checkpoint:
+    split = leave_one_out(records.index())
+    made = Checkpoint.create(split, load_prompts(), model="tiny", vocabulary_size=400)
+    made.info |= {"tasks": ["rating/score", "review/score"], "stages": [{}]}
+    asker = Asker(made, split.data)
+    found = fit_trust(asker, split, made.info["tasks"], made.build_options(-1))
+    assert found["rating/score"].usual is not None, "it names an item"
+    assert found["review/score"].usual is None, "it is told a review"
+    found["rating/score"].trust = 0.0
+    keep_trust(made, found)
+    return made
+
+
+def test_a_checkpoint_keeps_biases_of_items_and_of_no_person(checkpoint, records, tmp_path):
+    checkpoint.save(tmp_path)
+    loaded = Checkpoint.load(tmp_path)
+    before, after = (saved_trust(one)["rating/score"] for one in (checkpoint, loaded))
+    assert np.array_equal(before.usual.bias, after.usual.bias) and after.values.tolist() == [1, 2, 3, 4, 5]
+    assert (after.usual.mean, after.usual.user_penalty) == (before.usual.mean, before.usual.user_penalty)
+    assert loaded.catalogue.items[USUAL_BIAS].dtype == np.float32
+    assert set(loaded.info["rating_trust"]["usual"]) == {"mean", "user_penalty"}
+    # One of before the biases: the prior is the same for everyone.
+    old = replace(
+        loaded, catalogue=replace(loaded.catalogue, items=loaded.catalogue.items.drop(columns=USUAL_BIAS))
+    )
+    assert saved_trust(old)["rating/score"].usual is None
+    value = Recommender(old).rate(loaded.catalogue.item_ids[0], history=[(loaded.catalogue.item_ids[1], 1)])
+    assert list(value.distribution.values()) == pytest.approx(after.prior.tolist())
+    with pytest.raises(UserError, match="40 items, but 3 values"):
+        loaded.catalogue.keep_usual_bias(np.zeros(3))
+
+
+def test_new_items_have_no_bias_yet(checkpoint, records):
+    ids = checkpoint.catalogue.item_ids
+    grown = checkpoint.add_items(records.items.iloc[:1].assign(item_id="0new"))
+    bias = dict(zip(grown.catalogue.item_ids, grown.catalogue.usual_bias, strict=True))
+    assert np.isnan(bias.pop("0new"))
+    assert bias == dict(zip(ids, checkpoint.catalogue.usual_bias, strict=True))
+    usual = saved_trust(grown)["rating/score"].usual
+    fresh = Asked(np.array([grown.catalogue.index_of["0new"]]), Ragged.from_lists([[]]), np.zeros(0))
+    assert usual(fresh) == pytest.approx([usual.mean])
+
+
+def test_answers_move_with_what_the_person_rated(checkpoint):
+    rec, ids = Recommender(checkpoint), checkpoint.catalogue.item_ids
+    low, high = (rec.rate(ids[0], history=[(item, stars) for item in ids[1:6]]) for stars in (1, 5))
+    assert low < rec.rate(ids[0], history=[ids[1]]) < high
+    usual = saved_trust(checkpoint)["rating/score"].usual
+    person = (5 - usual.mean - usual.bias[1:6]).sum() / (5 + usual.user_penalty)
+    assert high == pytest.approx(min(usual.mean + usual.bias[0] + person, 5 - 4 * MARGIN), abs=1e-5)
+    titles = checkpoint.catalogue.titles
+    asked = "I gave {} {} stars and {} {} stars, what would I give {}?"
+    one, two = (rec(asked.format(titles[1], n, titles[2], n, titles[0])) for n in (1, 5))
+    assert one.task == two.task == "rating/score" and one.value < two.value
+
+
+def test_the_model_alone_is_shown_beside(checkpoint, records):
+    split = leave_one_out(records.index())
+    found = evaluate_checkpoint(
+        checkpoint, split, ("rating/score",), part="validation", prompts=("seen",), progress=False
+    )
+    assert [one.protocol for one in found.measured] == ["expected", "expected, model alone"]
+    assert set(found.measured[0].values) == set(found.measured[1].values)
+    assert {sample["protocol"] for sample in found.samples} == {"expected"}
+    assert [table["protocol"] for table in found.calibration] == ["expected", "expected, model alone"]
+    rows, data = found.measured[0].rows, split.data
+    guess = saved_trust(checkpoint)["rating/score"].usual(Asked.of_rows(split, rows))
+    errors = (np.clip(guess, 1 + 4 * MARGIN, 5 - 4 * MARGIN) - data.rating[rows]) ** 2
+    np.testing.assert_allclose(found.measured[0].values["rmse"], errors, atol=1e-5)
+    trustless = replace(checkpoint, info={**checkpoint.info, "rating_trust": {}})
+    alone = evaluate_checkpoint(
+        trustless, split, ("rating/score",), part="validation", prompts=("seen",), progress=False
+    )
+    np.testing.assert_allclose(found.measured[1].values["rmse"], alone.measured[0].values["rmse"], atol=1e-5)

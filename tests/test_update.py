@@ -318,6 +318,7 @@ def test_an_update_adds_trains_and_tells(road, capsys):
     assert [one["hash"] for one in updated.info["trained"]] == [may.hash, june.hash]
     # The table says what the saved model gives, trust included, which was fitted anew.
     assert saved_trust(updated)["rating/score"].trust != 1
+    assert np.isfinite(updated.catalogue.usual_bias).all()
     for kind in ("old rows", "new rows", "of new items"):
         wanted = rmse_of_saved(road / "updated", june, kind, road / "model")
         assert told["validation"][kind]["after"]["rmse"] == pytest.approx(wanted, abs=1e-5)
@@ -341,6 +342,7 @@ def test_items_alone_without_training(road):
     # Nothing was trained: the trust holds, and the new rows are new still.
     june, trust = load(road / "june"), saved_trust(Checkpoint.load(road / "model"))["rating/score"].trust
     assert saved_trust(named)["rating/score"].trust == trust != 1
+    assert np.isnan(named.catalogue.usual_bias).sum() == told["new_items"] > 0
     wanted = rmse_of_saved(road / "named", june, "old rows", road / "model")
     assert told["validation"]["old rows"]["before"]["rmse"] == pytest.approx(wanted, abs=1e-5)
     assert meeting(named.info, june)[1].sum() == told["new_interactions"] > 0

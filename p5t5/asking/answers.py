@@ -27,7 +27,7 @@ from p5t5.metrics.rating import central_interval, choice_probabilities
 from p5t5.prompts import PLACEHOLDER
 from p5t5.ragged import Ragged
 from p5t5.tasks import TASKS, WORDS, Examples
-from p5t5.trust import saved_trust
+from p5t5.trust import Asked, saved_trust
 from p5t5.writing import GREEDY, Writer, answers_of_others, hints_of, saved_options
 
 
@@ -142,7 +142,7 @@ class Answerer:
                 raise UserError("the model was trained on data without ratings: it cannot give a number.")
             scores = self._choice_scores(ids, mask, place, [f"{value:g}" for value in values])
             trust = self.trust.get(task)
-            value = Rating.of(scores if trust is None else trust(scores), values)
+            value = Rating.of(scores if trust is None else trust(scores, self._asked(facts)), values)
         if decoding != "rating":
             text = self._written(task, place, facts)
         if decoding == "rating_and_text":
@@ -215,6 +215,15 @@ class Answerer:
     def _examples(self, task: str, facts: Sequence[Facts]) -> Examples:
         filled = fill(facts, self.options, self.attributes)
         return Examples(task, np.zeros(len(facts), np.int64), filled.columns, filled.texts)
+
+    def _asked(self, facts: Facts) -> Asked:
+        """Whose usual rating of what a rating is blended with."""
+        places = np.array([place for _, place in facts.rated], np.int64)
+        return Asked(
+            np.array([-1 if facts.item is None else facts.item]),
+            Ragged.from_lists([[item for item, _ in facts.rated]]),
+            self.checkpoint.rating_values[places].astype(np.float64),
+        )
 
     def _wording(self, task: str, place: int, facts: Facts) -> str:
         """The prompt as a person reads it."""

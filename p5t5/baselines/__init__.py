@@ -271,7 +271,7 @@ class BPR(Scorer):
 
     name = "bpr"
     nonnegative = False
-    MEETINGS = 4000
+    MEETINGS, MOST_DRAWS = 4000, 200_000_000  # an hour or so on a large catalogue
 
     def __init__(
         self,
@@ -286,7 +286,9 @@ class BPR(Scorer):
             factors=factors,
             learning_rate=learning_rate,
             regularization=regularisation,
-            iterations=-(-self.MEETINGS * split.data.number_of_items // max(matrix.nnz, 1)),
+            iterations=-(
+                -min(self.MEETINGS * split.data.number_of_items, self.MOST_DRAWS) // max(matrix.nnz, 1)
+            ),
             random_state=seed,
             num_threads=1,
         )

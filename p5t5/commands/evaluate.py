@@ -233,13 +233,13 @@ def _table(rows: list[dict]) -> str:
     """The main metric of each task and model, as people read it in a terminal."""
     shown = [row for row in rows if row["metric"] in ("ndcg@10", "rmse", "accuracy", "rouge1")]
     lines = [
-        f"{'task':<24} {'model':<16} {'prompt':<9} {'protocol':<11} {'metric':<9} {'value':>7}  95 % interval"
+        f"{'task':<24} {'model':<16} {'prompt':<9} {'protocol':<21} {'metric':<9} {'value':>7}  95 % interval"
     ]
     for row in shown:
         low, high = row["ci95"] or (float("nan"), float("nan"))
         value = float("nan") if row["value"] is None else row["value"]
         lines.append(
-            f"{row['task']:<24} {row['model']:<16} {row['prompt'] or '':<9} {row['protocol']:<11} "
+            f"{row['task']:<24} {row['model']:<16} {row['prompt'] or '':<9} {row['protocol']:<21} "
             f"{row['metric']:<9} {value:7.4f}  {low:.4f} to {high:.4f}"
         )
     return "\n".join(lines)

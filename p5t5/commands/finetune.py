@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from p5t5.commands.cli import run
 from p5t5.commands.options import option, parse
 from p5t5.commands.starting import StartOptions, identifier_tokens, identity, load_split, quiet, rates, start
 from p5t5.errors import UserError
+from p5t5.training.schedule import TrainOptions
 
 EXAMPLE = """p5t5 finetune --data runs/ml-100k --model runs/pretrained --out runs/model --epochs 10
   accelerate launch scripts/finetune.py --data runs/ml-100k --model runs/pretrained --out runs/model"""
@@ -23,11 +25,15 @@ class FinetuneOptions:
     tasks: str = option(
         "", "rates of tasks or families, rating/score=1,sequential=2; empty: all that the data allows"
     )
-    loss_weights: str = option("", "weights of tasks in the loss, rating/score=0.5; empty: 1 each")
+    loss_weights: str = option(
+        "explanation/explain=0.3,explanation/explain_feature=0.3,review/headline=0.3",
+        "weights of tasks in the loss, rating/score=0.5; tasks that are not named: 1",
+    )
     lessons: str = option(
-        "",
-        "shares of the answers' weight that simple models of the training rows get (soft targets), "
-        "sequential/next_item=0.5,rating/score=0.8; empty: none",
+        "sequential/next_item=0.5,sequential/continue=0.5,rating/score=0.7,rating/like=0.7,review/score=0.7,"
+        "review/score_with_headline=0.7",
+        "shares of the answers' weight that simple models of the training rows get (soft targets; docs/training.md), "
+        "for those of the tasks that are trained; empty: none",
     )
     epoch_size: int = option(0, "examples an epoch; 0: the number of training interactions")
     lora: int = option(
@@ -37,16 +43,29 @@ class FinetuneOptions:
     validation_users: int = option(1000, "validation rows looked at during training, drawn by seed; 0: all")
 
 
+@dataclass
+class FinetuneTraining(TrainOptions):
+    """Small steps and many, averaged, and embeddings that learn faster: what the recipes found (docs/lab.md)."""
+
+    embedding_rate: float = option(3.0, "how many times that for the embeddings of tokens")
+    ema: float = option(
+        0.05,
+        "half-life of an average of the weights, as a share of the training; what is validated and saved is then "
+        "the average; 0: off",
+    )
+    token_budget: int = option(
+        1024, "padded tokens, inputs and targets, of a global batch (over all processes)"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     return run("finetune", lambda: _main(argv))
 
 
 def _main(argv: Sequence[str] | None) -> None:
-    from p5t5.training.schedule import TrainOptions
-
     start_options, finetune, training = parse(
-        (StartOptions, FinetuneOptions, TrainOptions),
+        (StartOptions, FinetuneOptions, FinetuneTraining),
         argv,
         name="finetune",
         about="Fine-tunes a T5 on several recommendation tasks at once, on any number of processes.",
@@ -72,8 +91,11 @@ def _main(argv: Sequence[str] | None) -> None:
     strengths = rates(finetune.lessons, "--lessons") or {}
     check_strengths(strengths)
     quiet()
+    began = time.monotonic()
     split = load_split(start_options)
     checkpoint = start(start_options, split, training.seed)
+    if "embedding_rate" not in start_options.given and checkpoint.info["model"] not in PRESETS:
+        training.embedding_rate = 1.0  # a T5 checkpoint's embeddings are learnt already
     adapters = None
     if finetune.lora:
         if start_options.model in PRESETS:
@@ -91,6 +113,7 @@ def _main(argv: Sequence[str] | None) -> None:
     asked = {task: strength for task, strength in strengths.items() if task in mixture.tasks}
     taught, untaught = teach(checkpoint, split, asked, training.seed, progress=True)
     renderer = checkpoint.renderer_for(split.data)
+    prepared = time.monotonic() - began
     result = train(
         checkpoint.model,
         lambda epoch: render_mixture(renderer, mixture, epoch, taught),
@@ -103,7 +126,7 @@ def _main(argv: Sequence[str] | None) -> None:
             checkpoint,
             tasks=dict(mixture.weights),
             loss_weights=dict(mixture.loss_weights),
-            lessons=strengths,
+            lessons=asked,
             epoch_size=mixture.size,
             lora=finetune.lora,
         ),
@@ -116,8 +139,11 @@ def _main(argv: Sequence[str] | None) -> None:
             "stage": "finetune",
             "rates": dict(mixture.weights),
             "loss_weights": dict(mixture.loss_weights),
-            "lessons": strengths,
+            "lessons": asked if taught else {},
             "lora": finetune.lora,
+            "prepared_seconds": round(
+                prepared, 1
+            ),  # reading, starting vectors and lessons: before the training's clock
             **result.summary(),
         }
     )

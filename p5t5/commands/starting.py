@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from p5t5.splits import Split
 
 
+FEW = 20  # interactions a user
+AUTO = -1.0  # a dropout that follows the data
+
+
 @dataclass
 class StartOptions:
     """The data, and the model that training starts from."""
@@ -39,10 +43,14 @@ class StartOptions:
         "atomic", "how items are named: atomic, random, sequential, collaborative, semantic, hybrid, title"
     )
     user_identifiers: str = option(
-        "atomic", "how users are named: as items, but by title; or none (history alone)"
+        "auto",
+        "how users are named: as items, but by title; or none (history alone); auto: none where there are no ratings "
+        "and few interactions a user, else atomic",
     )
     vocabulary_size: int = option(4000, "text pieces of a tokenizer trained from scratch")
-    dropout: float = option(0.1, "dropout rate")
+    dropout: float = option(
+        AUTO, "dropout rate; -1: 0.1 where the data hold texts to be written, else 0: lessons do more"
+    )
     whole_word_embeddings: bool = option(False, "add an embedding of each token's word number to the encoder")
     start_from_factors: bool = option(True, "from scratch: start identifiers at the factors of co-occurrence")
     max_history: int = option(20, "items of a history that the model sees")
@@ -78,8 +86,9 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
     A p5t5 folder keeps its own prompts, identifiers and ways of building examples. UserError for an
     option that was given and that the model has settled in another way.
     """
-    if not 0 <= options.dropout < 1:
-        raise UserError(f"--dropout {options.dropout}: must be at least 0 and below 1.")
+    if options.dropout != AUTO and not 0 <= options.dropout < 1:
+        raise UserError(f"--dropout {options.dropout}: must be at least 0 and below 1, or {AUTO:g} for auto.")
+    dropout = options.dropout if options.dropout != AUTO else _usual_dropout(split)
     for name in ("max_history", "max_continue", "candidates", "train_candidates", "max_words"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name} {getattr(options, name)}: must be at least 1.")
@@ -99,7 +108,7 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
         _refuse_idle(options, _settled(checkpoint))
         if "prompts" in options.given and load_prompts(options.prompts or None) != checkpoint.prompts:
             _refuse_idle(options, {"prompts": None})
-        set_dropout(checkpoint.model, options.dropout)
+        set_dropout(checkpoint.model, dropout)
         return checkpoint
     if options.model not in PRESETS:
         _refuse_idle(options, {"vocabulary_size": None, "start_from_factors": None})
@@ -119,13 +128,27 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
         model=options.model,
         options=build,
         item_identifiers=options.item_identifiers,
-        user_identifiers=options.user_identifiers,
+        user_identifiers=_user_identifiers(options.user_identifiers, split),
         vocabulary_size=options.vocabulary_size,
-        dropout=options.dropout,
+        dropout=dropout,
         whole_word_embeddings=options.whole_word_embeddings,
         start_from_factors=options.start_from_factors,
         seed=seed,
     )
+
+
+def _usual_dropout(split: Split) -> float:
+    """Texts are learnt by heart without it; of next items and ratings lessons keep a model as well, and cost nothing."""
+    return 0.1 if any(split.data.has(column) for column in ("review", "explanation")) else 0.0
+
+
+def _user_identifiers(method: str, split: Split) -> str:
+    """ "auto" spelled out: a token for each of many users is learnt by heart, and is most of the head's work; but a
+    rating can't be told without knowing whose it is."""
+    if method != "auto":
+        return method
+    few = len(split.rows("train")) < FEW * split.data.number_of_users
+    return "none" if few and split.data.rating is None else "atomic"
 
 
 def _settled(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -146,7 +169,7 @@ def _settled(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _refuse_idle(options: StartOptions, settled: Mapping[str, Any]) -> None:
     for name, own in settled.items():
-        if name in options.given and getattr(options, name) != own:
+        if name in options.given and getattr(options, name) not in (own, "auto"):
             keeps = "its own" if own is None else own
             raise UserError(
                 f"--{name} {getattr(options, name)} has no effect: {options.model} keeps {keeps}. "

@@ -16,14 +16,16 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from p5t5.catalogue import Catalogue
+from p5t5.catalogue import USUAL_BIAS, Catalogue
 from p5t5.checkpoint import Checkpoint, check_distinct, tokens_of, user_key
+from p5t5.cooccurrence import unit_rows
 from p5t5.errors import UserError
 from p5t5.growing.likeness import carried_over
 from p5t5.identifiers import Identifiers, name_new
 from p5t5.identifiers.texts import described, weighted, word_features
 from p5t5.initialisation import grow_vocabulary
 from p5t5.modeling import P5T5Encoder, P5T5ForConditionalGeneration
+from p5t5.randomness import generator
 from p5t5.records import clean_text, item_order
 from p5t5.records.cleaning import clean_column, clean_id
 from p5t5.splits import Split
@@ -48,7 +50,8 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
     if not len(new):
         return checkpoint
     known = checkpoint.catalogue.items
-    table = pd.concat([known.drop(columns="identifier"), new], ignore_index=True).fillna("")
+    described_by = known.drop(columns=["identifier", USUAL_BIAS], errors="ignore")
+    table = pd.concat([described_by, new], ignore_index=True).fillna("")
     texts = described(table)
     seed = int(checkpoint.info["options"]["seed"])
     old = Identifiers.read(checkpoint.info["identifiers"]["item"], known["identifier"].tolist())
@@ -63,7 +66,8 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
     if not named.words:  # those are made of text, which has its place
         model = _grown(model, tokenizer)
         old_tokens, new_tokens = np.split(tokens, [len(known)])
-        _place(model, old_tokens, old_tokens, new_tokens, word_features(texts))
+        own = checkpoint.info.get("own_dimensions", 0)
+        _place(model, old_tokens, old_tokens, new_tokens, word_features(texts), own, seed)
     order = item_order(table["item_id"].tolist())
     table = table.iloc[order].reset_index(drop=True)
     spellings = np.array(named.spellings(), object)[order].tolist()
@@ -71,6 +75,8 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
     catalogue = Catalogue.build(
         table["item_id"].tolist(), tokens[order], table["title"].tolist(), attributes, spellings
     )
+    if (bias := checkpoint.catalogue.usual_bias) is not None:
+        catalogue.keep_usual_bias(np.append(bias, np.full(len(new), np.nan, np.float32))[order])
     info = _told(checkpoint.info, "item", named, {"stage": "add_items", "items": len(new)})
     return replace(checkpoint, model=model, tokenizer=tokenizer, catalogue=catalogue, info=info)
 
@@ -170,10 +176,13 @@ def _place(
     known: np.ndarray,
     new: np.ndarray,
     features: sparse.csr_array,
+    own: int = 0,
+    seed: int = 0,
 ) -> None:
     """Sets the rows of those tokens of the new things that are not ``used``, level by level.
 
     ``known`` int [n, levels] and ``new`` int [m, levels]: token ids, −1 padded; ``features`` [n + m, f].
+    The last ``own`` dimensions, which tell a thing from all others, are drawn by the seed, as long as the others' are.
     A token that several new things share gets the mean of theirs. Tokens after the first continue a word,
     for models that count words.
     """
@@ -191,6 +200,10 @@ def _place(
         for table in tables:
             rows = table.detach().float().cpu().numpy()
             guess = carried_over(features[named], rows[known[named, level]], features[len(known) + fresh])
+            if own:
+                part = rows[known[named, level], -own:]
+                drawn = generator(seed, 37).standard_normal((len(guess), own))
+                guess[:, -own:] = unit_rows(drawn, seed) * np.linalg.norm(part, axis=1).mean()
             sums = np.zeros((len(ids), guess.shape[1]), np.float32)
             np.add.at(sums, place, guess)
             sums /= np.bincount(place)[:, None]

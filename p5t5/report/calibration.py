@@ -19,7 +19,8 @@ def calibration(tables: Sequence[Mapping[str, Any]]) -> str:
 def _one(table: Mapping[str, Any]) -> str:
     wording = WORDINGS.get(table["prompt"], table["prompt"])
     model = "" if table["model"] == "p5t5" else f", {table['model']}"
-    name = f"{table['task']}{model}, {wording}"
+    way = table.get("protocol", "expected").removeprefix("expected")
+    name = f"{table['task']}{model}, {wording}{way}"
     figures = [
         _figure("probability of a rating and its frequency", table["probabilities"], (0.0, 1.0), "predicted"),
         _figure("expected rating and the mean given", table["expectations"], None, "expected"),

@@ -35,7 +35,9 @@ TABLE = (
     ("direct/choose", "1+99", "ndcg@10"),
     ("rating/score", "expected", "rmse"),
     ("rating/score", "expected", "mae"),
+    ("rating/score", "expected, model alone", "rmse"),
     ("review/score", "expected", "rmse"),
+    ("review/score", "expected, model alone", "rmse"),
     ("review/headline", "text", "rouge1"),
     ("explanation/explain", "text", "rouge1"),
     ("explanation/explain", "text", "feature_match"),
@@ -108,8 +110,11 @@ def _table(rows: Sequence[Row]) -> str:
     ours = list(dict.fromkeys((row["model"], row["prompt"]) for row in rows if is_ours(row)))
     lines = []
     for task, protocol, metric in TABLE:
+        asked = {True: protocol, False: protocol.partition(",")[0]}  # baselines have one way to answer
         own = [
-            row for row in rows if (row["task"], row["protocol"], row["metric"]) == (task, protocol, metric)
+            row
+            for row in rows
+            if (row["task"], row["protocol"], row["metric"]) == (task, asked[is_ours(row)], metric)
         ]
         if not any(is_ours(row) for row in own):
             continue

@@ -62,18 +62,25 @@ def teach(
             off.append(f"lessons on {' and '.join(items)} are off: an item's identifier has several tokens")
         else:
             rows, names, shares = neighbour_lessons(split, seed, progress)
+            if not len(rows):
+                off.append(
+                    f"lessons on {' and '.join(items)} are off: too few users to teach one by the others"
+                )
             for strength in sorted({strengths[task] for task in items}):
                 same = [task for task in items if strengths[task] == strength]
                 parts.add(same, rows, tokens[names, 0], shares * np.float32(strength))
     words = int(checkpoint.info["options"]["max_words"])
     known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for task in wanted:
-        if task not in RATINGS or TASKS[task].missing(split.data):
+        if task not in RATINGS or TASKS[task].missing(split.data):  # that the task is off is said elsewhere
             continue
         kind = "rating/score" if task == "rating/like" else task
         if kind not in known:
             known[kind] = rating_lessons(split, kind, words=words, seed=seed)
         rows, shares = known[kind]
+        if not len(rows):
+            off.append(f"lessons on {task} are off: there are too few different ratings to fit a teacher")
+            continue
         spelled = [f"{value:g}" for value in split.data.rating_values]
         if task == "rating/like":
             liked = shares[:, split.data.rating_values > middle(split.data)].sum(1)

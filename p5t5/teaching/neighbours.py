@@ -2,9 +2,9 @@
 
 The teacher is a blend as in `p5t5.fusion`, without a model: count floor, likeness of text, popularity and
 whether the item is in the history (people seldom come back), gated by the length of the history and the
-popularity of the item. Its counts never know the user they speak to: users are dealt into FOLDS, the counts for one fold
-come from the training rows of the others, and the weights are the likeliest for training rows so judged. Validation
-and test rows are never read.
+popularity of the item. Its counts never know the user they speak to: users are dealt into FOLDS, and the counts for one
+fold come from the training rows of the others. The few weights, the same for all folds, are the likeliest for a sample
+of training rows so judged. Validation and test rows are never read.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ def neighbour_lessons(
     if not len(rows):
         empty = np.zeros((0, ALTERNATIVES))
         return rows, empty.astype(np.int32), empty.astype(np.float32)
+    if len(np.unique(split.data.user[rows])) < FOLDS:
+        return rows[:0], np.zeros((0, ALTERNATIVES), np.int32), np.zeros((0, ALTERNATIVES), np.float32)
     fold = (hashed(seed, split.data.user) % np.uint64(FOLDS)).astype(np.int64)
     teachers = [_blend(_without(split, fold == number)) for number in range(FOLDS)]
     chosen = _sample(rows, FIT_ROWS, seed + 1)
@@ -78,7 +80,7 @@ def _without(split: Split, left_out: np.ndarray) -> Split:
 def _blend(split: Split) -> Fusion:
     """The teacher's parts, its weights still 0."""
     rows = split.rows("train")
-    lengths = np.log1p(split.history_lengths(rows))
+    lengths = np.log1p(split.history_lengths(rows)) if len(rows) else np.zeros(1)
     parts: list[Scorer] = [Popularity(split), CountFloor(split), *where_described(split)]
     return Fusion(
         parts,

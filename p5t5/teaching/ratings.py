@@ -26,6 +26,7 @@ from p5t5.tasks.columns import cut_at_sentences, rating_index, shorten
 
 LEAST = 20  # rows of a fold, for settings and shares to be learnt from it
 MOST_FACTORED = 2_000_000  # ratings beyond which factors would take many minutes, so that biases must do
+MOST_TAUGHT = 2_000_000  # ratings; the others get no lesson: their table would fill the memory
 MOST_READ = 200_000  # reviews that are read; the others get no lesson
 MOST_CALIBRATED = 5_000_000  # shares that a calibration looks at
 BIAS_PENALTIES = (2, 5, 10, 20)
@@ -50,10 +51,12 @@ def rating_lessons(
     """
     data, rows = split.data, TASKS[task].eligible(split, "train")
     reads = task.startswith("review/")
-    if reads and len(rows) > MOST_READ:
-        rows = np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:MOST_READ]])
+    most = MOST_READ if reads else MOST_TAUGHT
+    if len(rows) > most:
+        rows = np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:most]])
     values = data.rating_values
-    fold = (hashed(seed, rows) % np.uint64(folds)).astype(np.int64)
+    # By the pair: who rated an item twice must not be taught the one rating by the other.
+    fold = (hashed(seed, data.user[rows], data.item[rows]) % np.uint64(folds)).astype(np.int64)
     if len(values) < 2 or np.bincount(fold, minlength=folds).min() < LEAST:
         return rows[:0], np.zeros((0, len(values)), np.float32)
     assert data.rating is not None

@@ -24,7 +24,7 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm.auto import tqdm
 
-from p5t5.batching import blocks, collate, fingerprint, plan, slices
+from p5t5.batching import WEIGHTS, blocks, collate, fingerprint, plan, slices
 from p5t5.errors import UserError
 from p5t5.ragged import Encoded
 from p5t5.randomness import hashed
@@ -216,7 +216,8 @@ class _Training:
         for micro, mine in enumerate(passes):
             batch = collate(encoded, mine if len(mine) else rows[:1])
             if not len(mine):  # all ranks must make the same calls
-                batch["label_weights"].zero_()
+                for name in WEIGHTS & batch.keys():
+                    batch[name].zero_()
             if self.accelerator.device.type != "cpu":
                 batch = {name: value.to(self.accelerator.device) for name, value in batch.items()}
             torch.manual_seed(int(hashed(options.seed, self.step, self.rank, micro) >> np.uint64(1)))
