@@ -120,7 +120,8 @@ def test_a_new_item_starts_among_its_kind(atomic, full):
     centres = torch.nn.functional.normalize(
         torch.randn(len(names), 128, generator=torch.Generator().manual_seed(3))
     )
-    checkpoint = replace(atomic, model=copy.deepcopy(atomic.model))
+    info = atomic.info | {"own_dimensions": 0}  # the genre is all there is to find
+    checkpoint = replace(atomic, model=copy.deepcopy(atomic.model), info=info)
     with torch.no_grad():
         tokens = torch.from_numpy(atomic.catalogue.tokens[:, 0].astype(np.int64))
         checkpoint.model.shared.weight[tokens] = 3 * centres[[names.index(name) for name in genre]]
@@ -217,7 +218,7 @@ def test_a_new_user_is_asked_about_by_history_alone(atomic, full, old):
     recommender = Recommender(grown)
     stranger = sorted(data.user_ids.tolist())[-1]
     assert user_key(stranger) not in grown.users
-    facts = recommender._person(stranger, None, data)
+    facts = recommender._people.person(stranger, None, data)
     prompt = grown.prompts[recommender._prompt("sequential/next_item", facts)]
     assert "user" not in PLACEHOLDER.findall(prompt.input)
     row = data.user_ids.tolist().index(stranger)
