@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "training.py"
 CASES = ["finetune_default", "denoise_collator", "denoise_step", "render", "gemm_share_tiny"]
@@ -38,13 +39,27 @@ def test_lines_are_added_to_a_file_and_not_measured_again(tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
     assert [json.loads(line)["case"] for line in out.read_text().splitlines()] == cases
     assert [json.loads(line)["case"] for line in done.stdout.splitlines()] == cases[1:]
-    lines = [json.loads(line) for line in out.read_text().splitlines()]
-    for name, value in {
-        "hash": "other",
-        "threads": 2,
-        "quick": False,
-    }.items():  # each was another measurement
-        other = [{**line, "detail": {**line["detail"], name: value}} for line in lines]
-        out.write_text("".join(json.dumps(line) + "\n" for line in other))
-        done = run("--out", str(out), "--case", "render")
-        assert [json.loads(line)["case"] for line in done.stdout.splitlines()] == ["render"], name
+
+
+def test_a_line_of_other_data_threads_or_size_is_not_the_same_measurement(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # which main sets for its process
+    import training
+
+    out, hashes = tmp_path / "lines.jsonl", ["first"]
+    monkeypatch.setattr(training, "cases", lambda world: {"render": lambda: (1.0, {})})
+    monkeypatch.setattr(training.torch, "set_num_threads", lambda number: None)
+
+    def world(data, size):
+        return SimpleNamespace(data=SimpleNamespace(name="d", hash=hashes[-1]), size=size)
+
+    def lines(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["training.py", "--out", str(out), *words])
+        training.main()
+        return len(capsys.readouterr().out.splitlines())
+
+    monkeypatch.setattr(training, "World", world)
+    given = [[], [], ["--threads", "2"], ["--quick"], ["--quick"], []]
+    assert [lines(*words) for words in given] == [1, 0, 1, 1, 0, 0]
+    hashes.append("prepared anew")
+    assert lines() == 1

@@ -150,7 +150,8 @@ def _identity(split: Split, checkpoint: Checkpoint | None) -> dict:
     about: dict = {"dataset": split.data.name, "hash": split.data.hash, "scheme": split.scheme}
     if checkpoint is not None:
         stages = checkpoint.info["stages"]
-        about["seconds"] = round(sum(stage.get("seconds") or 0 for stage in stages), 1)
+        spent = (stage.get(part) or 0 for stage in stages for part in ("seconds", "prepared_seconds"))
+        about["seconds"] = round(sum(spent), 1)
         about["seed"] = checkpoint.info["options"]["seed"]
         about["parameters"] = sum(value.numel() for value in checkpoint.model.parameters())
     return about

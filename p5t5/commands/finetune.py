@@ -71,6 +71,8 @@ def _main(argv: Sequence[str] | None) -> None:
         about="Fine-tunes a T5 on several recommendation tasks at once, on any number of processes.",
         example=EXAMPLE,
     )
+    import torch
+
     from p5t5.answering import Asker
     from p5t5.configuration import PRESETS
     from p5t5.growing.fresh import note_training
@@ -141,6 +143,7 @@ def _main(argv: Sequence[str] | None) -> None:
             "loss_weights": dict(mixture.loss_weights),
             "lessons": asked if taught else {},
             "lora": finetune.lora,
+            "threads": torch.get_num_threads(),
             "prepared_seconds": round(
                 prepared, 1
             ),  # reading, starting vectors and lessons: before the training's clock
