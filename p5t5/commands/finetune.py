@@ -10,7 +10,17 @@ from pathlib import Path
 
 from p5t5.commands.cli import run
 from p5t5.commands.options import option, parse
-from p5t5.commands.starting import StartOptions, identifier_tokens, identity, load_split, quiet, rates, start
+from p5t5.commands.starting import (
+    FEW,
+    StartOptions,
+    few_each,
+    identifier_tokens,
+    identity,
+    load_split,
+    quiet,
+    rates,
+    start,
+)
 from p5t5.errors import UserError
 from p5t5.training.schedule import TrainOptions
 
@@ -33,7 +43,8 @@ class FinetuneOptions:
         "sequential/next_item=0.5,sequential/continue=0.5,rating/score=0.7,rating/like=0.7,review/score=0.7,"
         "review/score_with_headline=0.7",
         "shares of the answers' weight that simple models of the training rows get (soft targets; docs/training.md), "
-        "for those of the tasks that are trained; empty: none",
+        "for those of the tasks that are trained; on next items, unless you say so, only where there are fewer than "
+        f"{FEW} interactions a user; empty: none",
     )
     epoch_size: int = option(0, "examples an epoch; 0: the number of training interactions")
     lora: int = option(
@@ -79,7 +90,7 @@ def _main(argv: Sequence[str] | None) -> None:
     from p5t5.mixture import make_mixture
     from p5t5.rendering import render_mixture
     from p5t5.report.model_card import training_card
-    from p5t5.teaching import check_strengths, teach
+    from p5t5.teaching import NEXT_ITEMS, check_strengths, teach
     from p5t5.training.adapters import Adapters
     from p5t5.training.loop import train
     from p5t5.trust import fit_trust, keep_trust
@@ -95,6 +106,9 @@ def _main(argv: Sequence[str] | None) -> None:
     quiet()
     began = time.monotonic()
     split = load_split(start_options)
+    if "lessons" not in start_options.given and not few_each(split):
+        # From long histories a model learns more than counts can teach it (MovieLens-100K, docs/lab.md).
+        strengths = {task: share for task, share in strengths.items() if task not in NEXT_ITEMS}
     checkpoint = start(start_options, split, training.seed)
     if "embedding_rate" not in start_options.given and checkpoint.info["model"] not in PRESETS:
         training.embedding_rate = 1.0  # a T5 checkpoint's embeddings are learnt already

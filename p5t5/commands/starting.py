@@ -147,8 +147,12 @@ def _user_identifiers(method: str, split: Split) -> str:
     rating can't be told without knowing whose it is."""
     if method != "auto":
         return method
-    few = len(split.rows("train")) < FEW * split.data.number_of_users
-    return "none" if few and split.data.rating is None else "atomic"
+    return "none" if few_each(split) and split.data.rating is None else "atomic"
+
+
+def few_each(split: Split) -> bool:
+    """Fewer than FEW training interactions a user, on average."""
+    return len(split.rows("train")) < FEW * split.data.number_of_users
 
 
 def _settled(checkpoint: Checkpoint) -> dict[str, Any]:
