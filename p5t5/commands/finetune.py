@@ -36,7 +36,7 @@ class FinetuneOptions:
         "", "rates of tasks or families, rating/score=1,sequential=2; empty: all that the data allows"
     )
     loss_weights: str = option(
-        "explanation/explain=0.3,explanation/explain_feature=0.3,review/headline=0.3",
+        "explanation/explain=0.5,explanation/explain_feature=0.5,review/headline=0.5",
         "weights of tasks in the loss, rating/score=0.5; tasks that are not named: 1",
     )
     lessons: str = option(
