@@ -107,7 +107,7 @@ def _main(argv: Sequence[str] | None) -> None:
     began = time.monotonic()
     split = load_split(start_options)
     if "lessons" not in start_options.given and not few_each(split):
-        # From long histories a model learns more than counts can teach it (MovieLens-100K, docs/lab.md).
+        # From long histories a model learns as much without, and the fusion gains from it (docs/lab.md).
         strengths = {task: share for task, share in strengths.items() if task not in NEXT_ITEMS}
     checkpoint = start(start_options, split, training.seed)
     if "embedding_rate" not in start_options.given and checkpoint.info["model"] not in PRESETS:
