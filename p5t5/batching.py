@@ -157,8 +157,11 @@ def collate(encoded: Encoded, rows: np.ndarray, pad_id: int = 0) -> dict[str, to
         "attention_mask": torch.from_numpy(mask.astype(np.int64)),
         "labels": torch.from_numpy(labels),
     }
-    if encoded.lessons is not None:
-        lesson = np.where(real, encoded.lesson_or_none().take(places, mode="clip"), np.int32(-1))
+    lesson = None
+    if encoded.lessons is not None and encoded.lesson is not None:
+        lesson = np.where(real, encoded.lesson.take(places, mode="clip"), np.int32(-1))
+    if lesson is not None and (lesson >= 0).any():  # long texts would carry their zeros through the head
+        assert encoded.lessons is not None
         tokens, shares = encoded.lessons.tokens[lesson], encoded.lessons.shares[lesson]
         shares = shares * np.where(lesson >= 0, weights, np.float32(0))[:, :, None]
         weights = weights - shares.sum(-1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p5t5.commands.cli import run
-from p5t5.commands.options import option, parse
+from p5t5.commands.options import option, parse, with_default
 from p5t5.commands.starting import (
     FEW,
     StartOptions,
@@ -58,15 +58,9 @@ class FinetuneOptions:
 class FinetuneTraining(TrainOptions):
     """Small steps and many, averaged, and embeddings that learn faster: what the recipes found (docs/lab.md)."""
 
-    embedding_rate: float = option(3.0, "how many times that for the embeddings of tokens")
-    ema: float = option(
-        0.05,
-        "half-life of an average of the weights, as a share of the training; what is validated and saved is then "
-        "the average; 0: off",
-    )
-    token_budget: int = option(
-        1024, "padded tokens, inputs and targets, of a global batch (over all processes)"
-    )
+    embedding_rate: float = with_default(TrainOptions, "embedding_rate", 3.0)
+    ema: float = with_default(TrainOptions, "ema", 0.05)
+    token_budget: int = with_default(TrainOptions, "token_budget", 1024)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -22,6 +22,11 @@ def option(default: Any, help: str, **more: Any) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, **more})
 
 
+def with_default(kind: Any, name: str, default: Any) -> Any:
+    """A field of the dataclass ``kind`` once more, for a dataclass that inherits it, with another default."""
+    return option(default, **next(f for f in dataclasses.fields(kind) if f.name == name).metadata)
+
+
 def required(help: str) -> Any:
     """A dataclass field that the command line (or the YAML file) must give."""
     return dataclasses.field(metadata={"help": help})

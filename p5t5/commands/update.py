@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from p5t5.commands.cli import run
-from p5t5.commands.options import option, parse, required
+from p5t5.commands.options import option, parse, required, with_default
 from p5t5.errors import UserError
 from p5t5.training.schedule import TrainOptions
 
@@ -46,10 +46,10 @@ class UpdateOptions:
 
 @dataclass
 class UpdateTraining(TrainOptions):
-    """As for `p5t5 finetune`, but few steps at a low rate."""
+    """Few steps at a low rate; no lessons, and embeddings at the same rate as the rest."""
 
     epochs: float = option(3.0, "passes over the new interactions; 0: no such limit")
-    learning_rate: float = option(2e-4, "the highest learning rate")
+    learning_rate: float = with_default(TrainOptions, "learning_rate", 2e-4)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
