@@ -37,15 +37,20 @@ Part = dict[str, tuple[np.ndarray, np.ndarray]]
 class Validation:
     """``validate(model)`` → {metric: value} for training: filtered, seen wordings; see `validation_metric`.
 
-    ``names``: the metrics, beforehand. ``part`` and ``combine`` share the rows out over processes: every
+    ``names``: the metrics, beforehand. ``others``: whether tasks are trained that are not looked at; then
+    ``tolerance`` is one standard error of each metric that is a mean over rows (Breiman et al. 1984: within it
+    of the best, take the other good). ``part`` and ``combine`` share the rows out over processes: every
     row is asked once, with the wording and the candidates that it has on one process.
     """
 
-    def __init__(self, asker: Asker, split: Split, options: Any, rows: Mapping[str, np.ndarray]):
+    def __init__(
+        self, asker: Asker, split: Split, options: Any, rows: Mapping[str, np.ndarray], others: bool = False
+    ):
         self.asker, self.split, self.options, self.rows = asker, split, options, rows
         # What was fitted for an earlier stage says nothing of this one; and greedy is quick.
         asker.text_options, asker.trust = {}, {}
         self.names = [name_of(task) for task in rows]
+        self.others, self.tolerance = others, dict[str, float]()
         self._prepared: dict[tuple[int, int], list[tuple]] = {}
 
     def __call__(self, model: Any) -> dict[str, float]:
@@ -72,6 +77,8 @@ class Validation:
             metric = PRIMARY[TASKS[task].decoding]
             statistic = STATISTICS.get(metric, first_mean)
             out[name_of(task)] = float(statistic(values[np.argsort(rows, kind="stable")].mean(0)))
+            if self.others and statistic is first_mean:
+                self.tolerance[name_of(task)] = float(values[:, 0].std() / len(values) ** 0.5)
         return out
 
     def _prepare(self, rank: int, world: int) -> list[tuple]:
@@ -117,7 +124,8 @@ def validation_metric(
     if not found:
         raise UserError(f"{data.name} has no validation rows of the tasks to validate on; choose other tasks")
     options = replace(checkpoint.build_options(-1), seed=seed)
-    return Validation(Asker(checkpoint, data, token_budget), split, options, found)
+    others = not set(own) <= {*found, "sequential/continue"}  # which says again what next_item says
+    return Validation(Asker(checkpoint, data, token_budget), split, options, found, others)
 
 
 def name_of(task: str) -> str:

@@ -279,6 +279,11 @@ def test_validation_is_the_evaluation_of_the_validation_part(checkpoint, split):
     for name, task in (("ndcg@10", "sequential/next_item"), ("rmse", "rating/score")):
         row = find(whole.rows, task=task, metric=name)
         assert found[name] == pytest.approx(row["value"], abs=1e-6) and row["split"] == "validation"
+    ranked = (one for one in whole.measured if one.task == "sequential/next_item")
+    ndcg = next(one.values["ndcg@10"] for one in ranked if one.protocol == "filtered")
+    assert validate.tolerance == {"ndcg@10": pytest.approx(ndcg.std() / len(ndcg) ** 0.5)}, "a standard error"
+    alone = validation_metric(checkpoint, split, ("sequential/next_item", "sequential/continue"), limit=5)
+    assert set(alone(checkpoint.model)) == {"ndcg@10"} and not alone.tolerance, "nothing else is trained"
     other = validation_metric(checkpoint, split, ("review/score", "direct/choose"), limit=5)(checkpoint.model)
     assert set(other) == {"review/score:rmse", "direct/choose:ndcg@10"}
 

@@ -76,6 +76,37 @@ def test_best_weights_are_restored(tmp_path, metric, values):
     assert result.summary()["best"]["step"] == 4
 
 
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ([0.30, 0.29, 0.28], 2),  # the last within .01 of the best
+        ([0.30, 0.28, 0.29], 3),
+        ([0.30, 0.28, 0.27], 1),
+        ([0.30, 0.295, 0.289], 2),  # of the best, not of the one kept since
+        ([0.30, 0.305, 0.295], 3),
+    ],
+)
+def test_what_counts_for_nothing_is_ignored(tmp_path, values, kept):
+    """Also after a stop between any two validations; and patience counts from the best, not from the kept."""
+    script = Script(values)
+    script.tolerance = {"ndcg@10": 0.01}
+    settings = {"eval_every": 2, "checkpoint_every": 2}
+    model, result = run(tmp_path / "whole", validate=script, **settings)
+    assert result.best["step"] == 2 * kept and result.best["value"] == values[kept - 1]
+    assert torch.equal(vector(model), script.seen[kept - 1])
+    for stop in (1, 2):
+        out = tmp_path / f"stop {stop}"
+        for steps, part, resume in ((2 * stop, values[:stop], False), (6, values[stop:], True)):
+            again = Script(part)
+            again.tolerance = script.tolerance
+            _, result = run(out, validate=again, resume=resume, **{**settings, "max_steps": steps})
+        assert result.best["step"] == 2 * kept
+    patient = Script([0.30, 0.295, 0.295, 0.295])
+    patient.tolerance = script.tolerance
+    _, result = run(tmp_path / "patient", validate=patient, eval_every=1, patience=2)
+    assert result.stopped == "early" and result.steps == 3 and result.best["step"] == 3
+
+
 def test_early_stopping(tmp_path):
     script = Script([0.3, 0.2, 0.3, 0.9])
     _, result = run(tmp_path, validate=script, eval_every=1, patience=2)

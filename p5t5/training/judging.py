@@ -14,16 +14,21 @@ from p5t5.training.schedule import TrainOptions
 
 
 class Judge:
-    """Asks ``validate`` and remembers the best answer: ``best`` is {"step", "value", "metrics"} or None.
+    """Asks ``validate`` and remembers whose weights to keep: ``best`` is {"step", "value", "metrics"} or None.
 
     ``validate(model)`` → {metric: value} is asked on the main process while the others wait. If it has
     the methods ``part(model, rank, world)`` → anything that pickles, and ``combine(parts)`` → {metric:
     value}, each process measures its part of the rows instead.
+
+    Kept are the weights with the best metric so far; or, where ``validate.tolerance`` (→ {metric: float} of its last
+    answer, the same on all processes) says how little of it counts for nothing, the last ones within that
+    of the best: what else was learnt meanwhile, and is not measured, is not thrown away.
     """
 
     def __init__(self, validate: Callable[[Any], dict[str, float]] | None, options: TrainOptions):
         self.validate, self.options = validate, options
-        self.best: dict[str, Any] | None = None
+        self.best: dict[str, Any] | None = None  # of the weights that are kept
+        self.highest: float | None = None  # the best value so far, perhaps of a step before
         self.unimproved = 0  # validations since the best one
         self.step = -1  # of the last validation
         self.check(getattr(validate, "names", ()))
@@ -54,17 +59,21 @@ class Judge:
         return {name: float(value) for name, value in found.items()}
 
     def is_best(self, found: dict[str, float], step: int) -> bool:
-        """Takes in what was measured after ``step``; True if it is the best so far."""
+        """Takes in what was measured after ``step``; True if these weights are to be kept."""
         self.check(list(found))
         self.step = step
         metric = self.options.metric or next(iter(found))
         sign = -1 if self.options.is_error(metric) else 1
-        if self.best is None or sign * found[metric] > sign * self.best["value"]:
-            self.best = {"step": step, "value": found[metric], "metrics": found}
-            self.unimproved = 0
-            return True
-        self.unimproved += 1
-        return False
+        value = found[metric]
+        if self.highest is None or sign * value > sign * self.highest:
+            self.highest, self.unimproved = value, 0
+        else:
+            self.unimproved += 1
+            tolerance = getattr(self.validate, "tolerance", {}).get(metric, 0.0)
+            if not tolerance or sign * value < sign * self.highest - tolerance:
+                return False
+        self.best = {"step": step, "value": value, "metrics": found}
+        return True
 
     @property
     def is_out_of_patience(self) -> bool:

@@ -184,7 +184,7 @@ class _Training:
             raise SystemExit(143)
 
     def _validate(self) -> bool:
-        """True if this is the best so far. Sets ``stopped`` when patience is over."""
+        """True if these weights are kept as the best. Sets ``stopped`` when patience is over."""
         paused = time.monotonic()
         with self.weights.judged() as model:
             found = self.judge.measure(model, self.accelerator)
@@ -274,6 +274,7 @@ class _Training:
             "epochs": self.epochs,
             "elapsed": paused - self.watch.began,
             "best": self.judge.best,
+            "highest": self.judge.highest,
             "unimproved": self.judge.unimproved,
             "validated_at": self.judge.step,
             "stopped": self.stopped,
@@ -293,6 +294,7 @@ class _Training:
         self.folder.load(self.weights, checkpoint, state)
         self.step, self.epoch, self.position = state["step"], state["epoch"], state["position"]
         self.epochs, self.examples = state["epochs"], state["examples"]
+        self.judge.highest = state["highest"]
         self.judge.unimproved, self.judge.step = state["unimproved"], state["validated_at"]
         self.watch.go_on_from(state["elapsed"])
         self.stopped = state["stopped"]
