@@ -44,8 +44,8 @@ class StartOptions:
     )
     user_identifiers: str = option(
         "auto",
-        "how users are named: as items, but by title; or none (history alone); auto: none where there are no ratings "
-        "and few interactions a user, else atomic",
+        "how users are named: as items, but by title; or none (history alone); auto: collaborative where there are no "
+        "ratings and few interactions a user, else atomic",
     )
     vocabulary_size: int = option(4000, "text pieces of a tokenizer trained from scratch")
     dropout: float = option(
@@ -143,11 +143,11 @@ def _usual_dropout(split: Split) -> float:
 
 
 def _user_identifiers(method: str, split: Split) -> str:
-    """ "auto" spelled out: a token for each of many users is learnt by heart, and is most of the head's work; but a
-    rating can't be told without knowing whose it is."""
+    """ "auto" spelled out: a token for each of many users is learnt by heart, and is most of the head's work; tokens
+    of a tree over their tastes are shared. But a rating can't be told without knowing whose it is."""
     if method != "auto":
         return method
-    return "none" if few_each(split) and split.data.rating is None else "atomic"
+    return "collaborative" if few_each(split) and split.data.rating is None else "atomic"
 
 
 def few_each(split: Split) -> bool:
