@@ -23,6 +23,7 @@ from p5t5.metrics.rating import calibration_gaps, central_interval, choice_proba
 from p5t5.prompts import PLACEHOLDER
 from p5t5.ragged import Ragged
 from p5t5.randomness import hashed
+from p5t5.reading import texts_of
 from p5t5.records import IndexedRecords
 from p5t5.results import ranking_values
 from p5t5.splits import Split
@@ -157,7 +158,8 @@ class Asker:
         if trust is None:
             yield self._rated(examples, scores, "expected")
             return
-        blended = trust(scores, Asked.of_rows(split, examples.rows))
+        told = texts_of(examples, self.prompts, prompt_index)
+        blended = trust(scores, Asked.of_rows(split, examples.rows, told))
         yield self._rated(examples, blended, "expected")
         yield replace(self._rated(examples, scores, "expected, model alone"), shown=None)
 

@@ -5,24 +5,28 @@ with a prior: p^trust · prior^(1 − trust), normalised. 1 leaves the model as 
 prior; with an even prior it is temperature scaling (Guo et al., 2017).
 
 The prior is what this person usually gives to this item (`Usual`): how often each rating is given in training,
-tilted until its mean is mean + item bias + user bias. So trust 0 answers as bias-only does. Where no item is
-named, in checkpoints that lack the biases, and where a review is read (its text says more, and what it is
-compared with reads the text alone) the prior stays as it is.
+tilted until its mean is mean + item bias + user bias. So trust 0 answers as bias-only does. Where a review is
+read its text says more: there the prior is how often each rating is given to what a ridge regression on its words
+says (`p5t5.reading`); what it is compared with reads the text alone too. Where no item is named, no word is known,
+and in checkpoints that lack biases or words, the prior stays as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from p5t5.baselines.rating import BiasOnly, Ratings
+from p5t5.errors import UserError
 from p5t5.metrics.rating import choice_probabilities
 from p5t5.mixture import validation_sample
 from p5t5.ragged import Ragged
 from p5t5.randomness import hashed
+from p5t5.reading import Reader, Shares, WordTable, texts_of
 from p5t5.splits import Split
 from p5t5.tasks import TASKS, BuildOptions
 from p5t5.tasks.columns import is_rated, rating_index
@@ -46,15 +50,17 @@ MARGIN = (
 @dataclass(frozen=True)
 class Asked:
     """n questions for a rating: ``item`` int [n], −1 for none; and what the person has ``rated``: items, Ragged of
-    n rows, with ``ratings`` float [len(rated.values)] in the unit of the data.
+    n rows, with ``ratings`` float [len(rated.values)] in the unit of the data; ``texts``: what a review says, n a
+    slot (`reading.texts_of`).
     """
 
     item: np.ndarray
     rated: Ragged
     ratings: np.ndarray
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @staticmethod
-    def of_rows(split: Split, rows: np.ndarray) -> Asked:
+    def of_rows(split: Split, rows: np.ndarray, texts: Mapping[str, Sequence[str]] | None = None) -> Asked:
         """The rows of a split, each with the rated rows of its history."""
         data, history = split.data, split.history(rows, WHOLE)
         assert data.rating is not None
@@ -65,6 +71,7 @@ class Asked:
             data.item[rows],
             Ragged.from_lengths(data.item[earlier], lengths),
             data.rating[earlier].astype(np.float64),
+            texts or {},
         )
 
 
@@ -89,7 +96,7 @@ class Usual:
 class Trust:
     """What was fitted for one task: ``prior`` [C], the shares of the scale's ratings in training; ``trust``.
 
-    ``usual`` and the ``values`` [C] of the scale, ascending: for a prior of each question's own.
+    ``usual`` or ``reader``, and the ``values`` [C] of the scale, ascending: for a prior of each question's own.
     """
 
     def __init__(
@@ -98,9 +105,10 @@ class Trust:
         prior: Sequence[float] | np.ndarray,
         usual: Usual | None = None,
         values: Sequence[float] | np.ndarray = (),
+        reader: Reader | None = None,
     ) -> None:
         self.trust, self.prior = float(trust), np.asarray(prior, np.float64)
-        self.usual, self.values = usual, np.asarray(values, np.float64)
+        self.usual, self.values, self.reader = usual, np.asarray(values, np.float64), reader
 
     def __call__(self, log_probabilities: np.ndarray, asked: Asked | None = None) -> np.ndarray:
         """float64 [n, C]: the blended log-probabilities, not normalised; a row of −inf stays one."""
@@ -117,10 +125,16 @@ class Trust:
         return blended
 
     def log_priors(self, asked: Asked | None = None) -> np.ndarray:
-        """float64 [n or 1, C]: the prior, tilted to the usual rating of each question where there is one."""
-        if self.usual is None or asked is None or len(self.values) < 2:
-            return np.log(self.prior)[None]
-        return tilted(self.prior, self.values, self.usual(asked))
+        """float64 [n or 1, C]: the prior, tilted to the usual rating of each question where there is one; or what
+        its text says of it.
+        """
+        plain = np.log(self.prior)[None]
+        if asked is None or len(self.values) < 2:
+            return plain
+        if self.reader is not None and asked.texts:
+            read = self.reader.log_shares(asked.texts)
+            return np.where(np.isnan(read), plain, read)
+        return plain if self.usual is None else tilted(self.prior, self.values, self.usual(asked))
 
 
 def tilted(prior: np.ndarray, values: np.ndarray, means: np.ndarray) -> np.ndarray:
@@ -193,13 +207,14 @@ def fit_trust(asker: Asker, split: Split, tasks: Sequence[str], build: BuildOpti
         scores = asker.rating_scores(examples, asker.renderer.encode_inputs(examples, index), index)
         assert split.data.rating is not None  # every eligible row has one
         truth = rating_index(split.data, split.data.rating[rows])
-        personal = "review" not in TASKS[task].slots
-        if personal and usual is None:
+        reads = "review" in TASKS[task].slots
+        if not reads and usual is None:
             usual = fit_usual(split)
-        one = Trust(1.0, _prior(split), usual if personal else None, split.data.rating_values)
-        out[task] = Trust(
-            fitted(one, scores, Asked.of_rows(split, rows), truth), one.prior, one.usual, one.values
-        )
+        reader = Reader.fit(split, task, build) if reads else None
+        one = Trust(1.0, _prior(split), None if reads else usual, split.data.rating_values, reader)
+        asked = Asked.of_rows(split, rows, texts_of(examples, asker.prompts, index))
+        one.trust = fitted(one, scores, asked, truth)
+        out[task] = one
     return out
 
 
@@ -214,10 +229,10 @@ def fitted(like: Trust, scores: np.ndarray, asked: Asked, truth: np.ndarray) -> 
 
 
 def keep_trust(checkpoint: Checkpoint, found: Mapping[str, Trust]) -> None:
-    """Puts it beside what the model says of itself, and item biases into the catalogue; it holds until the model is
-    trained further.
+    """Puts it beside what the model says of itself, item biases into the catalogue, and words into their table; it
+    holds until the model is trained further.
     """
-    tasks = {
+    tasks: dict[str, dict[str, object]] = {
         task: {"trust": one.trust, "prior": one.prior.tolist(), "personal": one.usual is not None}
         for task, one in found.items()
     }
@@ -226,21 +241,32 @@ def keep_trust(checkpoint: Checkpoint, found: Mapping[str, Trust]) -> None:
     if usual is not None:
         kept["usual"] = {"mean": usual.mean, "user_penalty": usual.user_penalty}
         checkpoint.catalogue.keep_usual_bias(usual.bias)
+    readers = {task: one.reader for task, one in found.items() if one.reader is not None}
+    checkpoint.words = WordTable.of(readers).data if readers else b""
+    for task, reader in readers.items():
+        tasks[task]["reading"] = {"constant": reader.constant, "shares": reader.shares.plain()}
+    if readers:
+        kept["words"] = _digest(checkpoint.words)
     checkpoint.info[KEY] = kept
 
 
 def saved_trust(checkpoint: Checkpoint) -> dict[str, Trust]:
-    """Task → what was fitted for this model; empty where nothing was, or it has been trained since."""
+    """Task → what was fitted for this model; empty where nothing was, or it has been trained since.
+
+    UserError where the words that it was fitted with are not those of the checkpoint.
+    """
     kept = checkpoint.info.get(KEY) or {}
     if kept.get("stages") != len(checkpoint.info["stages"]):
         return {}
     usual = _saved_usual(kept, checkpoint.catalogue) if "usual" in kept else None
+    words = _saved_words(kept, checkpoint) if "words" in kept else None
     return {
         task: Trust(
             one["trust"],
             one["prior"],
             usual if one.get("personal") else None,
             checkpoint.info.get("rating_values", ()),
+            None if words is None or "reading" not in one else _reader(words, task, one["reading"]),
         )
         for task, one in kept["tasks"].items()
     }
@@ -249,6 +275,22 @@ def saved_trust(checkpoint: Checkpoint) -> dict[str, Trust]:
 def _saved_usual(kept: Mapping, catalogue: Catalogue) -> Usual | None:
     bias = catalogue.usual_bias
     return None if bias is None else Usual(**kept["usual"], bias=bias)
+
+
+def _saved_words(kept: Mapping, checkpoint: Checkpoint) -> WordTable:
+    if _digest(checkpoint.words) != kept["words"]:
+        raise UserError(
+            "the model's words.parquet is missing, or another model's: copy the whole folder again, or train it again."
+        )
+    return WordTable(checkpoint.words)
+
+
+def _reader(words: WordTable, task: str, kept: Mapping) -> Reader:
+    return words.reader(task, kept["constant"], Shares.read(kept["shares"]))
+
+
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=8).hexdigest()
 
 
 def _prior(split: Split) -> np.ndarray:

@@ -26,6 +26,7 @@ from p5t5.fusion.model import rank as rank_fused
 from p5t5.metrics.rating import central_interval, choice_probabilities
 from p5t5.prompts import PLACEHOLDER
 from p5t5.ragged import Ragged
+from p5t5.reading import texts_of
 from p5t5.tasks import TASKS, WORDS, Examples
 from p5t5.trust import Asked, saved_trust
 from p5t5.writing import GREEDY, Writer, answers_of_others, hints_of, saved_options
@@ -142,7 +143,8 @@ class Answerer:
                 raise UserError("the model was trained on data without ratings: it cannot give a number.")
             scores = self._choice_scores(ids, mask, place, [f"{value:g}" for value in values])
             trust = self.trust.get(task)
-            value = Rating.of(scores if trust is None else trust(scores, self._asked(facts)), values)
+            asks = self._asked(task, place, facts)
+            value = Rating.of(scores if trust is None else trust(scores, asks), values)
         if decoding != "rating":
             text = self._written(task, place, facts)
         if decoding == "rating_and_text":
@@ -216,13 +218,14 @@ class Answerer:
         filled = fill(facts, self.options, self.attributes)
         return Examples(task, np.zeros(len(facts), np.int64), filled.columns, filled.texts)
 
-    def _asked(self, facts: Facts) -> Asked:
-        """Whose usual rating of what a rating is blended with."""
+    def _asked(self, task: str, place: int, facts: Facts) -> Asked:
+        """Whose usual rating of what, or which text, a rating is blended with."""
         places = np.array([place for _, place in facts.rated], np.int64)
         return Asked(
             np.array([-1 if facts.item is None else facts.item]),
             Ragged.from_lists([[item for item, _ in facts.rated]]),
             self.checkpoint.rating_values[places].astype(np.float64),
+            texts_of(self._examples(task, [facts]), self.checkpoint.prompts, np.array([place])),
         )
 
     def _wording(self, task: str, place: int, facts: Facts) -> str:

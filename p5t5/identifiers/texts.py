@@ -87,12 +87,23 @@ def weighted(counts: sparse.csr_array, least: int = 2, most: int | None = None) 
 
     (Manning et al. 2008, 6.2 to 6.4.) Columns of fewer than ``least`` rows go, and the rarest beyond ``most``.
     """
+    kept, rarity = common_columns(counts, least, most)
+    return weighed(counts[:, kept].tocsr(), rarity)
+
+
+def common_columns(
+    counts: sparse.csr_array, least: int = 2, most: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(the columns that `weighted` keeps, ascending; 1 + log((1 + rows) / (1 + rows with it)) of each)."""
     found = np.bincount(counts.indices, minlength=counts.shape[1])
     common = np.argsort(-found, kind="stable")[:most]
     kept = np.sort(common[found[common] >= least])
-    table = counts[:, kept].tocsr()
-    rarity = 1 + np.log((1 + counts.shape[0]) / (1 + found[kept]))
-    table.data = ((1 + np.log(table.data)) * rarity[table.indices]).astype(counts.dtype)
+    return kept, 1 + np.log((1 + counts.shape[0]) / (1 + found[kept]))
+
+
+def weighed(table: sparse.csr_array, rarity: np.ndarray) -> sparse.csr_array:
+    """Counts as (1 + log n) · ``rarity`` [columns], rows of norm 1 (or 0). The table itself is changed."""
+    table.data = ((1 + np.log(table.data)) * rarity[table.indices]).astype(table.dtype)
     return unit(table)
 
 

@@ -9,17 +9,15 @@ the row's own rating, and no validation or test row is read.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import minimize
-from scipy.sparse.linalg import LinearOperator, lsqr
 
 from p5t5.baselines.rating import BiasOnly, MatrixFactorisation, Ratings
-from p5t5.identifiers.texts import WORD, weighted
+from p5t5.identifiers.texts import weighted
 from p5t5.randomness import hashed
+from p5t5.reading import MOST_FEATURES, MOST_READ, RIDGE_PENALTIES, Shares, ridge, word_counts
 from p5t5.splits import Split
 from p5t5.tasks import TASKS
 from p5t5.tasks.columns import cut_at_sentences, rating_index, shorten
@@ -27,12 +25,8 @@ from p5t5.tasks.columns import cut_at_sentences, rating_index, shorten
 LEAST = 20  # rows of a fold, for settings and shares to be learnt from it
 MOST_FACTORED = 2_000_000  # ratings beyond which factors would take many minutes, so that biases must do
 MOST_TAUGHT = 2_000_000  # ratings; the others get no lesson: their table would fill the memory
-MOST_READ = 200_000  # reviews that are read; the others get no lesson
-MOST_CALIBRATED = 5_000_000  # shares that a calibration looks at
 BIAS_PENALTIES = (2, 5, 10, 20)
 RANK, FACTOR_PENALTIES = 8, (8, 12, 18)
-RIDGE_PENALTIES = (0.5, 1, 2, 4, 8)
-MOST_FEATURES = 50_000  # words and pairs of words, the commonest
 NAMED = 0.35  # what user and item count beside a review's words, which together have norm 1
 
 # (rows to fit on, rows to choose on, rows held out), as places among the taught rows → numbers for those to
@@ -122,68 +116,6 @@ def _reader(split: Split, rows: np.ndarray, columns: Sequence[str], words: int) 
     return teach
 
 
-def word_counts(texts: Sequence[str]) -> sparse.csr_array:
-    """float64 [texts, words and pairs]: how often each word, and each pair of neighbours, stands in a text."""
-    number: dict[str, int] = {}
-    flat, ends = array("q"), [0]
-    for text in texts:
-        flat.extend(number.setdefault(word, len(number)) for word in WORD.findall(text.lower()))
-        ends.append(len(flat))
-    word = np.array(flat, np.int64)
-    row = np.repeat(np.arange(len(texts)), np.diff(ends))
-    paired = row[1:] == row[:-1]
-    pairs, pair = np.unique((word[:-1] * len(number) + word[1:])[paired], return_inverse=True)
-    place = (np.r_[row, row[1:][paired]], np.r_[word, len(number) + pair])
-    shape = (len(texts), max(len(number) + len(pairs), 1))
-    counts = sparse.csr_array(sparse.coo_array((np.ones(len(place[0])), place), shape=shape))
-    counts.sum_duplicates()
-    return counts
-
-
-def ridge(table: sparse.csr_array, target: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
-    """(weights [columns], constant) that minimise squared error + penalty · |weights|², to about three digits.
-
-    LSQR (Paige & Saunders 1982) on centred columns, which are never made: the constant is not penalised.
-    """
-    mean, across, middle = np.asarray(table.mean(axis=0)).ravel(), table.T.tocsr(), float(target.mean())
-    centred = LinearOperator(
-        table.shape,
-        matvec=lambda weights: table @ weights - mean @ weights,
-        rmatvec=lambda left: across @ left - mean * left.sum(),
-        dtype=np.float64,
-    )
-    weights = lsqr(centred, target - middle, damp=penalty**0.5, atol=1e-3, btol=1e-3, iter_lim=100)[0]
-    return weights, middle - float(mean @ weights)
-
-
 def calibrated(guess: np.ndarray, truth: np.ndarray, asked: np.ndarray, values: int) -> np.ndarray:
-    """float64 [asked, values]: how often each value is the truth where a teacher gives such a number.
-
-    Multinomial logistic regression on the number and its square, with a Gaussian prior of variance 1 about
-    "the number says nothing"; ``guess`` float [n] and ``truth`` int [n] are what it is fitted on. (Measured
-    out of fold: as good as histograms of bins in squared error, better in log-likelihood, and smooth.)
-    """
-    step = -(-len(guess) * values // MOST_CALIBRATED)
-    guess, truth = guess[::step], truth[::step]
-    mean, spread = guess.mean(), max(guess.std(), 1e-9)
-
-    def features(numbers: np.ndarray) -> np.ndarray:
-        scaled = (np.clip(numbers, guess.min(), guess.max()) - mean) / spread
-        return np.stack([np.ones(len(scaled)), scaled, scaled**2], 1)
-
-    def shares(known: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        power = known @ weights.reshape(3, values) + start
-        power = np.exp(power - power.max(1, keepdims=True))
-        return power / power.sum(1, keepdims=True)
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        found = shares(known, weights)
-        right = found[at, truth]
-        value = -np.log(np.maximum(right, 1e-300)).sum() + weights @ weights / 2
-        found[at, truth] -= 1
-        return value, (known.T @ found).ravel() + weights
-
-    start = np.log(np.bincount(truth, minlength=values) + 1)
-    known, at = features(guess), np.arange(len(guess))
-    fitted = minimize(loss, np.zeros(3 * values), jac=True, method="L-BFGS-B", options={"maxiter": 100})
-    return shares(features(asked), fitted.x)
+    """float64 [asked, values]: how often each value is the truth where a teacher gives such a number."""
+    return Shares.fit(guess, truth, values)(asked)
