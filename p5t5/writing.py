@@ -37,7 +37,7 @@ GREEDY = TextOptions()
 # What is tried, in this order: one safe answer, or the consensus of samples that are ever more various.
 SETTINGS = (
     GREEDY,
-    *(TextOptions(sample=True, samples=16, temperature=degree, seed=0) for degree in (0.4, 0.6, 0.8)),
+    *(TextOptions(sample=True, samples=32, temperature=degree, seed=0) for degree in (0.4, 0.6, 0.8)),
 )
 BONUSES = (0.0, 2.0)  # where there is a hint
 ROWS = 200  # validation rows a task, at most
@@ -115,7 +115,7 @@ def answers_of_others(task: str, tokenizer: Any, ratings: Sequence[float] | np.n
 
 
 def described(options: TextOptions) -> str:
-    """How text is decoded, for people: "consensus of 16, temperature 0.7"."""
+    """How text is decoded, for people: "consensus of 32, temperature 0.6"."""
     parts = ["greedy"] if not options.sample else ["sampled"]
     if options.samples > 1:
         parts = [f"consensus of {options.samples}"]

@@ -266,7 +266,9 @@ def test_what_is_not_said_follows_the_data():
 
     split = leave_one_out(simulate(users=60, items=80, seed=1).data)
     bare = replace(split, data=replace(split.data, rating=None, texts={}))
-    assert _user_identifiers("auto", bare) == "collaborative" and _user_identifiers("atomic", bare) == "atomic"
+    assert (
+        _user_identifiers("auto", bare) == "collaborative" and _user_identifiers("atomic", bare) == "atomic"
+    )
     assert _user_identifiers("auto", split) == "atomic"
     long = leave_one_out(simulate(users=10, items=400, seed=1, shortest=30, longest=40).data)
     assert few_each(split) and not few_each(long)

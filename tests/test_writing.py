@@ -87,6 +87,9 @@ def test_the_consensus_by_hand():
     assert consensus([[5], [6]]) == 0 and consensus([[], [3, 4], [3, 4]]) == 1
     # tokens alone would say the first; pairs know the order
     assert consensus([[3, 2, 1], [1, 2, 3], [1, 2, 3]]) == 1
+    # F1 alone would say the first (2.33 against 2), which is shorter than the mean of 10 / 3: times exp(1 − 5 / 3)
+    assert consensus([[1, 2], [1, 2, 3, 4], [1, 2, 5, 6]]) == 1
+    assert consensus([[], []]) == 0
 
 
 def test_the_consensus_is_one_of_the_draws():
