@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 BIAS_SHARE = 0.5  # length of a bias of one standard deviation in a vector of norm 1
 BIAS_PENALTY = 5.0
 TEXT_DIMENSIONS, TEXT_SHARE = 0.25, 0.3  # of an item's dimensions, of its squared length: from its text
-OWN_DIMENSIONS, OWN_SHARE = (
-    0.25,
-    0.3,
-)  # of an item's, where people seldom come back: its own and nobody else's
+OWN_DIMENSIONS, OWN_SHARE = 0.25, 0.3  # the same, where people seldom come back: its own and nobody else's
 SELDOM = 0.05  # share of the training rows whose item its user had before
 WINDOW = 5  # tokens to either side that count as met
 MOST_TOKENS = 5_000_000  # of text that is counted: more changes little

@@ -43,7 +43,7 @@ WHOLE = 2**31  # longer than any history
 PENALTIES, FIXED = (2.0, 5.0, 10.0, 20.0), 5.0
 LEAST, MOST = 100, 2_000_000  # training ratings to choose penalties with
 MARGIN = (
-    0.01  # a usual rating keeps this share of the scale from its ends, where all else would be impossible
+    0.01  # the share of the scale that a usual rating keeps from its ends, where all else would be impossible
 )
 
 
