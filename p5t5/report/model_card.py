@@ -40,6 +40,7 @@ TABLE = (
     ("review/score", "expected, model alone", "rmse"),
     ("review/headline", "text", "rouge1"),
     ("explanation/explain", "text", "rouge1"),
+    ("explanation/explain", "text", "bleu4"),
     ("explanation/explain", "text", "feature_match"),
     ("explanation/explain_feature", "text", "rouge1"),
 )
