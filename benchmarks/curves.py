@@ -71,12 +71,16 @@ def keep(out: Path, identity: Mapping[str, Any], sasrec: Mapping[str, Curve]) ->
 def time_to_sasrec(out: Path, identity: Mapping[str, Any], folders: Sequence[str]) -> dict[str, Any] | None:
     """The line, also written to OUT-times.jsonl; ``value`` (ours / SASRec's seconds) is None where ours never gets there.
 
-    None where a curve is missing: no model folder, or SASRec was not trained.
+    None where a curve is missing (no model folder, SASRec not trained), or is of other validation users.
     """
     path = out.with_suffix(".curves.json")
     known = json.loads(path.read_text()) if path.is_file() else {}
     mine = [curve for folder in folders if (curve := of_ours(Path(folder)))]
     if not mine or any(known.get(name) != value for name, value in identity.items()):
+        return None
+    users = {stages_of(Path(folder))[-1].get("validation_users") for folder in folders}
+    if users - {None, known["validation_users"]}:  # None: a model of before this was kept
+        print(f"time_to_sasrec is left out: ours was validated on {users} users, SASRec on {known['validation_users']}")
         return None
     theirs = [[tuple(point) for point in curve] for curve in known["sasrec"].values()]
     wanted = float(np.mean([max(value for _, value in curve) for curve in theirs]))

@@ -365,6 +365,9 @@ def test_curves_are_compared_at_the_first_validation_that_is_as_good(tmp_path):
     assert detail["to 95%"] == [27.5, 7.0]
     curves.keep(out, {**identity, "validation_users": 1000}, {"0": [(4.0, 0.2)]})
     assert curves.time_to_sasrec(out, identity, [str(folder)])["value"] is None
+    stages[1]["validation_users"] = 2000
+    (folder / "p5t5.json").write_text(json.dumps({"stages": stages}))
+    assert curves.time_to_sasrec(out, identity, [str(folder)]) is None, "other rows are no race"
 
 
 def _refuse(*inputs, **settings):

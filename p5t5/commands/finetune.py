@@ -152,9 +152,9 @@ def _main(argv: Sequence[str] | None) -> None:
             "lessons": asked if taught else {},
             "lora": finetune.lora,
             "threads": torch.get_num_threads(),
-            "prepared_seconds": round(
-                prepared, 1
-            ),  # reading, starting vectors and lessons: before the training's clock
+            "validation_users": finetune.validation_users,
+            # Reading, starting vectors and lessons: before the training's clock.
+            "prepared_seconds": round(prepared, 1),
             **result.summary(),
         }
     )
