@@ -80,7 +80,9 @@ def time_to_sasrec(out: Path, identity: Mapping[str, Any], folders: Sequence[str
         return None
     users = {stages_of(Path(folder))[-1].get("validation_users") for folder in folders}
     if users - {None, known["validation_users"]}:  # None: a model of before this was kept
-        print(f"time_to_sasrec is left out: ours was validated on {users} users, SASRec on {known['validation_users']}")
+        print(
+            f"time_to_sasrec is left out: ours was validated on {users} users, SASRec on {known['validation_users']}"
+        )
         return None
     theirs = [[tuple(point) for point in curve] for curve in known["sasrec"].values()]
     wanted = float(np.mean([max(value for _, value in curve) for curve in theirs]))

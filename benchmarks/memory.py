@@ -88,7 +88,11 @@ def finetune(arguments: argparse.Namespace) -> Iterator[tuple[str, float, dict]]
     }
     yield "finetune_peak", round(max([before, *peaks]), 1), detail
     # Two epochs hold a validation, the one in which half of the training is done and the last: like with like.
-    yield "finetune_flatness", round(peaks[-1] / peaks[(len(peaks) - 1) // 2], 4), {"epochs": arguments.epochs}
+    yield (
+        "finetune_flatness",
+        round(peaks[-1] / peaks[(len(peaks) - 1) // 2], 4),
+        {"epochs": arguments.epochs},
+    )
 
 
 def large(arguments: argparse.Namespace) -> Iterator[tuple[str, float, dict]]:
