@@ -84,6 +84,7 @@ def test_best_weights_are_restored(tmp_path, metric, values):
         ([0.30, 0.28, 0.27], 1),
         ([0.30, 0.295, 0.289], 2),  # of the best, not of the one kept since
         ([0.30, 0.305, 0.295], 3),
+        ([0.30, 0.295, float("nan")], 2),
     ],
 )
 def test_what_counts_for_nothing_is_ignored(tmp_path, values, kept):

@@ -70,7 +70,7 @@ class Judge:
         else:
             self.unimproved += 1
             tolerance = getattr(self.validate, "tolerance", {}).get(metric, 0.0)
-            if not tolerance or sign * value < sign * self.highest - tolerance:
+            if not (tolerance and sign * value >= sign * self.highest - tolerance):  # nor of NaN
                 return False
         self.best = {"step": step, "value": value, "metrics": found}
         return True
