@@ -154,6 +154,13 @@ def test_links_are_outlined():
         ("I have seen: Alien, Fargo, Heat, Contact, Speed, Babe", None),
         ('rate "Toy Story"', None),
         ("what next?", None),
+        # terse, but called a review; a list of names is none all the same
+        (
+            "Rate this review: great strings, sound beautiful, last long",
+            "great strings, sound beautiful, last long",
+        ),
+        ("After my last review: Alien, Fargo, Heat, The Rock, Big, Jaws", None),
+        ("What fits these: great strings, sound beautiful, last long", None),
     ],
 )
 def test_pasted_text(text, review):

@@ -47,6 +47,8 @@ _PASTED = re.compile(
     r"(?:[:\n]|\b(?:reviews?|feedback|comments?|opinion|text|title|headline|summary)\b[^.?!]{0,30}[.?!])\s*([^:\s][^:\n]{24,}.*)$",
     re.DOTALL | re.IGNORECASE,
 )
+# What follows may be terse ("great strings, lasted long") and no sentence by its words.
+_CALLED_A_REVIEW = re.compile(r"\b(?:review|feedback|comment|opinion)\s*:\s*$", re.IGNORECASE)
 _USER = re.compile(
     r"\b(user|customer|viewer|member|shopper|reader|account|reviewer)[ _#]*(?=\w*\d)\w+", re.IGNORECASE
 )
@@ -187,7 +189,8 @@ def _pasted(text: str) -> tuple[int, int] | None:
     sentences = list(re.finditer(r"(?:^|(?<=[.!?]))\s*[^.!?]+[.!?]*", match.group(1)))
     if len(sentences) > 1 and sentences[-1].group().rstrip().endswith("?"):
         end = start + sentences[-1].start()
-    return (start, end) if _is_prose(text[start:end]) else None
+    called_so = _CALLED_A_REVIEW.search(text[:start]) and _quoted_marker(text[start:end]) == " [text] "
+    return (start, end) if called_so or _is_prose(text[start:end]) else None
 
 
 def _keep_opener(match: re.Match) -> str:
