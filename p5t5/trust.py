@@ -5,7 +5,8 @@ with a prior: p^trust · prior^(1 − trust), normalised. 1 leaves the model as 
 prior; with an even prior it is temperature scaling (Guo et al., 2017).
 
 The prior is what this person usually gives to this item (`Usual`): how often each rating is given in training,
-tilted until its mean is mean + item bias + user bias. So trust 0 answers as bias-only does. Where a review is
+tilted until its mean is mean + item bias + user bias, and what the person's latest ratings are above or below that.
+So trust 0 answers as bias-only does, or better where moods last. Where a review is
 read its text says more: there the prior is how often each rating is given to what a ridge regression on its words
 says (`p5t5.reading`); what it is compared with reads the text alone too. Where no item is named, no word is known,
 and in checkpoints that lack biases or words, the prior stays as it is.
@@ -14,8 +15,9 @@ and in checkpoints that lack biases or words, the prior stays as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +44,8 @@ ROWS = 2000  # validation rows a task, at most
 WHOLE = 2**31  # longer than any history
 PENALTIES, FIXED = (2.0, 5.0, 10.0, 20.0), 5.0
 LEAST, MOST = 100, 2_000_000  # training ratings to choose penalties with
+HALF_LIVES, RECENT_PENALTIES = (1.5, 3.0, 6.0), (1.0, 2.0, 4.0)
+LATEST = 20_000  # people, each with the last training rating, to choose these with
 MARGIN = (
     0.01  # the share of the scale that a usual rating keeps from its ends, where all else would be impossible
 )
@@ -75,21 +79,45 @@ class Asked:
         )
 
 
-class Usual:
-    """mean + item bias + user bias. ``bias`` float32 [items], which the catalogue keeps. A user's bias is made of
-    what the person rated when it is asked for, and kept nowhere: Σ (rating − mean − item bias) / (n + penalty).
+@dataclass(frozen=True)
+class Recency:
+    """How the latest ratings of a person count on their own, each half as much as the one ``half_life`` later: what
+    they are above or below the usual is shrunk by ``penalty`` and added. People rate in sittings, and lists that
+    are sorted by what they will like: on MovieLens-100K this says more than any factors.
     """
 
-    def __init__(self, mean: float, user_penalty: float, bias: np.ndarray) -> None:
-        self.mean, self.user_penalty = float(mean), float(user_penalty)
+    half_life: float
+    penalty: float
+
+    def __call__(self, left: np.ndarray, rated: Ragged) -> np.ndarray:
+        """float64 [rows]: Σ w · left / (Σ w + penalty), of ``left`` [len(rated.values)], the earliest first."""
+        rows = rated.row_of_value
+        age = rated.offsets[1:][rows] - 1 - np.arange(len(rows))
+        weight = np.exp2(-age / self.half_life)
+        sums, weights = (np.bincount(rows, of, minlength=len(rated)) for of in (weight * left, weight))
+        return sums / (weights + self.penalty)
+
+
+class Usual:
+    """mean + item bias + user bias + recent. ``bias`` float32 [items], which the catalogue keeps. What is the user's
+    is made of what the person rated when it is asked for, and kept nowhere: the bias Σ (rating − mean − item bias) /
+    (n + penalty), and what ``recency``, if any, makes of what is left.
+    """
+
+    def __init__(
+        self, mean: float, user_penalty: float, bias: np.ndarray, recency: Recency | None = None
+    ) -> None:
+        self.mean, self.user_penalty, self.recency = float(mean), float(user_penalty), recency
         self.bias = np.asarray(bias, np.float32)
 
     def __call__(self, asked: Asked) -> np.ndarray:
         """float64 [n]: the usual rating, not clipped to the scale; NaN where no item is asked about."""
         bias = np.nan_to_num(self.bias.astype(np.float64))  # NaN: an item that came later
         left = asked.ratings - self.mean - bias[asked.rated.values]
-        sums = np.bincount(asked.rated.row_of_value, left, minlength=len(asked.item))
-        user = sums / (asked.rated.lengths + self.user_penalty)
+        rows = asked.rated.row_of_value
+        user = np.bincount(rows, left, minlength=len(asked.item)) / (asked.rated.lengths + self.user_penalty)
+        if self.recency is not None:
+            user = user + self.recency(left - user[rows], asked.rated)
         return np.where(asked.item < 0, np.nan, self.mean + bias[asked.item] + user)
 
 
@@ -186,8 +214,29 @@ def fit_usual(split: Split, seed: int = 0) -> Usual | None:
     penalties = PENALTIES if len(rows) >= LEAST else (FIXED,)
     seen = some[~held] if (~held).any() else some
     biases = BiasOnly(split, penalties, train=Ratings(split, seen), validation=Ratings(split, some[held]))
+    recency = _fit_recency(split, rows, biases, seed)
     biases.refit(Ratings(split, rows))
-    return Usual(biases.mean, biases.user_penalty, biases.item)
+    return Usual(biases.mean, biases.user_penalty, biases.item, recency)
+
+
+def _fit_recency(split: Split, rows: np.ndarray, biases: BiasOnly, seed: int) -> Recency | None:
+    """The recency with the least squared error on people's last training ratings, or None where that has less.
+
+    ``rows``: the rated training rows. Item biases are refitted on the others, with the penalties of ``biases``.
+    """
+    is_last = np.zeros(len(rows), bool)
+    is_last[len(rows) - 1 - np.unique(split.data.user[rows][::-1], return_index=True)[1]] = True
+    last, rest = rows[is_last], rows[~is_last]
+    if len(rest) < LEAST:
+        return None
+    biases.refit(Ratings(split, rest))
+    last = last[np.sort(np.argsort(hashed(seed, last), kind="stable")[:LATEST])]
+    asked, ratings = Asked.of_rows(split, last), Ratings(split, last)
+    choices = [None, *(Recency(*one) for one in product(HALF_LIVES, RECENT_PENALTIES))]
+    guesses = (Usual(biases.mean, biases.user_penalty, biases.item, one)(asked) for one in choices)
+    low, high = ratings.rating.min(), ratings.rating.max()
+    errors = [((np.clip(guess, low, high) - ratings.rating) ** 2).mean() for guess in guesses]
+    return choices[int(np.argmin(errors))]
 
 
 def fit_trust(asker: Asker, split: Split, tasks: Sequence[str], build: BuildOptions) -> dict[str, Trust]:
@@ -239,7 +288,11 @@ def keep_trust(checkpoint: Checkpoint, found: Mapping[str, Trust]) -> None:
     kept: dict[str, object] = {"stages": len(checkpoint.info["stages"]), "tasks": tasks}
     usual = next((one.usual for one in found.values() if one.usual is not None), None)
     if usual is not None:
-        kept["usual"] = {"mean": usual.mean, "user_penalty": usual.user_penalty}
+        kept["usual"] = {
+            "mean": usual.mean,
+            "user_penalty": usual.user_penalty,
+            "recency": None if usual.recency is None else asdict(usual.recency),
+        }
         checkpoint.catalogue.keep_usual_bias(usual.bias)
     readers = {task: one.reader for task, one in found.items() if one.reader is not None}
     checkpoint.words = WordTable.of(readers).data if readers else b""
@@ -273,8 +326,11 @@ def saved_trust(checkpoint: Checkpoint) -> dict[str, Trust]:
 
 
 def _saved_usual(kept: Mapping, catalogue: Catalogue) -> Usual | None:
-    bias = catalogue.usual_bias
-    return None if bias is None else Usual(**kept["usual"], bias=bias)
+    bias, told = catalogue.usual_bias, kept["usual"]
+    if bias is None:
+        return None
+    recency = Recency(**told["recency"]) if told.get("recency") else None
+    return Usual(told["mean"], told["user_penalty"], bias, recency)
 
 
 def _saved_words(kept: Mapping, checkpoint: Checkpoint) -> WordTable:

@@ -25,7 +25,18 @@ from p5t5.sources.simulated import simulate
 from p5t5.splits import Split, leave_one_out
 from p5t5.tasks import BuildOptions
 from p5t5.tasks.columns import rating_index
-from p5t5.trust import MARGIN, Asked, Trust, Usual, fit_trust, fit_usual, keep_trust, saved_trust, tilted
+from p5t5.trust import (
+    MARGIN,
+    Asked,
+    Recency,
+    Trust,
+    Usual,
+    fit_trust,
+    fit_usual,
+    keep_trust,
+    saved_trust,
+    tilted,
+)
 
 SCORES = np.log(np.array([[0.7, 0.2, 0.1], [0.2, 0.2, 0.6]]))
 
@@ -128,6 +139,25 @@ def test_the_usual_rating_by_hand():
     np.testing.assert_allclose(usual(asked), [3 - 0.5 + 1.5 / 4, 4, 3 - 3 / 3, np.nan])
 
 
+def test_recent_ratings_by_hand():
+    """As above; 1 and ½ leave ⅝ and ⅛ beyond the bias of 3/8: half of the first, all of the second, over 1½ + 1."""
+    usual = Usual(3, 2, np.array([1, -0.5]), Recency(half_life=1, penalty=1))
+    asked = Asked(np.array([1, 0]), Ragged.from_lists([[0, 1], []]), np.array([5, 3.0]))
+    np.testing.assert_allclose(usual(asked), [3 - 0.5 + 1.5 / 4 + (0.625 / 2 + 0.125) / 2.5, 4])
+
+
+@pytest.mark.parametrize("mood", [0.0, 1.0])
+def test_recency_is_found_where_moods_last(mood):
+    """Ratings are drawn at random, or wander as the person's mood does; the latest are then the best guess."""
+    split, draw = at_random(users=300), np.random.default_rng(0)
+    first = np.r_[True, split.data.user[1:] != split.data.user[:-1]]
+    steps = np.where(first, 0, draw.normal(0, mood, len(first)))
+    walk = np.cumsum(steps) - np.cumsum(steps)[np.flatnonzero(first)][np.cumsum(first) - 1]
+    rating = np.clip(np.round(3 + walk + draw.normal(0, 0.5, len(walk))), 1, 5)
+    usual = fit_usual(Split(replace(split.data, rating=rating), split.scheme, split.part))
+    assert (usual.recency is not None) == bool(mood)
+
+
 def test_without_trust_the_answer_is_that_of_bias_only():
     """On validation rows, whose histories are what bias-only was fitted on."""
     split = at_random(users=80)
@@ -171,7 +201,7 @@ def test_no_rating_of_validation_or_test_is_read():
     poisoned[held] = np.where(np.isfinite(poisoned[held]), 6 - poisoned[held], np.nan)
     other = Split(replace(split.data, rating=poisoned), split.scheme, split.part)
     one, two = fit_usual(split), fit_usual(other)
-    assert (one.mean, one.user_penalty) == (two.mean, two.user_penalty)
+    assert (one.mean, one.user_penalty, one.recency) == (two.mean, two.user_penalty, two.recency)
     assert np.array_equal(one.bias, two.bias)
     rows = split.rows("validation")
     assert np.array_equal(one(Asked.of_rows(split, rows)), two(Asked.of_rows(other, rows)))
@@ -215,7 +245,8 @@ def test_a_checkpoint_keeps_biases_of_items_and_of_no_person(checkpoint, records
     assert np.array_equal(before.usual.bias, after.usual.bias) and after.values.tolist() == [1, 2, 3, 4, 5]
     assert (after.usual.mean, after.usual.user_penalty) == (before.usual.mean, before.usual.user_penalty)
     assert loaded.catalogue.items[USUAL_BIAS].dtype == np.float32
-    assert set(loaded.info["rating_trust"]["usual"]) == {"mean", "user_penalty"}
+    assert after.usual.recency == before.usual.recency
+    assert set(loaded.info["rating_trust"]["usual"]) == {"mean", "user_penalty", "recency"}
     # One of before the biases: the prior is the same for everyone.
     old = replace(
         loaded, catalogue=replace(loaded.catalogue, items=loaded.catalogue.items.drop(columns=USUAL_BIAS))
