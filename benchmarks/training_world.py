@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from p5t5.checkpoint import Checkpoint
+from p5t5.commands.starting import settled_user_identifiers
 from p5t5.corpus import build_corpus
 from p5t5.mixture import make_mixture
 from p5t5.prompts import load_prompts
@@ -43,7 +44,10 @@ class World:
 
     def checkpoint(self, shape: str) -> Checkpoint:
         if shape not in self._made:
-            self._made[shape] = Checkpoint.create(self.split, load_prompts(), model=shape, dropout=0.0)
+            users = settled_user_identifiers("auto", self.split)  # as `p5t5 finetune` names them
+            self._made[shape] = Checkpoint.create(
+                self.split, load_prompts(), model=shape, dropout=0.0, user_identifiers=users
+            )
         return self._made[shape]
 
     @cached_property

@@ -260,16 +260,17 @@ def test_verdicts_name_the_floor_and_the_strongest_baseline():
 
 def test_what_is_not_said_follows_the_data():
     """Users without ratings and with few interactions share tokens; dropout is for data with texts."""
-    from p5t5.commands.starting import _user_identifiers, _usual_dropout, few_each
+    from p5t5.commands.starting import _usual_dropout, few_each, settled_user_identifiers
     from p5t5.sources.simulated import simulate
     from p5t5.splits import leave_one_out
 
     split = leave_one_out(simulate(users=60, items=80, seed=1).data)
     bare = replace(split, data=replace(split.data, rating=None, texts={}))
     assert (
-        _user_identifiers("auto", bare) == "collaborative" and _user_identifiers("atomic", bare) == "atomic"
+        settled_user_identifiers("auto", bare) == "collaborative"
+        and settled_user_identifiers("atomic", bare) == "atomic"
     )
-    assert _user_identifiers("auto", split) == "atomic"
+    assert settled_user_identifiers("auto", split) == "atomic"
     long = leave_one_out(simulate(users=10, items=400, seed=1, shortest=30, longest=40).data)
     assert few_each(split) and not few_each(long)
     assert _usual_dropout(bare) == 0.0 and _usual_dropout(split) == 0.1

@@ -458,7 +458,8 @@ def test_rank_rate_explain_summarize(rec):
     assert {item.title for item in ranked} == {"Fargo (1996)", "Heat (1995)", "Speed (1994)"}
     assert [item.score for item in ranked] == sorted((item.score for item in ranked), reverse=True)
     value = rec.rate("Heat (1995)", history=[("Alien (1979)", 5), ("Speed (1994)", 2)])
-    assert value == rec("I gave Alien 5 stars and Speed 2 stars, what would I give Heat?").value
+    asked = rec("After I gave Alien 5 stars and Speed 2 stars, the rating of Heat?")  # near `rate`'s wording
+    assert (asked.prompt, asked.value) == ("rating-6", value)
     assert value == rec.rate("104", history={"100": 5, "107": 2})
     assert 1 <= rec.rate("Heat (1995)", user="17") <= 5
     assert list(value.distribution) == [1, 2, 3, 4, 5]

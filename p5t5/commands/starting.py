@@ -128,7 +128,7 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
         model=options.model,
         options=build,
         item_identifiers=options.item_identifiers,
-        user_identifiers=_user_identifiers(options.user_identifiers, split),
+        user_identifiers=settled_user_identifiers(options.user_identifiers, split),
         vocabulary_size=options.vocabulary_size,
         dropout=dropout,
         whole_word_embeddings=options.whole_word_embeddings,
@@ -142,7 +142,7 @@ def _usual_dropout(split: Split) -> float:
     return 0.1 if any(split.data.has(column) for column in ("review", "explanation")) else 0.0
 
 
-def _user_identifiers(method: str, split: Split) -> str:
+def settled_user_identifiers(method: str, split: Split) -> str:
     """ "auto" spelled out: a token for each of many users is learnt by heart, and is most of the head's work; tokens
     of a tree over their tastes are shared. But a rating can't be told without knowing whose it is."""
     if method != "auto":
