@@ -118,6 +118,10 @@ def test_what_is_preferred():
     safer = {"rouge1": 0.4, "unique_sentences": 0.05}
     assert preference(various, 0.75) > preference(safe, 0.75) > preference(safer, 0.75)
     assert preference(safer, 0.05) > preference(safe, 0.05) > preference(various, 0.05)
+    fluent, apt = ({"rouge1": a, "bleu4": b, "unique_sentences": 1.0} for a, b in ((0.15, 0.02), (0.2, 0.01)))
+    assert preference(apt, 0.75) > preference(fluent, 0.75)
+    both = ("rouge1", "bleu4")
+    assert preference(fluent, 0.75, both) > preference(apt, 0.75, both)
 
 
 @pytest.fixture(scope="module")
