@@ -5,7 +5,7 @@ nice python benchmarks/memory.py --case large                       20 million s
 
 Prints a JSON line for each case: finetune_peak, the most memory of the process at any time, in MiB; finetune_flatness,
 the peak of the last epoch over that of the middle one (1: flat); large_peak, the most memory over all stages:
-the data folder written, read and split, the model made, the epoch rendered, planned, and a few steps trained.
+the data folder written, read and split, the model made, its lessons, the epoch rendered, planned, and a few steps trained.
 Pages of mapped files count while they are resident, though the system may drop them at any time; ``own`` leaves
 them out.
 """
@@ -23,11 +23,14 @@ import numpy as np
 import pandas as pd
 
 from p5t5.checkpoint import Checkpoint
+from p5t5.commands.finetune import FinetuneOptions
+from p5t5.commands.starting import rates
 from p5t5.mixture import make_mixture
 from p5t5.prompts import load_prompts
 from p5t5.records import Records, load
 from p5t5.rendering import render_mixture
 from p5t5.splits import split_by
+from p5t5.teaching import teach
 from p5t5.training.loop import train
 from p5t5.training.schedule import TrainOptions
 from p5t5.validation import validation_metric
@@ -127,9 +130,14 @@ def large(arguments: argparse.Namespace) -> Iterator[tuple[str, float, dict]]:
         mixture, _ = make_mixture(split, made.prompts, None, made.build_options(), 0, None)
         renderer = made.renderer_for(split.data)
         done("model made")
+        strengths = rates(FinetuneOptions().lessons, "--lessons") or {}
+        asked = {task: share for task, share in strengths.items() if task in mixture.tasks}
+        taught, untaught = teach(made, split, asked)
+        assert taught is not None, untaught
+        done("lessons")
 
         def source(epoch: int):
-            encoded = render_mixture(renderer, mixture, epoch)
+            encoded = render_mixture(renderer, mixture, epoch, taught)
             done("epoch rendered")
             return encoded
 
@@ -140,6 +148,7 @@ def large(arguments: argparse.Namespace) -> Iterator[tuple[str, float, dict]]:
         "interactions": arguments.interactions,
         "items": LARGE_ITEMS,
         "examples_an_epoch": mixture.size,
+        "lessons": len(taught.lessons.tokens),
         "model": arguments.model,
         "steps": arguments.steps,
         "stages": stages,

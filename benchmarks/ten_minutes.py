@@ -1,5 +1,7 @@
-"""What each preset reaches on validation rows in some minutes of training from scratch, by a data set's recipe.
+"""What each preset reaches on validation rows in some minutes of training from scratch: by the defaults of
+`p5t5 finetune`, which know nothing of the data set but its shape, or by a recipe.
 
+python benchmarks/ten_minutes.py --data runs/ml-100k/data --out results/ten-minutes.jsonl
 python benchmarks/ten_minutes.py --data runs/ml-100k/data --recipe configs/recipes/ml-100k.yaml --out results/ten-minutes.jsonl
 python benchmarks/ten_minutes.py … --models tiny --optimizers adamw scaled:2e-2 adafactor:1e-2     equal minutes each
 
@@ -35,7 +37,7 @@ from p5t5.results import find
 from p5t5.splits import split_by
 from p5t5.training import weights
 
-RATES = {"adamw": None, "scaled": 2e-2, "adafactor": 1e-2}  # None: the recipe's
+RATES = {"adamw": None, "scaled": 2e-2, "adafactor": 1e-2}  # None: the recipe's, or the default
 MEASURED = (("sequential/next_item", "filtered", "ndcg@10"), ("rating/score", "expected", "rmse"))
 
 
@@ -61,8 +63,11 @@ def optimized_by(name: str, rate: float | None) -> Iterator[list[str]]:
 def run(wanted: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
     """Trains and asks; what was found."""
     with tempfile.TemporaryDirectory() as folder, optimized_by(wanted["optimizer"], wanted["rate"]) as chosen:
-        out = Path(folder) / "model"
-        shared = ["--data", arguments.data, "--config", arguments.recipe, "--model", wanted["model"]]
+        own = "-".join(str(wanted[name]) for name in ("data", "model", "optimizer", "seed"))
+        out = (arguments.keep or Path(folder)) / own
+        shared = ["--data", arguments.data, "--model", wanted["model"]]
+        if arguments.recipe:
+            shared += ["--config", arguments.recipe]
         limits = ["--max_minutes", str(wanted["minutes"]), "--seed", str(wanted["seed"])]
         if p5t5(["finetune", *shared, *limits, *chosen, "--out", str(out)]) != 0:
             raise SystemExit("the training failed")
@@ -105,12 +110,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", required=True, help="data folder")
-    parser.add_argument("--recipe", required=True, help="YAML of finetune's options")
+    parser.add_argument("--recipe", default="", help="YAML of finetune's options; the defaults without")
     parser.add_argument("--minutes", type=float, default=10.0, help="of each run")
     parser.add_argument("--models", nargs="+", default=["tiny", "mini", "small"], help="presets")
     parser.add_argument("--optimizers", nargs="+", default=["adamw"], help="NAME or NAME:RATE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--asked", type=int, default=3000, help="validation rows at the end; 0: all")
+    parser.add_argument("--keep", type=Path, help="folder that the models stay in")
     parser.add_argument("--out", required=True, help="JSON lines; what it has is not run again")
     arguments = parser.parse_args()
     for words in arguments.optimizers:

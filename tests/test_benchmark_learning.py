@@ -72,8 +72,11 @@ def test_ten_minutes_tells_each_run_once(tmp_path):
     assert (first["detail"]["optimizer"], first["detail"]["rate"]) == ("scaled", 0.01)
     assert first["detail"]["seconds"] > first["detail"]["prepared_seconds"] >= 0
     assert second["detail"]["rmse"] > 0 and 0 <= second["value"] <= 1 and second["detail"]["steps"] > 0
-    (third,) = run("ten_minutes.py", *shared, *short, "--optimizers", "adafactor", "adamw")
+    kept = ("--keep", str(tmp_path / "kept"))
+    (third,) = run("ten_minutes.py", *shared, *short, *kept, "--optimizers", "adafactor", "adamw")
     assert third["detail"]["optimizer"] == "adamw"
+    (folder,) = (tmp_path / "kept").iterdir()
+    assert Checkpoint.load(folder).info["stages"][-1]["steps"] == third["detail"]["steps"]
     assert len((tmp_path / "lines.jsonl").read_text().splitlines()) == 3
 
 

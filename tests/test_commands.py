@@ -178,6 +178,13 @@ def test_help_teaches_with_an_example(command, capsys):
         ),
         ("evaluate --data {road}/data --model {road}/model --out {tmp}/r.json --limit -5", "at least 1"),
         ("report --results {road}/results.json --out {tmp}/r.html --model {road}/data", "p5t5.json"),
+        ("evaluate --data {road}/data --model {road}/model --out {road}", "is a folder"),
+        ("report --results {road}/results.json --out {tmp}/r.html --data {road}/model", "no data folder"),
+        (
+            "report --results {road}/results.json --out {tmp}/r.html --pretrained {road}/data",
+            "no metrics.jsonl",
+        ),
+        ("prepare simulated --out {tmp}/x --usrs 9", "--usrs 9; see `p5t5 prepare simulated --help`"),
         ("report --results {road}/report.html --out {tmp}/r.html", "report.html"),
     ],
 )

@@ -77,6 +77,22 @@ def test_query_reads_questions_from_standard_input(folders, capsys, monkeypatch)
     assert capsys.readouterr().out.count("\n   1. ") == 2
 
 
+def test_a_question_that_cannot_be_asked_leaves_the_others(folders, capsys, monkeypatch):
+    text = "\u200b\x07\nWhat should I watch next?\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert run(query, "--model", folders[0], "--k", "1") == 2
+    first, *others = capsys.readouterr().out.split("\n? ")
+    assert "\n  ! the question is empty" in first and len(others) == 1 and "\n   1. " in others[0]
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert run(query, "--model", folders[0], "--k", "1", "--json") == 2
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert "is empty" in first["error"] and second["kind"] == "items"
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert run(query, "--model", folders[0], "--k", "99") == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and "between 1 and the catalogue's 6 items" in shown.err
+
+
 def test_query_in_a_terminal_ends_at_an_empty_line(folders, capsys, monkeypatch):
     lines = io.StringIO("What next?\n\nnever read\n")
     lines.isatty = lambda: True
@@ -138,7 +154,7 @@ def test_recommend_leaves_out_what_was_seen_unless_told(folders, tmp_path):
 def test_recommend_for_a_file_of_users(folders, tmp_path, capsys):
     model, data = folders
     wanted = tmp_path / "users.txt"
-    wanted.write_text("u4\n\nu0\nu4\n")
+    wanted.write_text("u4\n\nu0\nu4\n", "utf-8-sig")
     out = str(tmp_path / "top.csv")
     arguments = ["--model", model, "--data", data, "--out", out, "--k", "1", "--users_file", str(wanted)]
     assert run(recommend, *arguments) == 0
@@ -165,6 +181,13 @@ def test_recommend_says_what_is_wrong_in_one_line(folders, tmp_path, capsys, arg
     (line,) = [line for line in error.splitlines() if line.startswith("p5t5 recommend: ")]
     assert message in line and "Traceback" not in error
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_users_that_is_no_text(folders, tmp_path, capsys):
+    (tmp_path / "users.txt").write_bytes(b"M\xfcller\n")
+    arguments = ["--model", folders[0], "--data", folders[1], "--out", str(tmp_path / "top.csv")]
+    assert run(recommend, *arguments, "--users_file", str(tmp_path / "users.txt")) == 2
+    assert "users.txt is not UTF-8 text" in capsys.readouterr().err
 
 
 def test_an_empty_file_of_users(folders, tmp_path, capsys):

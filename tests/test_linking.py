@@ -167,6 +167,17 @@ def test_titles_that_are_ids_are_no_titles():
     assert [link.item for link in plain.link("item 50 and B0002CZUHA and b0002czuha")] == [0, 1, 1]
 
 
+def test_short_ids_alone_are_taken_as_they_are_written():
+    short = Linker(
+        ["A0007", "A0012", "007", "013", "12"], ["Soap", "Comb", "Bowl", "Lamp", "Bank"], {"u8": 0}.get
+    )
+    named = lambda text: [link.item for link in short.link(text) if link.kind == ITEM]  # noqa: E731
+    assert named("Would kunde17 like A0007, or A0012?") == [0, 1]
+    assert named("I clicked 007 and 013. What next?") == [2, 3]
+    assert named("a0007 is spelled otherwise, and 12 is a number; A00 and 0070 are none") == []
+    assert [link.user for link in short.link("What would u8 buy?")] == [0]
+
+
 def test_years_from_an_attribute():
     with_years = Linker(["1", "2"], ["Sabrina", "Sabrina"], years=["1995", "1954"])
     assert [link.item for link in with_years.link("Sabrina (1954)")] == [1]

@@ -137,6 +137,44 @@ def test_item_tables_are_told_apart_by_their_names(tmp_path):
         table.read(tmp_path / "r.csv", tmp_path / "i.csv")
 
 
+def test_an_item_table_may_call_its_id_as_the_interactions_do(tmp_path):
+    rows = "".join(f"kunde{n % 9};A0{n % 7}\n" for n in range(40))
+    (tmp_path / "r.csv").write_text("kunde;artikel\n" + rows)
+    (tmp_path / "i.csv").write_text('artikel;title;id\nA01;"Große ""Öko"" Schüssel; 6er";77\n')
+    records = table.read(tmp_path / "r.csv", tmp_path / "i.csv")
+    assert records.info["columns"]["item_id"] == "artikel (by its place: users before items)"
+    assert records.items.set_index("item_id").loc["A01", "title"] == 'Große "Öko" Schüssel; 6er'
+    # A name that both guesses know: the likelier one of the item table counts.
+    (tmp_path / "r.csv").write_text("user,product\nu,1\nu,2\n")
+    (tmp_path / "i.csv").write_text("product,product_id\nSoap,1\nComb,2\n")
+    items = table.read(tmp_path / "r.csv", tmp_path / "i.csv").items
+    assert items.to_dict("list") == {"item_id": ["1", "2"], "product": ["Soap", "Comb"]}
+
+
+def test_one_file_for_all_gives_no_row_s_rating_to_its_item(tmp_path):
+    one = tmp_path / "one.csv"
+    one.write_text(
+        "user,age,item,product_name,maker,rating,review\n"
+        "u,30,1,Soap,Arden,1,bad\nv,40,1,Soap (new),Arden,5,good\nv,40,2,Comb,,5,good\n"
+    )
+    records = table.read(one, one, one)
+    assert records.items.to_dict("list") == {
+        "item_id": ["1", "2"],
+        "title": ["Soap", "Comb"],
+        "maker": ["Arden", ""],
+    }
+    assert records.users.to_dict("list") == {"user_id": ["u", "v"], "age": ["30", "40"]}
+    # A title that was taken for the headline of a review is not the item's.
+    two = tmp_path / "two.csv"
+    two.write_text(
+        "user,item,title,review\n" + "".join(f"u{n},{n % 2},So so {n},It is fine.\n" for n in range(9))
+    )
+    headed = table.read(two, two)
+    assert headed.info["columns"]["summary"].startswith("title") and list(headed.items) == ["item_id"]
+    note = "one.csv: of its rows, so no attributes of items: user, rating, review, age"
+    assert note in records.info["notes"]
+
+
 def ratings_file(path, values):
     rows = "".join(f"u{n % 7},i{n % 5},{value}\n" for n, value in enumerate(values))
     path.write_text("user,item,rating\n" + rows)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_training import tiny_model
 
+from p5t5.baselines.likeness import where_described
 from p5t5.batching import collate, fingerprint
 from p5t5.checkpoint import Checkpoint
 from p5t5.errors import UserError
@@ -18,8 +19,8 @@ from p5t5.ragged import Encoded, Lessons, Ragged, on_disk
 from p5t5.rendering import render_mixture
 from p5t5.sources.simulated import simulate
 from p5t5.splits import leave_one_out
-from p5t5.teaching import teach
-from p5t5.teaching.neighbours import ALTERNATIVES, FOLDS, _blend, _without, neighbour_lessons
+from p5t5.teaching import neighbours, teach
+from p5t5.teaching.neighbours import ALTERNATIVES, FOLDS, _blend, _uncounted, _without, neighbour_lessons
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,10 @@ def test_neighbours_never_read_validation_or_test_rows(split):
 
 def test_a_teacher_never_counted_the_user_it_speaks_to(split):
     mine = split.data.user == 5
-    before, after = (_blend(_without(one, mine)) for one in (split, moved(split, np.flatnonzero(mine))))
+    before, after = (
+        _blend(_without(one, mine), where_described(one))
+        for one in (split, moved(split, np.flatnonzero(mine)))
+    )
     for one, two in zip(before.parts, after.parts, strict=True):
         for name, value in one.state().items():
             np.testing.assert_array_equal(value, two.state()[name])
@@ -73,6 +77,29 @@ def test_neighbours_know_that_people_do_not_come_back(split):
     repeats = past[np.arange(len(rows)), split.data.item[rows]].mean()
     taught = (shares * np.take_along_axis(past, items, 1)).sum(1).mean()
     assert taught < repeats + 0.05
+
+
+def test_many_rows_are_drawn_from_for_counting_and_for_teaching(split, monkeypatch):
+    """Up to a limit nothing is left out; beyond it whole users are not counted, and fewer rows are taught."""
+    whole, trained = neighbour_lessons(split), split.part == 0
+    monkeypatch.setattr(neighbours, "MOST_COUNTED", int(trained.sum()))
+    monkeypatch.setattr(neighbours, "MOST_TAUGHT", len(whole[0]))
+    assert not _uncounted(split, 0).any()
+    for one, two in zip(neighbour_lessons(split), whole, strict=True):
+        np.testing.assert_array_equal(one, two)
+    monkeypatch.setattr(neighbours, "MOST_COUNTED", 1000)
+    left_out = _uncounted(split, 0)
+    counted = split.data.user[~left_out & trained]
+    assert 1000 - np.bincount(split.data.user).max() < len(counted) <= 1000
+    assert not np.isin(split.data.user[left_out], counted).any()
+    blends = []
+    monkeypatch.setattr(neighbours, "_blend", lambda *given: blends.append(_blend(*given)) or blends[-1])
+    monkeypatch.setattr(neighbours, "MOST_TAUGHT", 200)
+    rows, items, shares = neighbour_lessons(split)
+    sizes = [blend.parts[0].counts.sum() for blend in blends]
+    assert sum(sizes) == (FOLDS - 1) * len(counted) and len(blends) == FOLDS
+    assert len(rows) == len(items) == len(shares) == 200 and np.isin(rows, whole[0]).all()
+    assert (np.diff(rows) > 0).all() and not np.isin(split.data.user[rows], counted).all()
 
 
 def test_the_first_answer_is_taught_by_its_own_row_and_the_next_by_the_row_after(split, checkpoint):

@@ -97,6 +97,19 @@ def test_many_reviews_are_drawn_from(split, monkeypatch):
     assert len(lessons.rating_lessons(split, "rating/score")[0]) == len(everything)
 
 
+def test_of_very_many_ratings_some_are_taught_by_biases(split, monkeypatch):
+    everything = lessons.rating_lessons(split, "rating/score")
+    monkeypatch.setattr(lessons, "MOST_FACTORED", len(everything[0]))  # just not too many
+    monkeypatch.setattr("p5t5.baselines.rating.AT_ONCE", 7)  # factors solved in pieces are the same
+    for one, two in zip(lessons.rating_lessons(split, "rating/score"), everything, strict=True):
+        assert np.array_equal(one, two)
+    monkeypatch.setattr(lessons, "MOST_FACTORED", len(everything[0]) - 1)
+    monkeypatch.setattr(lessons, "MOST_TAUGHT", 200)
+    monkeypatch.setattr(lessons, "MatrixFactorisation", None)
+    rows, shares = lessons.rating_lessons(split, "rating/score")
+    assert len(rows) == len(shares) == 200 and np.isin(rows, everything[0]).all()
+
+
 def test_shares_are_calibrated():
     draw = np.random.default_rng(1)
     number = draw.uniform(1, 5, 20_000)

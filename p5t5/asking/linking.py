@@ -35,7 +35,9 @@ _NEXT_ID = re.compile(
 _USER_ID = re.compile(
     rf"\b(?:user|customer|viewer|member|shopper|reader|account|person|reviewer){_ID}", re.IGNORECASE
 )
-_BARE_ID = re.compile(r"(?<![\w.\-])(?=[\w\-]*\d)(?=[\w\-]*[A-Za-z])[\w\-]{6,}(?![\w\-])")
+# Letters with digits, or a number that begins with 0: what people write for ids only.
+_BARE_ID = re.compile(r"(?<![\w.\-])(?:(?=[\w\-]*\d)(?=[\w\-]*[A-Za-z])[\w\-]+|0\d\d+)(?![\w\-])")
+_LONG = 6  # characters from which on such an id counts in another case too
 _QUOTED = re.compile(r"\"([^\"]+)\"|“([^”]+)”|«([^»]+)»|„([^“”]+)[“”]|(?<!\w)['‘]([^'‘’]+)['’](?!\w)")
 
 
@@ -126,6 +128,7 @@ class Linker:
     ):
         self._titles: dict[str, tuple[int, tuple[int, ...]]] = {}
         self._longest: dict[str, int] = {}  # first word → words of the longest title that starts so
+        self._item_ids = item_ids
         self._item_index = _index(item_ids)
         self._find_user = find_user or (lambda written: None)
         self._year = [_year_of(title) for title in titles]
@@ -214,6 +217,8 @@ class Linker:
         for match in _BARE_ID.finditer(text):
             item = _lookup(self._item_index, match.group())
             user = self._find_user(match.group())
+            if item is not None and len(match.group()) < _LONG and self._item_ids[item] != match.group():
+                item = None
             if item is not None:
                 yield 1.5, Link(ITEM, *match.span(), (item,))
             elif user is not None:

@@ -19,6 +19,8 @@ LARGEST = (
     5_000_000  # training ratings for Surprise, which holds them as Python tuples and fits each setting anew
 )
 
+AT_ONCE = 1 << 16  # rows of factors that are solved at once: their normal equations take 650 bytes each
+
 
 class RatingBaseline(Protocol):
     """Predicts ratings of (user, item) pairs, in the unit of the data."""
@@ -192,12 +194,16 @@ def _solve(targets: sparse.csr_array, other: np.ndarray, ridge: np.ndarray) -> n
     features = np.concatenate([other[:, :-1], np.ones((len(other), 1))], 1)
     width = features.shape[1]
     outer = (features[:, :, None] * features[:, None, :]).reshape(len(features), -1)
-    ones = sparse.csr_array((np.ones(targets.nnz), targets.indices, targets.indptr), shape=targets.shape)
-    gram = (ones @ outer).reshape(-1, width, width) + np.diag(ridge)
-    left = sparse.csr_array(
-        (targets.data - other[targets.indices, -1], targets.indices, targets.indptr), shape=targets.shape
-    )
-    return np.linalg.solve(gram, (left @ features)[:, :, None])[:, :, 0]
+    solved = np.empty((targets.shape[0], width))
+    for start in range(0, len(solved), AT_ONCE):
+        part = targets[start : start + AT_ONCE]
+        ones = sparse.csr_array((np.ones(part.nnz), part.indices, part.indptr), shape=part.shape)
+        gram = (ones @ outer).reshape(-1, width, width) + np.diag(ridge)
+        left = sparse.csr_array(
+            (part.data - other[part.indices, -1], part.indices, part.indptr), shape=part.shape
+        )
+        solved[start : start + AT_ONCE] = np.linalg.solve(gram, (left @ features)[:, :, None])[:, :, 0]
+    return solved
 
 
 class SurpriseSVD:

@@ -90,6 +90,9 @@ def _main(argv: Sequence[str] | None) -> None:
     tasks = _names(options.tasks)
     if unknown := [name for name in tasks if name not in TASKS]:
         raise UserError(f"--tasks: there is no task {unknown[0]!r}; there are {', '.join(TASKS)}.")
+    out = Path(options.out)
+    if out.is_dir():  # said before the long part
+        raise UserError(f"--out {out} is a folder: name a file, such as {out / 'results.json'}.")
     checkpoint = Checkpoint.load(options.model) if options.model else None
     data = load(options.data)
     if checkpoint is not None:
@@ -124,7 +127,6 @@ def _main(argv: Sequence[str] | None) -> None:
     rows = [row for part in found for row in part.rows]
     if not rows:
         raise UserError("nothing was evaluated: " + "; ".join(s for part in found for s in part.skipped))
-    out = Path(options.out)
     write_rows(out, rows)
     comparisons = compare(found[0], found[1], options.seed) if len(found) == 2 else []
     _write(out.with_suffix(COMPARISONS), comparisons)
@@ -166,7 +168,15 @@ def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[s
     from p5t5.answering import Asker
     from p5t5.metrics.text import require_packages
     from p5t5.tasks import TASKS
-    from p5t5.writing import choose_text_options, described, keep_options, saved_options, write_options
+    from p5t5.writing import (
+        HINT,
+        choose_text_options,
+        described,
+        keep_options,
+        saved_options,
+        settings,
+        write_options,
+    )
 
     missing = [
         task for task in tasks if "text" in TASKS[task].decoding and task not in saved_options(checkpoint)
@@ -175,7 +185,8 @@ def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[s
     if not missing:
         return
     require_packages()
-    with tqdm(desc="choosing how text is decoded", leave=False) as bar:
+    ways = sum(len(settings(HINT in TASKS[task].slots)) for task in missing)
+    with tqdm(desc="choosing how text is decoded", total=ways, unit=" ways", leave=False) as bar:
         chosen = choose_text_options(
             Asker(checkpoint, split.data),
             split,

@@ -164,6 +164,9 @@ def _main(argv: Sequence[str] | None) -> None:
         keep_trust(checkpoint, fit_trust(asker, split, mixture.tasks, checkpoint.build_options(-1)))
         checkpoint.save(start_options.out, training_card(checkpoint.info))
         print(f"fine-tuned {result.steps} steps on {', '.join(mixture.tasks)} → {start_options.out}")
+        if result.best is not None:
+            found = ", ".join(f"{name} {value:.4g}" for name, value in result.best["metrics"].items())
+            print(f"validation at step {result.best['step']}: {found}")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare(argv: Sequence[str] | None) -> int:
-    options = _parser().parse_args(argv)
+    options, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        raise UserError(
+            f"unrecognized arguments: {' '.join(unknown)}; see `p5t5 prepare {options.source} --help`."
+        )
     if options.core < 0 or (options.sample_users is not None and options.sample_users < 1):
         raise UserError("--core must be 0 or more, --sample_users 1 or more.")
     records = narrowed(_read(options), options.core, options.sample_users, options.seed, _all_items(options))
@@ -128,7 +132,10 @@ def tasks(data: IndexedRecords) -> list[str]:
         off = [name for name, needed in missing.items() if tuple(needed) == columns]
         lines.append(f"off: {', '.join(off)}: the data have no column {' and no column '.join(columns)}")
     if not data.has("title"):
-        lines.append("note: the items have no titles; only prompts that speak in identifiers are used")
+        lines.append(
+            "note: the items have no titles; only prompts that speak in identifiers are used. If you have titles: "
+            "`prepare table … --items FILE --columns title=COLUMN`, and FILE may be that of the interactions"
+        )
     return lines
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from p5t5.commands.cli import run
 from p5t5.commands.options import option, parse, required
+from p5t5.errors import UserError
 
 EXAMPLE = """p5t5 query "I loved Alien (1979) and Fargo (1996). What should I watch next?" --model runs/quickstart/model
   p5t5 query --model runs/quickstart/model < questions.txt"""
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run("query", lambda: _main(argv))
 
 
-def _main(argv: Sequence[str] | None) -> None:
+def _main(argv: Sequence[str] | None) -> int:
     (options,) = parse(
         (QueryOptions,),
         argv,
@@ -48,10 +49,20 @@ def _main(argv: Sequence[str] | None) -> None:
 
     quiet()
     recommender = Recommender.from_pretrained(options.model)
+    code = 0
     for question in options.text or _lines():
-        answer: Answer = recommender(
-            question, options.k, data=options.data or None, exclude_seen=not options.include_seen
-        )
+        try:
+            answer: Answer = recommender(
+                question, options.k, data=options.data or None, exclude_seen=not options.include_seen
+            )
+        except UserError as error:
+            if len(options.text) == 1 or not 1 <= options.k <= len(recommender.catalogue):
+                raise
+            refused = {"question": question, "error": str(error)}
+            shown = f"? {' '.join(question.split())}\n  ! {error}"
+            print(json.dumps(refused, ensure_ascii=False) if options.json else shown, flush=True)
+            code = 2  # the other questions are answered all the same
+            continue
         if options.json:
             print(
                 json.dumps({"question": question, **dataclasses.asdict(answer)}, ensure_ascii=False),
@@ -59,6 +70,7 @@ def _main(argv: Sequence[str] | None) -> None:
             )
         else:
             print(_shown(question, answer), flush=True)
+    return code
 
 
 def _lines() -> Iterator[str]:

@@ -86,7 +86,12 @@ def _users(options: RecommendOptions, known: Sequence[str]) -> list[str]:
         path = Path(options.users_file)
         if not path.is_file():
             raise UserError(f"--users_file: there is no file {path}.")
-        wanted += [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+        try:
+            # Windows' editors put a mark before the first id.
+            lines = path.read_text("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(f"--users_file: {path} is not UTF-8 text; save it as UTF-8.") from error
+        wanted += [line.strip() for line in lines if line.strip()]
         if not wanted:
             raise UserError(f"--users_file: {path} holds no user id; put one on each line.")
     known_set = set(known)

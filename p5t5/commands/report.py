@@ -56,6 +56,13 @@ def _main(argv: Sequence[str] | None) -> None:
     info = _read(model / "p5t5.json", None) if options.model else None
     if options.model and info is None:
         raise UserError(f"--model {model} is no p5t5 model folder: it has no p5t5.json.")
+    prepared = _read(Path(options.data) / "prepare.json", None) if options.data else {}
+    if prepared is None:
+        raise UserError(f"--data {options.data} is no data folder: it has no prepare.json.")
+    if options.pretrained and not (Path(options.pretrained) / "metrics.jsonl").is_file():
+        raise UserError(
+            f"--pretrained {options.pretrained} is no folder of a training: it has no metrics.jsonl."
+        )
     curves = {
         stage: read_curve(Path(folder) / "metrics.jsonl")
         for stage, folder in (("pretrain", options.pretrained), ("finetune", options.model))
@@ -68,7 +75,7 @@ def _main(argv: Sequence[str] | None) -> None:
         samples=_read(results.with_suffix(SAMPLES), []),
         calibration=_read(results.with_suffix(CALIBRATION), []),
         curves=curves,
-        data=_facts(_read(Path(options.data) / "prepare.json", {})) if options.data else {},
+        data=_facts(prepared),
     )
     if info is not None:
         card = fill_model_card(card_template(), rows, info, options.model)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 EXAMPLE = """p5t5 update --model runs/model --data runs/shop-june --out runs/model-june
   p5t5 update --model runs/model --old runs/shop --data runs/shop-june --out runs/model-june --replay 0.7"""
 REPORT = "update.json"
+KEPT = "kept"
 Table = dict[str, dict[str, Any]]
 
 
@@ -38,6 +39,11 @@ class UpdateOptions:
         "", "the data folder that the model was trained on; empty: what comes after its last time is new"
     )
     replay: float = option(0.5, "share of the training examples that are old interactions")
+    lessons: str = option(
+        KEPT,
+        "soft targets, from simple models of old and new training rows, as in `p5t5 finetune --lessons`; "
+        f"{KEPT}: those that the model was last trained with; empty: none",
+    )
     training: bool = option(True, "go on training; false: new items and users are only named and placed")
     validation_users: int = option(
         1000, "validation rows of each kind (old, new, …) that are looked at; 0: all"
@@ -46,7 +52,7 @@ class UpdateOptions:
 
 @dataclass
 class UpdateTraining(TrainOptions):
-    """Few steps at a low rate; no lessons, and embeddings at the same rate as the rest."""
+    """Few steps at a low rate, and embeddings at the same rate as the rest."""
 
     epochs: float = option(3.0, "passes over the new interactions; 0: no such limit")
     learning_rate: float = with_default(TrainOptions, "learning_rate", 2e-4)
@@ -71,9 +77,13 @@ def _main(argv: Sequence[str] | None) -> None:
     if options.validation_users < 0:
         raise UserError("--validation_users must not be negative.")
     from p5t5.checkpoint import Checkpoint, user_key
-    from p5t5.commands.starting import quiet
+    from p5t5.commands.starting import quiet, rates
     from p5t5.growing.fresh import groups, meeting
     from p5t5.records import load
+    from p5t5.teaching import check_strengths
+
+    lessons = None if options.lessons == KEPT else rates(options.lessons, "--lessons") or {}
+    check_strengths(lessons or {})
 
     quiet()
     checkpoint = Checkpoint.load(options.model)
@@ -96,7 +106,7 @@ def _main(argv: Sequence[str] | None) -> None:
     is_main, trains = True, options.training and bool((trained < (split.part == 0)).any())
     if trains:
         askable = {name: rows for name, rows in kinds.items() if name in judged}
-        is_main = _train(grown, split, trained, askable, options, training)
+        is_main = _train(grown, split, trained, askable, options, training, lessons)
     if is_main:
         from p5t5.report.model_card import training_card
 
@@ -198,11 +208,13 @@ def _train(
     kinds: Mapping[str, np.ndarray],
     options: UpdateOptions,
     training: UpdateTraining,
+    lessons: Mapping[str, float] | None,
 ) -> bool:
-    """Trains the grown model; True in the process that may write files."""
+    """Trains the grown model; True in the process that may write files. ``lessons``: None for those it had before."""
     from p5t5.commands.starting import identity
     from p5t5.growing.fresh import Replay, note_training
     from p5t5.mixture import make_mixture
+    from p5t5.teaching import teach
     from p5t5.training.loop import train
 
     last: dict[str, Any] = next((stage for stage in reversed(grown.info["stages"]) if stage.get("rates")), {})
@@ -211,23 +223,32 @@ def _train(
     mixture, off = make_mixture(
         split, grown.prompts, rates, grown.build_options(), training.seed, loss_weights=weights
     )
+    strengths = (last.get("lessons") or {}) if lessons is None else lessons
+    asked = {task: strength for task, strength in strengths.items() if task in mixture.tasks}
+    # On the split's training rows, old and new: teachers know no others.
+    taught, untaught = teach(grown, split, asked, training.seed, progress=True)
     replay = Replay.of(mixture, trained, options.replay)
     renderer = grown.renderer_for(split.data)
     result = train(
         grown.model,
-        lambda epoch: replay.render(renderer, epoch),
+        lambda epoch: replay.render(renderer, epoch, taught),
         training,
         Path(options.out),
         _validation(grown, split, _balanced(split, kinds, training.seed), options.validation_users)
         if kinds
         else None,
-        notes=off,
+        notes=off + untaught,
         identity=identity(
-            "update", grown, replay=options.replay, tasks=dict(mixture.weights), loss_weights=weights
+            "update",
+            grown,
+            replay=options.replay,
+            tasks=dict(mixture.weights),
+            loss_weights=weights,
+            lessons=asked,
         ),
     )
-    told_of = {"rates": dict(rates), "loss_weights": weights, "replay": options.replay}
-    grown.info["stages"].append({"stage": "update", **told_of, **result.summary()})
+    told_of = {"rates": dict(rates), "loss_weights": weights, "lessons": asked if taught else {}}
+    grown.info["stages"].append({"stage": "update", **told_of, "replay": options.replay, **result.summary()})
     note_training(grown.info)
     return result.is_main
 

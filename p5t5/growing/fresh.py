@@ -224,10 +224,13 @@ class Replay:
             MixtureAmong(**shared, size=round(number * replay / (1 - replay)), among=trained),
         )
 
-    def render(self, renderer: rendering.Renderer, epoch: int) -> Encoded:
-        """An epoch's examples as token ids; mapped into memory where `rendering.render_mixture` would do so."""
+    def render(
+        self, renderer: rendering.Renderer, epoch: int, taught: rendering.Taught | None = None
+    ) -> Encoded:
+        """An epoch's examples as token ids, with what is ``taught``; mapped into memory where
+        `rendering.render_mixture` would do so."""
         parts = [part for part in (self.fresh, self.old) if part.size and part.tasks]
-        rendered = (rendering.render_mixture(renderer, part, epoch) for part in parts)
+        rendered = (rendering.render_mixture(renderer, part, epoch, taught) for part in parts)
         if sum(part.size for part in parts) > rendering.RENDERED:
             return on_disk(rendered)
         return Encoded.concatenate(list(rendered))

@@ -72,8 +72,9 @@ def read(
     files = [path.name for path in paths]
     shown = files if len(files) < 4 else [files[0], f"… {files[-1]} ({len(files)} files)"]
     table, notes = collector.finish(", ".join(shown), rating_step)
-    item_table = None if items is None else _side_table(items, "item_id", columns, separator, notes)
-    user_table = None if users is None else _side_table(users, "user_id", columns, separator, notes)
+    about = (columns, guesses, separator, paths, notes)
+    item_table = None if items is None else _side_table(items, "item_id", *about)
+    user_table = None if users is None else _side_table(users, "user_id", *about)
     facts = None if triples is None else _triples(triples, columns, separator)
     info: dict[str, Any] = {
         "source": f"tables {', '.join([*shown, *(Path(f).name for f in (items, users, triples) if f is not None)])}",
@@ -91,20 +92,35 @@ def read(
 
 
 def _side_table(
-    path: str | Path, key: str, columns: Mapping[str, str], separator: str | None, notes: list[str]
+    path: str | Path,
+    key: str,
+    columns: Mapping[str, str],
+    guesses: Mapping[str, Guess],
+    separator: str | None,
+    interactions: Sequence[Path],
+    notes: list[str],
 ) -> pd.DataFrame:
-    """A table of items or users with our names for its id and title; what was taken for them goes to the notes."""
+    """A table of items or users with our names for its id and title; what was taken for them goes to the notes.
+
+    ``guesses``: what the columns of the interactions are.
+    """
     path = Path(path)
     table = read_table(path, separator)
     names = [str(name) for name in table.columns]
+    guess, one_file = guesses[key], any(path.samefile(file) for file in interactions)
+    of_rows = [
+        name for name in names if one_file and name in {g.theirs for g in guesses.values()} - {guess.theirs}
+    ]
     renamed: dict[str, str] = {}  # theirs → ours
     for ours in (key, "title") if key == "item_id" else (key,):
         free = [name for name in names if name not in renamed]
         plain = {plain_name(name): name for name in free}
-        theirs = by_name(ours, free)
+        theirs = by_name(ours, [name for name in free if name not in of_rows])
         if ours == key:
-            # The interactions may have another name for it than this table.
-            theirs = columns[ours] if columns.get(ours) in free else theirs or plain.get("id")
+            # The interactions may have another name for it than this table. A name of theirs that was told by
+            # what is in them says more than a name that we know; of two that we know the likelier counts.
+            same = guess.theirs if guess.theirs in free else None
+            theirs = (theirs or same if guess.why == "by its name" else same or theirs) or plain.get("id")
         elif "title" in columns:
             theirs = existing(columns["title"], free, path.name, "--columns title=")
         elif theirs is None and _is_short(table[plain["description"]] if "description" in plain else ()):
@@ -117,11 +133,25 @@ def _side_table(
         if theirs is not None:
             renamed[theirs] = ours
     others = [name for name in names if name not in renamed]
+    if one_file:  # what is of a row (its rating, say) would tell the model of test rows
+        of_rows = [name for name in of_rows if name in others]
+        of_rows += _differing(table, next(iter(renamed)), [name for name in others if name not in of_rows])
+        table, others = table.drop(columns=of_rows), [name for name in others if name not in of_rows]
+        if of_rows:
+            told = ", ".join(of_rows)
+            notes.append(f"{path.name}: of its rows, so no attributes of {key.removesuffix('_id')}s: {told}")
     told = ", ".join(f"{ours} = {theirs}" for theirs, ours in renamed.items())
     notes.append(f"{path.name}: {told}" + (f"; attributes: {', '.join(others)}" if others else ""))
     # A column of ours that another one replaces would otherwise be there twice.
     table = table.drop(columns=[ours for theirs, ours in renamed.items() if ours in table and ours != theirs])
     return table.rename(columns=renamed)
+
+
+def _differing(table: pd.DataFrame, key: str, names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that have two values for one key."""
+    groups = pd.factorize(table[key].astype(str))[0]
+    firsts = {name: table[name].astype(str).groupby(groups).transform("first") for name in names}
+    return [name for name, first in firsts.items() if (table[name].astype(str) != first).any()]
 
 
 def _is_short(texts: Iterable[Any]) -> bool:

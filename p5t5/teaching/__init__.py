@@ -76,7 +76,7 @@ def teach(
             continue
         kind = "rating/score" if task == "rating/like" else task
         if kind not in known:
-            known[kind] = rating_lessons(split, kind, words=words, seed=seed)
+            known[kind] = rating_lessons(split, kind, words=words, seed=seed, progress=progress)
         rows, shares = known[kind]
         if not len(rows):
             off.append(f"lessons on {task} are off: there are too few different ratings to fit a teacher")
@@ -106,7 +106,7 @@ class _Parts:
         number = np.full(self.interactions, -1, np.int32)
         number[rows] = self.count + np.arange(len(rows))
         self.numbers |= dict.fromkeys(tasks, number)
-        self.tables.append((tokens.astype(np.int32), shares.astype(np.float32)))
+        self.tables.append((tokens.astype(np.int32, copy=False), shares.astype(np.float32, copy=False)))
         self.count += len(rows)
 
     def taught(self) -> Taught | None:
@@ -114,13 +114,12 @@ class _Parts:
         if not self.count:
             return None
         width = max(tokens.shape[1] for tokens, _ in self.tables)
-        tokens, shares = (
-            np.concatenate(
-                [np.pad(table[side], ((0, 0), (0, width - table[side].shape[1]))) for table in self.tables]
-            )
-            for side in (0, 1)
-        )
-        return Taught(Lessons(tokens, shares), self.numbers)
+        lessons = Lessons(np.zeros((self.count, width), np.int32), np.zeros((self.count, width), np.float32))
+        end = 0
+        for tokens, shares in self.tables:
+            part = slice(end, end := end + len(tokens))
+            lessons.tokens[part, : tokens.shape[1]], lessons.shares[part, : tokens.shape[1]] = tokens, shares
+        return Taught(lessons, self.numbers)
 
 
 def _tokens_of(tokenizer: PreTrainedTokenizerFast, spelled: Sequence[str]) -> np.ndarray | None:

@@ -9,7 +9,7 @@ of training rows so judged. Validation and test rows are never read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -28,6 +28,10 @@ SHORTLIST = 50  # of each part
 ALTERNATIVES = 24  # items of a lesson
 FIT_ROWS = 4000  # training rows that the weights are fitted on
 MOST_CELLS = 3e9  # rows times items that are scored: beyond, lessons are on a sample of the rows
+MOST_TAUGHT = 2_000_000  # rows: their lessons take 200 bytes each
+MOST_COUNTED = (
+    3_000_000  # training rows that neighbours are counted on: beyond, those of a sample of the users
+)
 WHOLE = 2**31  # longer than any history
 
 
@@ -41,14 +45,19 @@ def neighbour_lessons(
     rows = split.rows("train")
     rows = rows[split.history_lengths(rows) > 0]
     most = max(int(MOST_CELLS / split.data.number_of_items), FIT_ROWS)
-    rows = _sample(rows, most, seed)
+    rows = _sample(rows, min(most, MOST_TAUGHT), seed)
     if not len(rows):
         empty = np.zeros((0, ALTERNATIVES))
         return rows, empty.astype(np.int32), empty.astype(np.float32)
     if len(np.unique(split.data.user[rows])) < FOLDS:
         return rows[:0], np.zeros((0, ALTERNATIVES), np.int32), np.zeros((0, ALTERNATIVES), np.float32)
-    fold = (hashed(seed, split.data.user) % np.uint64(FOLDS)).astype(np.int64)
-    teachers = [_blend(_without(split, fold == number)) for number in range(FOLDS)]
+    users = np.arange(split.data.number_of_users)
+    fold = (hashed(seed, users) % np.uint64(FOLDS)).astype(np.int8)[split.data.user]
+    uncounted, described, quiet = _uncounted(split, seed), where_described(split), None if progress else True
+    teachers = [
+        _blend(_without(split, uncounted | (fold == number)), described)
+        for number in tqdm(range(FOLDS), desc="teachers", disable=quiet)
+    ]
     chosen = _sample(rows, FIT_ROWS, seed + 1)
     lists = [
         part
@@ -58,7 +67,7 @@ def neighbour_lessons(
     weights = likeliest_weights(_joined(lists), "gate")
     items = np.zeros((len(rows), ALTERNATIVES), np.int32)
     shares = np.zeros((len(rows), ALTERNATIVES), np.float32)
-    with tqdm(total=len(rows), desc="lessons", disable=None if progress else True) as bar:
+    with tqdm(total=len(rows), desc="lessons", disable=quiet) as bar:
         for number, teacher in enumerate(teachers):
             mine = np.flatnonzero(fold[rows] == number)
             for at, part in _shortlists(teacher, split, rows[mine]):
@@ -72,16 +81,26 @@ def _sample(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
     return rows if len(rows) <= most else np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:most]])
 
 
+def _uncounted(split: Split, seed: int) -> np.ndarray:
+    """bool [n]: the interactions of users who are not drawn, so that at most MOST_COUNTED training rows are left."""
+    data = split.data
+    trained = np.bincount(data.user[split.rows("train")], minlength=data.number_of_users)
+    order = np.argsort(hashed(seed + 2, np.arange(data.number_of_users)), kind="stable")
+    left_out = np.empty(data.number_of_users, bool)
+    left_out[order] = np.cumsum(trained[order]) > MOST_COUNTED
+    return left_out[data.user]
+
+
 def _without(split: Split, left_out: np.ndarray) -> Split:
     """The split, as if the interactions ``left_out`` bool [n] belonged to no part."""
     return Split(split.data, split.scheme, np.where(left_out, np.int8(-1), split.part))
 
 
-def _blend(split: Split) -> Fusion:
-    """The teacher's parts, its weights still 0."""
+def _blend(split: Split, described: Sequence[Scorer]) -> Fusion:
+    """The teacher's parts, ``described`` (which counts nothing) among them, its weights still 0."""
     rows = split.rows("train")
     lengths = np.log1p(split.history_lengths(rows)) if len(rows) else np.zeros(1)
-    parts: list[Scorer] = [Popularity(split), CountFloor(split), *where_described(split)]
+    parts: list[Scorer] = [Popularity(split), CountFloor(split), *described]
     return Fusion(
         parts,
         "gate",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import sparse
+from tqdm.auto import tqdm
 
 from p5t5.baselines.rating import BiasOnly, MatrixFactorisation, Ratings
 from p5t5.identifiers.texts import weighted
@@ -35,7 +36,7 @@ Teacher = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.nd
 
 
 def rating_lessons(
-    split: Split, task: str, words: int = 80, seed: int = 0, folds: int = 5
+    split: Split, task: str, words: int = 80, seed: int = 0, folds: int = 5, progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """The training rows of a task on ratings that there is a lesson for, and what it says.
 
@@ -44,6 +45,7 @@ def rating_lessons(
     taught where a fold would have fewer than LEAST rows, or where the scale has a single value.
     """
     data, rows = split.data, TASKS[task].eligible(split, "train")
+    factored = len(rows) <= MOST_FACTORED
     reads = task.startswith("review/")
     most = MOST_READ if reads else MOST_TAUGHT
     if len(rows) > most:
@@ -56,9 +58,9 @@ def rating_lessons(
     assert data.rating is not None
     truth = rating_index(data, data.rating[rows])
     columns = ("review", "summary") if task == "review/score_with_headline" else ("review",)
-    teacher = _reader(split, rows, columns, words) if reads else _rememberer(split, rows, seed)
+    teacher = _reader(split, rows, columns, words) if reads else _rememberer(split, rows, seed, factored)
     shares = np.empty((len(rows), len(values)), np.float32)
-    for number in range(folds):
+    for number in tqdm(range(folds), desc=f"lessons on {task}", disable=None if progress else True):
         held, chosen_on = fold == number, fold == (number + 1) % folds
         fitted, judged, asked = map(np.flatnonzero, (~held & ~chosen_on, chosen_on, held))
         guess, answer = teacher(fitted, judged, asked)
@@ -66,14 +68,14 @@ def rating_lessons(
     return rows, shares
 
 
-def _rememberer(split: Split, rows: np.ndarray, seed: int) -> Teacher:
-    """Mean, biases and, where they help, factors (`p5t5.baselines.rating`)."""
+def _rememberer(split: Split, rows: np.ndarray, seed: int, factored: bool) -> Teacher:
+    """Mean, biases and, if ``factored`` and where they help, factors (`p5t5.baselines.rating`)."""
 
     def teach(fitted: np.ndarray, judged: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts = {"train": Ratings(split, rows[fitted]), "validation": Ratings(split, rows[judged])}
         bias = BiasOnly(split, BIAS_PENALTIES, sweeps=10, **parts)
         best: BiasOnly | MatrixFactorisation = bias
-        if len(rows) <= MOST_FACTORED:
+        if factored:
             factors = MatrixFactorisation(
                 split, (RANK,), FACTOR_PENALTIES, sweeps=10, seed=seed, bias=bias, **parts
             )

@@ -36,6 +36,8 @@ from p5t5.training.schedule import TrainOptions, learning_rate_factor, progress_
 from p5t5.training.watch import Watch
 from p5t5.training.weights import Weights, full
 
+TOLD_EVERY = 60.0  # seconds between lines where nobody watches a bar: a log file
+
 __all__ = ["TrainOptions", "TrainResult", "TrainingError", "train"]
 
 
@@ -111,6 +113,7 @@ class _Training:
         self.examples: dict[str, Any] | None = None
         self.stopped = ""
         self.window = Window()
+        self.told = time.monotonic()
 
     # The run
 
@@ -325,6 +328,12 @@ class _Training:
         self.window = Window()
         self._record(values)
         self.bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
+        if self.is_main and self.bar.disable and time.monotonic() - self.told >= TOLD_EVERY:
+            self.told = time.monotonic()
+            done = progress_of(self.options, self.step, self.epochs, self.watch.elapsed)
+            print(
+                f"step {self.step}, {done:.0%} done: loss {values['loss']:.3f}", file=sys.stderr, flush=True
+            )
 
     def _record(self, values: dict[str, Any]) -> None:
         record = {
