@@ -331,9 +331,7 @@ class _Training:
         if self.is_main and self.bar.disable and time.monotonic() - self.told >= TOLD_EVERY:
             self.told = time.monotonic()
             done = progress_of(self.options, self.step, self.epochs, self.watch.elapsed)
-            print(
-                f"step {self.step}, {done:.0%} done: loss {values['loss']:.3f}", file=sys.stderr, flush=True
-            )
+            tqdm.write(f"step {self.step}, {done:.0%} done: loss {values['loss']:.3f}", file=sys.stderr)
 
     def _record(self, values: dict[str, Any]) -> None:
         record = {
