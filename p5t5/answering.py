@@ -90,7 +90,7 @@ class Asker:
         elif decoding == "candidates":
             yield from self._candidates(examples, inputs, prompt_index, options)
         elif decoding == "choice":
-            yield self._choice(examples, inputs, prompt_index)
+            yield from self._choice(examples, inputs, prompt_index, split)
         else:
             if decoding != "text":
                 yield from self._rating(examples, inputs, prompt_index, split)
@@ -139,21 +139,31 @@ class Asker:
                 part_values = {metric: value[kept] for metric, value in values.items()}
                 yield Answers(protocol + name, part_values, {}, kept=kept)
 
-    def _choice(self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray) -> Answers:
+    def _choice(
+        self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray, split: Split
+    ) -> Iterator[Answers]:
+        scores = self.answer_scores(examples, inputs, prompt_index)
+        trust = self.trust.get(examples.task)
+        if trust is None:
+            yield self._chosen(examples, scores, "choice")
+            return
+        yield self._chosen(examples, trust(scores, Asked.of_rows(split, examples.rows)), "choice")
+        yield replace(self._chosen(examples, scores, "choice, model alone"), shown=None)
+
+    def _chosen(self, examples: Examples, scores: np.ndarray, protocol: str) -> Answers:
         words = [WORDS[choice] for choice in TASKS[examples.task].choices]
-        scores = self._choice_scores(inputs, prompt_index, words)
         answer = np.asarray(examples.answer)
         values = {
             "accuracy": accuracy(scores.argmax(1), answer),
             "auc": np.stack([np.nan_to_num(scores[:, 0] - scores[:, 1]), answer == 0], 1).astype(np.float64),
         }
-        return Answers("choice", values, {}, lambda row: words[int(scores[row].argmax())])
+        return Answers(protocol, values, {}, lambda row: words[int(scores[row].argmax())])
 
     def _rating(
         self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray, split: Split
     ) -> Iterator[Answers]:
         """The answers as people get them; where they are blended (`p5t5.trust`), the model's own too."""
-        scores = self.rating_scores(examples, inputs, prompt_index)
+        scores = self.answer_scores(examples, inputs, prompt_index)
         trust = self.trust.get(examples.task)
         if trust is None:
             yield self._rated(examples, scores, "expected")
@@ -188,9 +198,11 @@ class Asker:
             calibration=reliability(shares, scale, place),
         )
 
-    def rating_scores(self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray) -> np.ndarray:
-        """float32 [examples, scale]: the model's own log-probabilities of the ratings."""
-        return self._choice_scores(inputs, prompt_index, [f"{value:g}" for value in self.rating_values])
+    def answer_scores(self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray) -> np.ndarray:
+        """float32 [examples, answers]: the model's own log-probabilities of the task's choices, or of the ratings."""
+        words = [WORDS[choice] for choice in TASKS[examples.task].choices]
+        words = words or [f"{value:g}" for value in self.rating_values]
+        return self._choice_scores(inputs, prompt_index, words)
 
     def _text(self, examples: Examples, inputs: Ragged, split: Split) -> Answers:
         options = self.text_options.get(examples.task, TextOptions())

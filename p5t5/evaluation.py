@@ -295,9 +295,9 @@ def _measured_likes(split: Split, rows: np.ndarray, raters: Sequence[RatingBasel
     """Rating baselines on who likes what: a predicted rating above the middle of the scale means a like."""
     data = split.data
     assert data.rating is not None
-    liked = data.rating[rows] > middle(data)
+    liked = data.rating[rows] > middle(data.rating_values)
     for rater in raters:
-        above = rater.predict(data.user[rows], data.item[rows]) - middle(data)
+        above = rater.predict(data.user[rows], data.item[rows]) - middle(data.rating_values)
         values = {
             "accuracy": accuracy(above > 0, liked),
             "auc": np.stack([above, liked], 1).astype(np.float64),

@@ -32,6 +32,7 @@ from p5t5.reading import Reader, Shares, WordTable, texts_of
 from p5t5.splits import Split
 from p5t5.tasks import TASKS, BuildOptions
 from p5t5.tasks.columns import is_rated, rating_index
+from p5t5.tasks.rating import middle
 
 if TYPE_CHECKING:
     from p5t5.answering import Asker
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from p5t5.checkpoint import Checkpoint
 
 KEY = "rating_trust"  # in p5t5.json
+LIKES = "rating/like"  # a choice, which ratings decide
 GRID = np.linspace(0.0, 1.2, 25)
 ROWS = 2000  # validation rows a task, at most
 WHOLE = 2**31  # longer than any history
@@ -125,6 +127,7 @@ class Trust:
     """What was fitted for one task: ``prior`` [C], the shares of the scale's ratings in training; ``trust``.
 
     ``usual`` or ``reader``, and the ``values`` [C] of the scale, ascending: for a prior of each question's own.
+    ``liked`` bool [C]: the answers are like and dislike, and the ratings that count as the former.
     """
 
     def __init__(
@@ -134,12 +137,13 @@ class Trust:
         usual: Usual | None = None,
         values: Sequence[float] | np.ndarray = (),
         reader: Reader | None = None,
+        liked: np.ndarray | None = None,
     ) -> None:
-        self.trust, self.prior = float(trust), np.asarray(prior, np.float64)
+        self.trust, self.prior, self.liked = float(trust), np.asarray(prior, np.float64), liked
         self.usual, self.values, self.reader = usual, np.asarray(values, np.float64), reader
 
     def __call__(self, log_probabilities: np.ndarray, asked: Asked | None = None) -> np.ndarray:
-        """float64 [n, C]: the blended log-probabilities, not normalised; a row of −inf stays one."""
+        """float64 [n, answers]: the blended log-probabilities, not normalised; a row of −inf stays one."""
         return self.blended(log_probabilities, self.log_priors(asked))
 
     def blended(self, log_probabilities: np.ndarray, log_priors: np.ndarray) -> np.ndarray:
@@ -154,8 +158,15 @@ class Trust:
 
     def log_priors(self, asked: Asked | None = None) -> np.ndarray:
         """float64 [n or 1, C]: the prior, tilted to the usual rating of each question where there is one; or what
-        its text says of it.
+        its text says of it. [n or 1, 2] where the answers are like and dislike.
         """
+        ratings = self._rating_priors(asked)
+        if self.liked is None:
+            return ratings
+        sides = (self.liked, ~self.liked)
+        return np.stack([np.logaddexp.reduce(ratings[:, side], 1) for side in sides], 1)
+
+    def _rating_priors(self, asked: Asked | None) -> np.ndarray:
         plain = np.log(self.prior)[None]
         if asked is None or len(self.values) < 2:
             return plain
@@ -247,20 +258,24 @@ def fit_trust(asker: Asker, split: Split, tasks: Sequence[str], build: BuildOpti
     usual: Usual | None = None
     for task in tasks:
         sample = None
-        if TASKS[task].decoding.startswith("rating"):
+        if TASKS[task].decoding.startswith("rating") or task == LIKES:
             sample = validation_sample(split, task, asker.prompts, build, ROWS)
         if sample is None:
             continue
         examples, index = sample
         rows = examples.rows
-        scores = asker.rating_scores(examples, asker.renderer.encode_inputs(examples, index), index)
+        scores = asker.answer_scores(examples, asker.renderer.encode_inputs(examples, index), index)
         assert split.data.rating is not None  # every eligible row has one
         truth = rating_index(split.data, split.data.rating[rows])
+        if task == LIKES:
+            assert examples.answer is not None
+            truth = examples.answer
         reads = "review" in TASKS[task].slots
         if not reads and usual is None:
             usual = fit_usual(split)
         reader = Reader.fit(split, task, build) if reads else None
-        one = Trust(1.0, _prior(split), None if reads else usual, split.data.rating_values, reader)
+        values = split.data.rating_values
+        one = Trust(1.0, _prior(split), None if reads else usual, values, reader, _liked(task, values))
         asked = Asked.of_rows(split, rows, texts_of(examples, asker.prompts, index))
         one.trust = fitted(one, scores, asked, truth)
         out[task] = one
@@ -320,6 +335,7 @@ def saved_trust(checkpoint: Checkpoint) -> dict[str, Trust]:
             usual if one.get("personal") else None,
             checkpoint.info.get("rating_values", ()),
             None if words is None or "reading" not in one else _reader(words, task, one["reading"]),
+            _liked(task, checkpoint.info.get("rating_values", ())),
         )
         for task, one in kept["tasks"].items()
     }
@@ -347,6 +363,11 @@ def _reader(words: WordTable, task: str, kept: Mapping) -> Reader:
 
 def _digest(data: bytes) -> str:
     return blake2b(data, digest_size=8).hexdigest()
+
+
+def _liked(task: str, values: Sequence[float] | np.ndarray) -> np.ndarray | None:
+    """bool [C]: the ratings that count as a like; None for other tasks."""
+    return np.asarray(values) > middle(np.asarray(values)) if task == LIKES else None
 
 
 def _prior(split: Split) -> np.ndarray:

@@ -401,7 +401,7 @@ def test_the_same_text_gets_the_same_answer_in_evaluation_and_in_words(checkpoin
     assert {answer.task for answer in answers} == {TEXT}
     place = np.array([[prompt.id for prompt in one.prompts].index(answer.prompt) for answer in answers])
     examples = TASKS[TEXT].build(split, rows, one.build_options(-1))
-    scores = asker.rating_scores(examples, asker.renderer.encode_inputs(examples, place), place)
+    scores = asker.answer_scores(examples, asker.renderer.encode_inputs(examples, place), place)
     told = texts_of(examples, asker.prompts, place)
     blended = asker.trust[TEXT](scores, Asked.of_rows(split, rows, told))
     wanted = choice_probabilities(blended) @ split.data.rating_values

@@ -141,7 +141,7 @@ def test_cut_texts_fill_their_room_with_first_words_and_last_whole_sentences(fou
 def test_rating_index_takes_the_nearest_value():
     data = replace(by_hand().data, rating_values=np.array([0.7, 1.1, 5], np.float32))
     assert rating_index(data, np.array([0.7, 1.1, 5.0, 0.0, 9.0, 3.2])).tolist() == [0, 1, 2, 0, 2, 2]
-    assert middle(data) == pytest.approx(2.85)
+    assert middle(data.rating_values) == pytest.approx(2.85)
 
 
 # ---- the families, by hand
@@ -176,7 +176,7 @@ def test_like_means_strictly_above_the_middle():
 
 def test_like_on_a_scale_that_the_data_do_not_fill():
     data = replace(by_hand().data, rating_values=np.array([2, 3, 10], np.float32))
-    assert middle(data) == 6
+    assert middle(data.rating_values) == 6
 
 
 def test_rating_verify_guesses_true_half_the_time_and_every_other_value_else():

@@ -63,7 +63,7 @@ class Boaster:
         self.renderer = SimpleNamespace(encode_inputs=lambda *_: Ragged.from_lists([]))
         self.split, self.boast = split, boast
 
-    def rating_scores(self, examples, inputs, prompt_index):
+    def answer_scores(self, examples, inputs, prompt_index):
         data = self.split.data
         truth = rating_index(data, data.rating[examples.rows])
         rng = np.random.default_rng(0)
@@ -99,6 +99,22 @@ def test_it_is_kept_until_further_training():
     checkpoint.info["stages"].append({})
     assert saved_trust(checkpoint) == {}
     assert saved_trust(SimpleNamespace(info={"stages": []})) == {}
+
+
+def test_a_like_is_blended_with_what_its_ratings_say():
+    """.3 for the two upper of four ratings; with a usual rating at the middle both sides are as likely."""
+    prior, values = np.array([0.4, 0.3, 0.2, 0.1]), np.array([1.0, 2, 3, 4])
+    above = np.array([False, False, True, True])
+    scores = np.log(np.array([[0.9, 0.1]]))
+    found = choice_probabilities(Trust(0, prior, liked=above)(scores))
+    np.testing.assert_allclose(found, [[0.3, 0.7]])
+    half = choice_probabilities(Trust(0.5, prior, liked=above)(scores))
+    wanted = np.sqrt([0.9 * 0.3, 0.1 * 0.7])
+    np.testing.assert_allclose(half, [wanted / wanted.sum()])
+    asked = Asked(np.array([0]), Ragged.from_lists([[]]), np.zeros(0))
+    usual = Usual(2.5, 1, np.zeros(1))
+    even = choice_probabilities(Trust(0, np.full(4, 0.25), usual, values, liked=above)(scores, asked))
+    np.testing.assert_allclose(even, [[0.5, 0.5]], atol=1e-6)
 
 
 # The usual rating
@@ -228,12 +244,13 @@ def records():
 def checkpoint(records) -> Checkpoint:
     split = leave_one_out(records.index())
     made = Checkpoint.create(split, load_prompts(), model="tiny", vocabulary_size=400)
-    made.info |= {"tasks": ["rating/score", "review/score"], "stages": [{}]}
+    made.info |= {"tasks": ["rating/score", "rating/like", "review/score"], "stages": [{}]}
     asker = Asker(made, split.data)
     found = fit_trust(asker, split, made.info["tasks"], made.build_options(-1))
     assert found["rating/score"].usual is not None, "it names an item"
     assert found["review/score"].usual is None, "it is told a review"
-    found["rating/score"].trust = 0.0
+    assert found["rating/like"].usual is not None, "a like is of an item too"
+    found["rating/score"].trust = found["rating/like"].trust = 0.0
     keep_trust(made, found)
     return made
 
@@ -295,6 +312,19 @@ def test_the_model_alone_is_shown_beside(checkpoint, records):
     guess = saved_trust(checkpoint)["rating/score"].usual(Asked.of_rows(split, rows))
     errors = (np.clip(guess, 1 + 4 * MARGIN, 5 - 4 * MARGIN) - data.rating[rows]) ** 2
     np.testing.assert_allclose(found.measured[0].values["rmse"], errors, atol=1e-5)
+    likes = evaluate_checkpoint(
+        checkpoint, split, ("rating/like",), part="validation", prompts=("seen",), progress=False
+    )
+    assert [one.protocol for one in likes.measured] == ["choice", "choice, model alone"]
+    priors = saved_trust(checkpoint)["rating/score"].log_priors(Asked.of_rows(split, rows))
+    above = np.exp(priors)[:, 3:].sum(1) > 0.5  # ratings from 1 to 5
+    np.testing.assert_array_equal(likes.measured[0].values["accuracy"], above == (data.rating[rows] > 3))
+    recommender, ids = Recommender(checkpoint), checkpoint.catalogue.item_ids
+    low, high = (
+        recommender(f"I gave {ids[1]} {stars} stars and {ids[2]} {stars} stars. Would I like {ids[0]}?")
+        for stars in (1, 5)
+    )
+    assert low.task == high.task == "rating/like" and low.value < high.value
     trustless = replace(checkpoint, info={**checkpoint.info, "rating_trust": {}})
     alone = evaluate_checkpoint(
         trustless, split, ("rating/score",), part="validation", prompts=("seen",), progress=False

@@ -134,6 +134,8 @@ class Answerer:
         if decoding == "choice":
             words = [WORDS[word] for word in TASKS[task].choices]
             scores = self._choice_scores(ids, mask, place, words)
+            if (trust := self.trust.get(task)) is not None:
+                scores = trust(scores, self._asked(task, place, facts))
             share = float(expected_value(scores, np.eye(len(words))[0])[0])
             return Answer("text", text=words[int(scores[0].argmax())], value=share, asked=asked)
         value, text, kind = None, "", "number" if decoding == "rating" else "text"

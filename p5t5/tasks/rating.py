@@ -34,9 +34,9 @@ SLOTS = {
 }
 
 
-def middle(data: IndexedRecords) -> float:
-    """The middle of the rating scale; an item rated strictly above it is liked."""
-    return (float(data.rating_values.min()) + float(data.rating_values.max())) / 2
+def middle(values: np.ndarray) -> float:
+    """The middle of the rating scale of these ``values``; an item rated strictly above it is liked."""
+    return (float(values.min()) + float(values.max())) / 2
 
 
 class _Rating(Task):
@@ -108,6 +108,6 @@ class Like(_Rating):
     values = 2
 
     def answer(self, data, rows, options, columns):
-        liked = data.rating[rows] > middle(data)
+        liked = data.rating[rows] > middle(data.rating_values)
         columns["answer"] = Column.single(WORD, np.where(liked, LIKE, DISLIKE))
         return np.where(liked, 0, 1).astype(np.int32)

@@ -83,7 +83,7 @@ def teach(
             continue
         spelled = [f"{value:g}" for value in split.data.rating_values]
         if task == "rating/like":
-            liked = shares[:, split.data.rating_values > middle(split.data)].sum(1)
+            liked = shares[:, split.data.rating_values > middle(split.data.rating_values)].sum(1)
             shares, spelled = np.stack([liked, 1 - liked], 1), [WORDS[LIKE], WORDS[DISLIKE]]
         words_tokens = _tokens_of(checkpoint.tokenizer, spelled)
         if words_tokens is None:
