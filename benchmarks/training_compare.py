@@ -6,6 +6,7 @@ import tempfile
 
 import numpy as np
 import training_peers as peers
+from accelerate.state import AcceleratorState
 from training_steps import BUDGET, RATE, Evaluation, tokens_of
 from training_world import World, fresh
 
@@ -19,7 +20,14 @@ MIXED = True  # all tasks in each batch of ours; the training's default is batch
 
 
 def our_run(
-    model, encoded: Encoded, out: str, steps: int, every: int, budget: int, embedding_rate: float
+    model,
+    encoded: Encoded,
+    out: str,
+    steps: int,
+    every: int,
+    budget: int,
+    embedding_rate: float,
+    precision: str,
 ) -> peers.Paced:
     """Our whole loop, with a gate where it would validate."""
 
@@ -36,6 +44,7 @@ def our_run(
             mixed_batches=MIXED,
             learning_rate=RATE,
             embedding_rate=embedding_rate,
+            precision=precision,
         )
         train(model, lambda epoch: encoded, options, out, validate)
 
@@ -74,7 +83,8 @@ def compare(world: World, shape: str, trained: int, tuned: bool) -> tuple[float,
         every = their_every if tuned else max(int(ended) // chunks, 1)
         counts: list[int] = []
         faster = EMBEDDING_RATE if tuned else 1.0
-        a = our_run(ours, encoded, out, every * chunks + 1, every, budget, faster)
+        half = bool(arguments.get("bf16"))
+        a = our_run(ours, encoded, out, every * chunks + 1, every, budget, faster, "bf16" if half else "no")
         b = peers.trainer_run(
             theirs,
             checkpoint.tokenizer,
@@ -111,7 +121,7 @@ def compare(world: World, shape: str, trained: int, tuned: bool) -> tuple[float,
         "embedding_rate": faster,
         "real_token_share": real_share(batches, encoded.inputs.lengths, encoded.targets.lengths),
         "theirs": {k: v for k, v in arguments.items() if k != "length_column_name"},
-        "dtype": ["float32", "bfloat16" if arguments.get("bf16") else "float32"],
+        "autocast": half,
         **choices,
     }
 
@@ -151,6 +161,8 @@ def best_arguments(world: World, checkpoint, rows: list[dict], out: str) -> tupl
             spent = run.go()[1]
             found[batch, bf16] = sum(counts[at : at + steps]) / spent
             run.finish()
+            # All Accelerators of a process share one precision: what comes next must not inherit this one's.
+            AcceleratorState._reset_state(True)
     batch, bf16 = max(found, key=found.__getitem__)
     tried = {f"batch {b}, {'bf16' if half else 'fp32'}": v for (b, half), v in found.items()}
     return {**shared, "per_device_train_batch_size": batch, "bf16": bf16}, {"their_choices": tried}

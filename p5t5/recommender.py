@@ -291,7 +291,8 @@ class Recommender:
             return "No review was found in the question: paste it behind a colon or in quotes."
         if not question.items:
             return (
-                "No item of the catalogue was found in the question: name one by its title (and year) or id."
+                "No item of the catalogue was found in the question: name one by its title (and year) or id, "
+                'as in "I liked …, what next?" or "How many stars would I give …?".'
             )
         return (
             "More must be known for this question: name a user that the model knows, or say what you liked."

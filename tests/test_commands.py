@@ -40,6 +40,15 @@ def road(tmp_path_factory) -> Path:
     return folder
 
 
+def test_texts_for_many_are_announced(road, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("p5t5.commands.evaluate.MANY", 3)
+    ask = f"evaluate --data {road}/data --model {road}/model --tasks review/headline --baselines false"
+    for limit, said in ((0, 1), (2, 0)):
+        assert main(f"{ask} --prompts seen --limit {limit} --out {tmp_path}/r.json".split()) == 0
+        told = capsys.readouterr().err
+        assert told.count("60 rows get texts in 1 tasks: this takes long. --limit 3 asks") == said
+
+
 def test_road_leaves_what_it_promises(road):
     for name in ("results.json", "results.comparisons.json", "results.samples.json", "report.html"):
         assert (road / name).stat().st_size > 100, name

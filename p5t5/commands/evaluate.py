@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from p5t5.splits import Split
 
 EXAMPLE = "p5t5 evaluate --data runs/ml-100k --model runs/model --out runs/results.json"
+MANY = 2000  # users: to write texts for more takes hours on a CPU
 CALIBRATION = ".calibration.json"  # beside the results too, where ratings were asked for
 SAMPLES, COMPARISONS, VALUES = (
     ".samples.json",
@@ -109,6 +110,10 @@ def _main(argv: Sequence[str] | None) -> None:
         raise UserError("--fusion blends a model with the baselines: give --model too.")
     if checkpoint is not None:
         tasks = tasks or checkpoint.info["tasks"]
+        texts = [task for task in tasks if "text" in TASKS[task].decoding]
+        if texts and not options.limit and len(split.rows(options.part)) > MANY:
+            count = f"{len(split.rows(options.part)):,} rows get texts in {len(texts)} tasks"
+            print(f"{count}: this takes long. --limit {MANY} asks a sample of the users.", file=sys.stderr)
         _choose_text(options.model, checkpoint, split, tasks or list(TASKS), options.seed)
         model = evaluate_checkpoint(
             checkpoint,
