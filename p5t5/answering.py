@@ -90,10 +90,10 @@ class Asker:
         elif decoding == "candidates":
             yield from self._candidates(examples, inputs, prompt_index, options)
         elif decoding == "choice":
-            yield from self._choice(examples, inputs, prompt_index, split)
+            yield from self._scored(examples, inputs, prompt_index, split, self._chosen, "choice")
         else:
             if decoding != "text":
-                yield from self._rating(examples, inputs, prompt_index, split)
+                yield from self._scored(examples, inputs, prompt_index, split, self._rated, "expected")
             if decoding != "rating":
                 yield self._text(examples, inputs, split)
 
@@ -139,16 +139,24 @@ class Asker:
                 part_values = {metric: value[kept] for metric, value in values.items()}
                 yield Answers(protocol + name, part_values, {}, kept=kept)
 
-    def _choice(
-        self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray, split: Split
+    def _scored(
+        self,
+        examples: Examples,
+        inputs: Ragged,
+        prompt_index: np.ndarray,
+        split: Split,
+        judge: Callable[[Examples, np.ndarray, str], Answers],
+        protocol: str,
     ) -> Iterator[Answers]:
+        """The answers as people get them; where they are blended (`p5t5.trust`), the model's own too."""
         scores = self.answer_scores(examples, inputs, prompt_index)
         trust = self.trust.get(examples.task)
         if trust is None:
-            yield self._chosen(examples, scores, "choice")
+            yield judge(examples, scores, protocol)
             return
-        yield self._chosen(examples, trust(scores, Asked.of_rows(split, examples.rows)), "choice")
-        yield replace(self._chosen(examples, scores, "choice, model alone"), shown=None)
+        told = texts_of(examples, self.prompts, prompt_index)
+        yield judge(examples, trust(scores, Asked.of_rows(split, examples.rows, told)), protocol)
+        yield replace(judge(examples, scores, f"{protocol}, model alone"), shown=None)
 
     def _chosen(self, examples: Examples, scores: np.ndarray, protocol: str) -> Answers:
         words = [WORDS[choice] for choice in TASKS[examples.task].choices]
@@ -158,20 +166,6 @@ class Asker:
             "auc": np.stack([np.nan_to_num(scores[:, 0] - scores[:, 1]), answer == 0], 1).astype(np.float64),
         }
         return Answers(protocol, values, {}, lambda row: words[int(scores[row].argmax())])
-
-    def _rating(
-        self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray, split: Split
-    ) -> Iterator[Answers]:
-        """The answers as people get them; where they are blended (`p5t5.trust`), the model's own too."""
-        scores = self.answer_scores(examples, inputs, prompt_index)
-        trust = self.trust.get(examples.task)
-        if trust is None:
-            yield self._rated(examples, scores, "expected")
-            return
-        told = texts_of(examples, self.prompts, prompt_index)
-        blended = trust(scores, Asked.of_rows(split, examples.rows, told))
-        yield self._rated(examples, blended, "expected")
-        yield replace(self._rated(examples, scores, "expected, model alone"), shown=None)
 
     def _rated(self, examples: Examples, scores: np.ndarray, protocol: str) -> Answers:
         assert self.data.rating is not None
