@@ -38,10 +38,7 @@ from p5t5.mixture import single
 from p5t5.records import Records, load_records
 from p5t5.splits import Split, leave_one_out
 
-RECIPE = (
-    "--model tiny --tasks sequential/next_item=1,sequential/continue=4 --user_identifiers none --dropout 0 "
-    "--token_budget 1024 --learning_rate 1e-3 --ema 0.05 --checkpoint_every 0 --evaluations 4"
-)
+RECIPE = Path(__file__).resolve().parent.parent / "configs" / "recipes" / "amazon-beauty.yaml"
 TASK = "sequential/next_item"
 WHOLE = 2**31  # longer than any history
 DECAYS, WEIGHTS = (1.0, 0.8, 0.5, 0.2), (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
@@ -76,7 +73,14 @@ def trained(records: Records, arguments: argparse.Namespace, folder: Path) -> Ch
     """A model of the shipped kind, trained for the given minutes on what is left."""
     if not arguments.model:
         records.write(folder / "data")
-        options = ["--data", str(folder / "data"), "--out", str(folder / "model"), *RECIPE.split()]
+        options = [
+            "--data",
+            str(folder / "data"),
+            "--out",
+            str(folder / "model"),
+            "--config",
+            str(arguments.recipe),
+        ]
         limits = ["--max_minutes", str(arguments.minutes), "--seed", str(arguments.seed)]
         if code := p5t5(["finetune", *options, *limits]):
             raise SystemExit(code)
@@ -169,6 +173,7 @@ def main() -> None:
     )
     parser.add_argument("--data", required=True, help="data folder, whose items have titles or attributes")
     parser.add_argument("--minutes", type=float, default=10.0, help="training time")
+    parser.add_argument("--recipe", type=Path, default=RECIPE, help="YAML of finetune's options")
     parser.add_argument(
         "--model", default="", help="a model that an earlier run left in --keep, instead of training"
     )

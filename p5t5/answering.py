@@ -20,6 +20,7 @@ from p5t5.errors import UserError
 from p5t5.metrics import absolute_error, accuracy, candidate_ranks, list_ranks, squared_error
 from p5t5.metrics import text as text_metrics
 from p5t5.metrics.rating import calibration_gaps, central_interval, choice_probabilities, reliability
+from p5t5.phrases import written
 from p5t5.prompts import PLACEHOLDER
 from p5t5.ragged import Ragged
 from p5t5.randomness import hashed
@@ -32,7 +33,14 @@ from p5t5.tasks.base import WORDS
 from p5t5.tasks.columns import rating_index
 from p5t5.trie import Trie
 from p5t5.trust import WHOLE, Asked, saved_trust
-from p5t5.writing import Writer, answers_of_others, described, hints_of, saved_options
+from p5t5.writing import (
+    Writer,
+    answers_of_others,
+    described,
+    hints_of,
+    saved_options,
+    saved_phrases,
+)
 
 if TYPE_CHECKING:
     from p5t5.checkpoint import Checkpoint
@@ -72,6 +80,7 @@ class Asker:
         self.writer = Writer(self.tokenizer, token_budget)
         self.trust = saved_trust(checkpoint)  # task → how far its ratings are trusted, if not wholly
         self.text_options = saved_options(checkpoint)  # task → how its text is decoded, if not greedily
+        self.phrases = saved_phrases(checkpoint)  # what is written → what training texts say of items there
 
     def ask(
         self,
@@ -208,8 +217,19 @@ class Asker:
 
     def write(self, examples: Examples, inputs: Ragged, options: TextOptions) -> list[str]:
         """The texts of a task that writes, without the rating that may stand before them."""
+        return self.settle(examples, self.draw(examples, inputs, options), options)
+
+    def draw(self, examples: Examples, inputs: Ragged, options: TextOptions) -> list[list[list[int]]]:
+        """The tokens of all answers to each example."""
         others = answers_of_others(examples.task, self.tokenizer, self.rating_values)
-        texts = self.writer.write(self.model, inputs, options, hints_of(examples), others)
+        return self.writer.draw(self.model, inputs, options, hints_of(examples), others)
+
+    def settle(
+        self, examples: Examples, drawn: Sequence[Sequence[Sequence[int]]], options: TextOptions
+    ) -> list[str]:
+        """One of the answers to each example, as ``options`` say: its text."""
+        phrases = self.phrases.get(written(examples.task))
+        texts = self.writer.settle(drawn, options.item_share, phrases, self.data.item[examples.rows])
         if TASKS[examples.task].decoding == "rating_and_text":
             numbers = {f"{value:g}" for value in self.rating_values}
             texts = [after_number(text, numbers) for text in texts]

@@ -1,7 +1,8 @@
 """The checkpoint folder: a model with all it needs to be asked, and nothing that was said in private.
 
 It holds config.json, model.safetensors, generation_config.json, the tokenizer, the catalogue, the
-prompts, the names of users (hashed ids), words.parquet where reviews are rated, p5t5.json and the model card;
+prompts, the names of users (hashed ids), words.parquet where reviews are rated, phrases.parquet where texts
+are chosen by what is said of items, p5t5.json and the model card;
 never an interaction.
 """
 
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 FORMAT = 2  # 1: histories did not end in a word of their own
-INFO, USERS, PROMPTS, WORDS = "p5t5.json", "users.parquet", "prompts.yaml", "words.parquet"
+INFO, USERS, PROMPTS = "p5t5.json", "users.parquet", "prompts.yaml"
+WORDS, PHRASES = "words.parquet", "phrases.parquet"
 
 
 @dataclass
@@ -53,7 +55,8 @@ class Checkpoint:
 
     ``info`` is p5t5.json: rating_values, the options examples were built with, tasks, split, data,
     identifiers, versions, and what each stage of training says of itself. ``words``: the bytes of words.parquet,
-    by which reviews are rated (`p5t5.reading`); b"" where none are.
+    by which reviews are rated (`p5t5.reading`); ``phrases``: of phrases.parquet, by which samples of text are chosen
+    (`p5t5.phrases`); b"" where nothing is.
     """
 
     model: P5T5ForConditionalGeneration
@@ -63,6 +66,7 @@ class Checkpoint:
     prompts: list[Prompt]
     info: dict[str, Any]
     words: bytes = b""
+    phrases: bytes = b""
 
     @staticmethod
     def create(
@@ -224,7 +228,7 @@ class Checkpoint:
         return add_items(self, items)
 
     def save(self, folder: str | Path, card: str = "") -> None:
-        """Writes the folder, p5t5.json last; words, results and fusion of an earlier model in it are removed."""
+        """Writes the folder, p5t5.json last; words, phrases, results and fusion of an earlier model in it are removed."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
@@ -235,13 +239,14 @@ class Checkpoint:
             users = {"user_key": list(self.users), "identifier": list(self.users.values())}
             pd.DataFrame(users, dtype=str).to_parquet(temporary / USERS, index=False)
             dump_prompts(self.prompts, temporary / PROMPTS)
-            if self.words:
-                (temporary / WORDS).write_bytes(self.words)
+            for name, content in ((WORDS, self.words), (PHRASES, self.phrases)):
+                if content:
+                    (temporary / name).write_bytes(content)
             (temporary / INFO).write_text(json.dumps({**self.info, "versions": versions()}, indent=1) + "\n")
             if card:
                 (temporary / "README.md").write_text(card)
             # A folder without INFO is refused on loading: until all of the new files are there.
-            for stale in (INFO, WORDS, "results.json", "fusion.json", "fusion.safetensors"):
+            for stale in (INFO, WORDS, PHRASES, "results.json", "fusion.json", "fusion.safetensors"):
                 (folder / stale).unlink(missing_ok=True)
             for path in sorted(temporary.iterdir(), key=lambda path: path.name == INFO):
                 path.replace(folder / path.name)
@@ -287,7 +292,10 @@ class Checkpoint:
             dict(zip(users["user_key"], users["identifier"], strict=True)),
             load_prompts(folder / PROMPTS),
             info,
-            (folder / WORDS).read_bytes() if (folder / WORDS).is_file() else b"",
+            *(
+                (folder / name).read_bytes() if (folder / name).is_file() else b""
+                for name in (WORDS, PHRASES)
+            ),
         )
 
 

@@ -13,14 +13,18 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from p5t5.decoding import TextOptions, Wanted, generate_text, padded_batches
+from p5t5.checkpoint import PHRASES
+from p5t5.decoding import TextOptions, Wanted, consensus, draw_texts, padded_batches
+from p5t5.errors import UserError
 from p5t5.metrics import text as text_metrics
 from p5t5.mixture import validation_sample
+from p5t5.phrases import Phrases, PhraseTable, written
 from p5t5.ragged import Ragged
 from p5t5.splits import Split
 from p5t5.tasks import TASKS, BuildOptions, Examples
@@ -41,6 +45,7 @@ SETTINGS = (
     *(TextOptions(sample=True, samples=32, temperature=degree, seed=0) for degree in (0.4, 0.6, 0.8)),
 )
 BONUSES = (0.0, 2.0)  # where there is a hint
+SHARES = (0.0, 0.9)  # of a consensus, what training texts say of the item
 ROWS = 400  # validation rows a task, at most
 SENTENCE = 8  # words: where people's own texts are shorter on average, four in a row say little
 VARIETY = 0.75  # the least ratio of unique sentences, as a share of what people's own texts have
@@ -70,29 +75,56 @@ class Writer:
         options: TextOptions = GREEDY,
         hints: Sequence[str] | None = None,
         never_first: Sequence[int] = (),
+        phrases: Phrases | None = None,
+        items: np.ndarray | None = None,
     ) -> list[str]:
         """The answer to each rendered prompt; it holds the hint, where there is one ("": none), and begins
-        with none of ``never_first`` (`answers_of_others`)."""
-        texts = [""] * len(inputs)
+        with none of ``never_first`` (`answers_of_others`).
+
+        ``phrases``, and ``items``: int [prompts], which item each is about, −1 for none: for ``options.item_share``.
+        """
+        drawn = self.draw(model, inputs, options, hints, never_first)
+        return self.settle(drawn, options.item_share, phrases, items)
+
+    def draw(
+        self,
+        model: Any,
+        inputs: Ragged,
+        options: TextOptions,
+        hints: Sequence[str] | None = None,
+        never_first: Sequence[int] = (),
+    ) -> list[list[list[int]]]:
+        """All the answers to each prompt, as tokens; see `write`."""
+        drawn: list[list[list[int]]] = [[]] * len(inputs)
         tokens = None if hints is None else text_tokens(self.tokenizer, hints)
         device = next(model.parameters()).device
+        drawing = {name: value for name, value in asdict(options).items() if name != "item_share"}
         for rows, ids, mask in padded_batches(inputs, self.token_budget // options.samples, device):
             wanted = None
             if tokens is not None:
                 wanted = Wanted([own[own >= 0].tolist() for own in tokens[rows]], self.word_starts)
-            found = generate_text(
-                model,
-                ids,
-                mask,
-                forbid=self.forbidden,
-                wanted=wanted,
-                never_first=never_first,
-                **asdict(options),
+            found = draw_texts(
+                model, ids, mask, forbid=self.forbidden, wanted=wanted, never_first=never_first, **drawing
             )
-            decoded = self.tokenizer.batch_decode(found, skip_special_tokens=True)
-            for row, text in zip(rows.tolist(), decoded, strict=True):
-                texts[row] = text.strip()
-        return texts
+            for row, answers in zip(rows.tolist(), found, strict=True):
+                drawn[row] = answers
+        return drawn
+
+    def settle(
+        self,
+        drawn: Sequence[Sequence[Sequence[int]]],
+        share: float = 0.0,
+        phrases: Phrases | None = None,
+        items: np.ndarray | None = None,
+    ) -> list[str]:
+        """The text of the answer to each prompt that the others of it and, for ``share``, ``phrases`` agree with."""
+        chosen = []
+        for row, answers in enumerate(drawn):
+            told = None
+            if share and phrases is not None and len(answers) > 1:
+                told = phrases.agreement(-1 if items is None else int(items[row]), answers)
+            chosen.append(answers[consensus(answers, told, share)])
+        return [text.strip() for text in self.tokenizer.batch_decode(chosen, skip_special_tokens=True)]
 
 
 def hints_of(examples: Examples) -> list[str] | None:
@@ -127,6 +159,7 @@ def described(options: TextOptions) -> str:
         parts.append(f"temperature {options.temperature:g}")
         parts += [f"top_p {options.top_p:g}"] if options.top_p < 1 else []
     parts += [f"hint +{options.wanted_bonus:g}"] if options.wanted_bonus else []
+    parts += [f"what is said of the item {options.item_share:g}"] if options.item_share else []
     return ", ".join(parts)
 
 
@@ -159,11 +192,14 @@ def choose_text_options(
         least = VARIETY * text_metrics.unique_sentence_ratio(references)
         hinted = hints_of(examples) is not None
         metrics = ("rouge1", "bleu4") if text_metrics.lengths(references).mean() >= SENTENCE else ("rouge1",)
-        tried = []
-        for options in settings(hinted):
+        tried, drawn = [], {}
+        for options in settings(hinted, written(task) in asker.phrases):
             if progress:
                 progress(f"{task}: {described(options)}")
-            texts = asker.write(examples, inputs, options)
+            drawing = replace(options, item_share=0.0)
+            if drawing not in drawn:
+                drawn[drawing] = asker.draw(examples, inputs, drawing)
+            texts = asker.settle(examples, drawn[drawing], options)
             statistics = text_metrics.bleu_statistics(texts, references).mean(0)
             measured = {
                 "rouge1": round(float(text_metrics.rouge(texts, references)[:, 0].mean()), 6),
@@ -184,9 +220,14 @@ def choose_text_options(
     return chosen
 
 
-def settings(hinted: bool) -> list[TextOptions]:
-    """What `choose_text_options` tries."""
-    return [replace(one, wanted_bonus=bonus) for one in SETTINGS for bonus in (BONUSES if hinted else (0.0,))]
+def settings(hinted: bool, told: bool = False) -> list[TextOptions]:
+    """What `choose_text_options` tries. ``told``: of texts that training rows write of items."""
+    return [
+        replace(one, wanted_bonus=bonus, item_share=share)
+        for one in SETTINGS
+        for bonus in (BONUSES if hinted else (0.0,))
+        for share in (SHARES if told and one.samples > 1 else (0.0,))
+    ]
 
 
 def preference(
@@ -206,21 +247,61 @@ def saved_options(checkpoint: Checkpoint) -> dict[str, TextOptions]:
     return {task: TextOptions(**one["options"]) for task, one in kept["tasks"].items()}
 
 
-def keep_options(checkpoint: Checkpoint, chosen: Mapping[str, Any]) -> None:
-    """Puts the choice beside what the model says of itself; `write_options` also puts it into its folder."""
+def saved_phrases(checkpoint: Checkpoint) -> dict[str, Phrases]:
+    """Slot → what training texts say of items, where a task's decoding was chosen to look at it.
+
+    UserError where the phrases are not those that it was chosen with.
+    """
+    kept = checkpoint.info.get(KEY) or {}
+    if "phrases" not in kept or not saved_options(checkpoint):
+        return {}
+    if _digest(checkpoint.phrases) != kept["phrases"]["digest"]:
+        raise UserError(
+            "the model's phrases.parquet is missing, or another model's: copy the whole folder again, or train it again."
+        )
+    table = PhraseTable(checkpoint.phrases, kept["phrases"]["lengths"])
+    return {slot: table.read(slot, checkpoint.catalogue.item_ids) for slot in table.lengths}
+
+
+def keep_options(
+    checkpoint: Checkpoint, chosen: Mapping[str, Any], phrases: Mapping[str, Phrases] | None = None
+) -> None:
+    """Puts the choice beside what the model says of itself; `write_options` also puts it into its folder.
+
+    ``phrases``: by slot; those that a chosen decoding looks at are kept.
+    """
     known = (checkpoint.info.get(KEY) or {}).get("tasks", {}) if saved_options(checkpoint) else {}
-    checkpoint.info[KEY] = {"stages": len(checkpoint.info["stages"]), "tasks": {**known, **chosen}}
+    tasks = {**known, **chosen}
+    used = {written(task) for task, one in tasks.items() if one["options"].get("item_share")}
+    both = {**saved_phrases(checkpoint), **(phrases or {})}
+    checkpoint.info[KEY] = {"stages": len(checkpoint.info["stages"]), "tasks": tasks}
+    checkpoint.phrases = b""
+    if used:
+        table = PhraseTable.of({slot: both[slot] for slot in sorted(used)}, checkpoint.catalogue.item_ids)
+        checkpoint.phrases = table.data
+        checkpoint.info[KEY]["phrases"] = {"digest": _digest(table.data), "lengths": table.lengths}
 
 
 def write_options(checkpoint: Checkpoint, folder: Path) -> None:
-    """Writes what `keep_options` kept into the ``p5t5.json`` of the checkpoint's folder. Raises OSError."""
+    """Writes what `keep_options` kept into the checkpoint's folder: phrases.parquet, then p5t5.json. Raises OSError."""
     path = folder / "p5t5.json"
     info = json.loads(path.read_text(encoding="utf-8"))
-    number, name = tempfile.mkstemp(".tmp", path.name, folder)  # another process may do the same
+    if checkpoint.phrases:
+        _write(folder / PHRASES, checkpoint.phrases, path)
+    _write(path, (json.dumps({**info, KEY: checkpoint.info[KEY]}, indent=1) + "\n").encode("utf-8"), path)
+
+
+def _write(path: Path, content: bytes, like: Path) -> None:
+    """Replaces the file at once, with the rights of ``like``: another process may do the same."""
+    number, name = tempfile.mkstemp(".tmp", path.name, path.parent)
     try:
-        with open(number, "w", encoding="utf-8") as file:
-            file.write(json.dumps({**info, KEY: checkpoint.info[KEY]}, indent=1) + "\n")
-        shutil.copymode(path, name)
+        with open(number, "wb") as file:
+            file.write(content)
+        shutil.copymode(like, name)
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=8).hexdigest()

@@ -18,7 +18,7 @@ LAYERS = [
     "mixture",
     "vocabulary rewording rendering denoising batching",
     "fused stacks loss modeling initialisation trie trie_building catalogue decoding",
-    "baselines reading",
+    "baselines reading phrases",
     "starting_vectors",
     "checkpoint growing training",
     "fusion",

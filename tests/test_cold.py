@@ -18,7 +18,9 @@ from p5t5.errors import UserError
 from p5t5.growing import add_users, likeness
 from p5t5.growing.likeness import carried_over
 from p5t5.identifiers.texts import counted, described, unit, weighted, word_features
+from p5t5.phrases import Phrases
 from p5t5.prompts import PLACEHOLDER, load_prompts
+from p5t5.ragged import Ragged
 from p5t5.recommender import Recommender
 from p5t5.sources.simulated import simulate
 from p5t5.splits import leave_one_out
@@ -191,6 +193,23 @@ def test_what_was_fitted_holds_until_something_is_trained(atomic, full):
     past = {**info, "stages": [{"stage": "finetune"}] * 2}
     grown = replace(atomic, info=past).add_items(full.items)
     assert trust.saved_trust(grown) == {} and writing.saved_options(grown) == {}
+
+
+def test_what_is_said_of_items_stays_theirs_where_items_are_numbered_anew(atomic, full):
+    old = replace(atomic, info={**atomic.info, "stages": [{"stage": "finetune"}]})
+    texts = Ragged.from_lists([[5, 6], [5, 7], [8, 6]])
+    items = len(old.catalogue)
+    found = {"explanation": Phrases.of(texts, np.array([0, items - 1, items - 1]), items)}
+    how = {"options": {"sample": True, "samples": 2, "item_share": 1.0}}
+    writing.keep_options(old, {"explanation/explain": how}, found)
+    grown = old.add_items(full.items)
+    last = grown.catalogue.index_of[old.catalogue.item_ids[-1]]
+    assert last != items - 1
+    before, after = (writing.saved_phrases(one)["explanation"] for one in (old, grown))
+    for place, now in ((0, 0), (items - 1, last)):
+        answers = [[5], [6], [7], [8, 6]]
+        np.testing.assert_array_equal(before.agreement(place, answers), after.agreement(now, answers))
+    assert after.texts[now] == 2 and after.texts[-1] == 3
 
 
 def test_a_tokenizer_grows_behind_its_last_token(atomic):

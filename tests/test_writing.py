@@ -18,6 +18,7 @@ from p5t5.errors import UserError
 from p5t5.evaluation import evaluate_checkpoint
 from p5t5.metrics.text import feature_match
 from p5t5.mixture import single
+from p5t5.phrases import fit_phrases
 from p5t5.prompts import load_prompts
 from p5t5.results import find
 from p5t5.sources.simulated import simulate
@@ -32,6 +33,7 @@ from p5t5.writing import (
     keep_options,
     preference,
     saved_options,
+    saved_phrases,
     settings,
     write_options,
 )
@@ -89,7 +91,10 @@ def test_the_consensus_by_hand():
     assert consensus([[3, 2, 1], [1, 2, 3], [1, 2, 3]]) == 1
     # F1 alone would say the first (2.33 against 2), which is shorter than the mean of 10 / 3: times exp(1 − 5 / 3)
     assert consensus([[1, 2], [1, 2, 3, 4], [1, 2, 5, 6]]) == 1
-    assert consensus([[], []]) == 0
+    assert consensus([[], []]) == 0 and consensus([[7]]) == 0
+    # the others say the first (F1 of 4/5 + 2/3 each with the fourth and third), what is told the second
+    others, told = [[1, 2, 3], [9, 9, 9], [1, 2, 4]], np.array([0.0, 1.0, 0.0])
+    assert [consensus(others, told, share) for share in (0.0, 0.3, 0.5, 1.0)] == [0, 0, 1, 1]
 
 
 def test_the_consensus_is_one_of_the_draws():
@@ -162,11 +167,11 @@ def test_a_text_is_not_the_answer_of_another_task(checkpoint, split, monkeypatch
     wanted = ["▁yes", "▁no", "▁like", "▁dislike", *(f"▁{value:g}" for value in ratings)]
     asker, barred = Asker(checkpoint, split.data), []
 
-    def generate(model, ids, mask, *, never_first, **more):
+    def draw(model, ids, mask, *, never_first, **more):
         barred.append(list(never_first))
-        return [[5]] * len(ids)
+        return [[[5]]] * len(ids)
 
-    monkeypatch.setattr("p5t5.writing.generate_text", generate)
+    monkeypatch.setattr("p5t5.writing.draw_texts", draw)
     for task, pieces in (("review/headline", wanted), ("explanation/rate_and_explain", [])):
         rows = split.rows("test")[:4]
         examples, index = single(
@@ -183,13 +188,15 @@ def test_the_choice_is_made_on_validation_kept_and_used(checkpoint, split, tmp_p
     checkpoint.save(tmp_path)
     asked = []
     monkeypatch.setattr(
-        Asker,
-        "write",
-        lambda self, examples, inputs, options: asked.append((examples, options)) or written(options),
+        Asker, "draw", lambda self, examples, inputs, options: asked.append((examples, options)) or [options]
     )
-
-    def written(options):
-        return [f"{row if options.sample else ''} the sound" for row in range(5)]
+    monkeypatch.setattr(
+        Asker,
+        "settle",
+        lambda self, examples, drawn, options: [
+            f"{r if drawn[0].sample else ''} the sound" for r in range(5)
+        ],
+    )
 
     build = checkpoint.build_options()
     chosen = choose_text_options(
@@ -247,6 +254,57 @@ def test_a_choice_is_written_only_into_a_folder_that_was_given(
     assert not list(tmp_path.glob("*.tmp")), "nothing is left behind"
 
 
+def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_path, monkeypatch):
+    """What training texts say of items goes with the model, and the same sample is picked where it is loaded."""
+    few = (TextOptions(max_new_tokens=6), TextOptions(max_new_tokens=6, sample=True, samples=8, seed=0))
+    monkeypatch.setattr("p5t5.writing.SETTINGS", few)
+    draws = []
+    draw = Asker.draw
+    monkeypatch.setattr(Asker, "draw", lambda self, *given: draws.append(given[-1]) or draw(self, *given))
+    checkpoint, task = replace(checkpoint, info=dict(checkpoint.info)), "explanation/explain"
+    checkpoint.info.pop(KEY, None)
+    asker, build = Asker(checkpoint, split.data), checkpoint.build_options()
+    asker.phrases = fit_phrases(checkpoint.tokenizer, split, [task], build)
+    chosen = choose_text_options(asker, split, [task], build, limit=5)
+    assert draws == list(few), "drawn once, however the answer is picked"
+    assert len(chosen[task]["validation"]["tried"]) == 3
+    chosen[task]["options"] = {
+        "max_new_tokens": 6,
+        "sample": True,
+        "samples": 8,
+        "seed": 0,
+        "item_share": 1.0,
+    }
+    checkpoint.save(tmp_path)
+    keep_options(checkpoint, chosen, asker.phrases)
+    write_options(checkpoint, tmp_path)
+    assert not list(tmp_path.glob("*.tmp"))
+
+    options = saved_options(checkpoint)[task]
+    assert options.item_share == 1 and described(options).endswith("what is said of the item 1")
+    rows = split.rows("test")[:6]
+    examples, index = single(split, task, checkpoint.prompts, "test", build, "seen", rows)
+    inputs = asker.renderer.encode_inputs(examples, index)
+    texts = asker.write(examples, inputs, options)
+    drawn = asker.draw(examples, inputs, options)
+    for row, answers, text in zip(rows, drawn, texts, strict=True):
+        gain = asker.phrases["explanation"].agreement(split.data.item[row], answers)
+        lengths = np.array([len(answer) for answer in answers])
+        best = np.argmax(gain * np.exp(np.minimum(1 - lengths.mean() / np.maximum(lengths, 0.5), 0)))
+        assert text == checkpoint.tokenizer.decode(answers[best], skip_special_tokens=True).strip()
+    loaded = Checkpoint.load(tmp_path)
+    assert Asker(loaded, split.data).write(examples, inputs, options) == texts
+    answerer = Answerer(loaded)
+    assert answerer.phrases["explanation"].texts[-1] == asker.phrases["explanation"].texts[-1]
+    loaded.save(tmp_path / "again")
+    assert (tmp_path / "again" / "phrases.parquet").read_bytes() == checkpoint.phrases
+    (tmp_path / "phrases.parquet").write_bytes(b"")
+    with pytest.raises(UserError, match=r"phrases\.parquet is missing"):
+        Answerer(Checkpoint.load(tmp_path))
+    keep_options(checkpoint, {task: {"options": {"num_beams": 2}}})
+    assert checkpoint.phrases == b"" and saved_phrases(checkpoint) == {}
+
+
 def test_a_question_is_answered_as_was_chosen(checkpoint, monkeypatch):
     options = TextOptions(sample=True, samples=2, seed=0, max_new_tokens=5)
     monkeypatch.setattr(
@@ -257,7 +315,7 @@ def test_a_question_is_answered_as_was_chosen(checkpoint, monkeypatch):
     monkeypatch.setattr(
         Writer,
         "write",
-        lambda self, model, inputs, options, hints=None, never_first=(): (
+        lambda self, model, inputs, options, hints=None, never_first=(), phrases=None, items=None: (
             used.append((options, hints, len(never_first))) or ["said"]
         ),
     )
@@ -274,3 +332,5 @@ def test_descriptions():
     )
     names = [described(options) for options in settings(hinted=True)]
     assert len(set(names)) == len(names) == 2 * len(settings(hinted=False))
+    told = [described(options) for options in settings(hinted=False, told=True)]
+    assert len(set(told)) == len(told) == 7  # greedy has no samples to pick among

@@ -24,12 +24,13 @@ from p5t5.fusion import Fusion
 from p5t5.fusion.model import TASK as FUSED_TASK
 from p5t5.fusion.model import rank as rank_fused
 from p5t5.metrics.rating import central_interval, choice_probabilities
+from p5t5.phrases import written
 from p5t5.prompts import PLACEHOLDER
 from p5t5.ragged import Ragged
 from p5t5.reading import texts_of
 from p5t5.tasks import TASKS, WORDS, Examples
 from p5t5.trust import Asked, saved_trust
-from p5t5.writing import GREEDY, Writer, answers_of_others, hints_of, saved_options
+from p5t5.writing import GREEDY, Writer, answers_of_others, hints_of, saved_options, saved_phrases
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ class Answerer:
         self.options = checkpoint.build_options()
         self.trust = saved_trust(checkpoint)
         self.writer, self.text_options = Writer(checkpoint.tokenizer), saved_options(checkpoint)
+        self.phrases = saved_phrases(checkpoint)
 
     @cached_property
     def attributes(self) -> list[str] | None:
@@ -245,7 +247,9 @@ class Answerer:
         inputs = self.checkpoint.renderer.encode_inputs(examples, np.full(1, place))
         options = self.text_options.get(task, GREEDY)
         others = answers_of_others(task, self.checkpoint.tokenizer, self.checkpoint.rating_values)
-        return self.writer.write(self.model, inputs, options, hints_of(examples), others)[0]
+        item = np.array([-1 if facts.item is None else facts.item])
+        phrases = self.phrases.get(written(task))
+        return self.writer.write(self.model, inputs, options, hints_of(examples), others, phrases, item)[0]
 
     def _choice_scores(self, ids: Tensor, mask: Tensor, place: int, words: Sequence[str]) -> np.ndarray:
         """float32 [1, words]: log-probability of each word as (the beginning of) the prompt's target."""

@@ -172,6 +172,7 @@ def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[s
 
     from p5t5.answering import Asker
     from p5t5.metrics.text import require_packages
+    from p5t5.phrases import fit_phrases, written
     from p5t5.tasks import TASKS
     from p5t5.writing import (
         HINT,
@@ -190,17 +191,19 @@ def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[s
     if not missing:
         return
     require_packages()
-    ways = sum(len(settings(HINT in TASKS[task].slots)) for task in missing)
+    asker, build = Asker(checkpoint, split.data), replace(checkpoint.build_options(-1), seed=seed)
+    asker.phrases |= fit_phrases(checkpoint.tokenizer, split, missing, build)
+    ways = sum(len(settings(HINT in TASKS[task].slots, written(task) in asker.phrases)) for task in missing)
     with tqdm(desc="choosing how text is decoded", total=ways, unit=" ways", leave=False) as bar:
         chosen = choose_text_options(
-            Asker(checkpoint, split.data),
+            asker,
             split,
             missing,
-            replace(checkpoint.build_options(-1), seed=seed),
+            build,
             progress=lambda what: (bar.set_postfix_str(what), bar.update()),
         )
     where = "not kept, for the model is no folder of yours: copy it into one"
-    keep_options(checkpoint, chosen)
+    keep_options(checkpoint, chosen, asker.phrases)
     if Path(model).is_dir():  # what lies in the Hub's cache is not ours to change
         try:
             write_options(checkpoint, Path(model))

@@ -18,7 +18,7 @@ from torch import Tensor
 from p5t5.decoding import text_generation
 from p5t5.decoding.beam import Filter, beam_search
 from p5t5.decoding.t5_layers import inference
-from p5t5.decoding.text_generation import TextOptions, Wanted
+from p5t5.decoding.text_generation import TextOptions, Wanted, consensus
 from p5t5.decoding.tree_decoder import remember
 from p5t5.decoding.tree_scoring import exact_search, score_positions
 from p5t5.errors import UserError
@@ -154,7 +154,7 @@ def expected_value(log_probabilities: np.ndarray, values: np.ndarray) -> np.ndar
     return ((weights @ np.asarray(values, np.float64)) / weights.sum(1)).astype(np.float32)
 
 
-def generate_text(
+def draw_texts(
     model,
     input_ids: Tensor,
     attention_mask: Tensor,
@@ -163,18 +163,24 @@ def generate_text(
     wanted: Wanted | None = None,
     never_first: Sequence[int] = (),
     **options,
-) -> list[list[int]]:
-    """Free text, greedy by default: token ids of each answer without start, padding and ``</s>``.
+) -> list[list[list[int]]]:
+    """Free text, greedy by default: the answers to each prompt, token ids without start, padding and ``</s>``.
 
     ``forbid``: token ids that must not appear (identifiers, sentinels); ``wanted``: that must;
     ``never_first``: that must not begin the answer.
     ``options``: those of `TextOptions` (max_new_tokens=48, min_new_tokens=0, num_beams=1,
     no_repeat_ngram_size=3, repetition_penalty=1.0, sample=False, temperature=1.0, top_p=1.0, seed=None,
-    samples=1, wanted_bonus=0.0).
+    samples=1, wanted_bonus=0.0); ``samples`` answers a prompt.
     """
-    return text_generation.generate(
+    return text_generation.draw(
         model, input_ids, attention_mask, TextOptions(**options), list(forbid), wanted, never_first
     )
+
+
+def generate_text(model, input_ids: Tensor, attention_mask: Tensor, **options) -> list[list[int]]:
+    """As `draw_texts`, one answer a prompt: of several the one that the others are most like."""
+    drawn = draw_texts(model, input_ids, attention_mask, **options)
+    return [answers[consensus(answers)] for answers in drawn]
 
 
 def batches(lengths: np.ndarray, token_budget: int) -> list[np.ndarray]:

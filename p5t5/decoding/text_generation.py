@@ -25,7 +25,8 @@ class TextOptions:
     """How free text is decoded; the names are transformers'. ``sample``: draw instead of the best token.
 
     ``samples``: of so many draws the one that agrees best with the others is the answer. ``wanted_bonus``:
-    added to the logit of the first wanted token until it is said; more says it earlier.
+    added to the logit of the first wanted token until it is said; more says it earlier. ``item_share``: of a sample's
+    gain, what is told of the item instead of by the other samples (`consensus`).
     """
 
     max_new_tokens: int = 48
@@ -39,6 +40,7 @@ class TextOptions:
     seed: int | None = None
     samples: int = 1
     wanted_bonus: float = 0.0
+    item_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.samples > 1 and (not self.sample or self.num_beams > 1):
@@ -57,7 +59,7 @@ class Wanted:
     word_starts: np.ndarray
 
 
-def generate(
+def draw(
     model,
     input_ids: Tensor,
     attention_mask: Tensor,
@@ -65,9 +67,11 @@ def generate(
     forbid: Sequence[int],
     wanted: Wanted | None = None,
     never_first: Sequence[int] = (),
-) -> list[list[int]]:
-    """Token ids of each answer without start, padding and ``</s>``; ``forbid``: ids that must not appear,
-    ``never_first``: those that must not begin it."""
+) -> list[list[list[int]]]:
+    """The answers to each prompt, ``options.samples`` of them: token ids without start, padding and ``</s>``.
+
+    ``forbid``: ids that must not appear, ``never_first``: those that must not begin an answer.
+    """
     barred, unfit = [int(token) for token in forbid], [int(token) for token in never_first]
     if wanted is not None and options.num_beams > 1:
         raise UserError("beams can't be made to say what is wanted: leave num_beams at 1")
@@ -81,20 +85,24 @@ def generate(
     for row in tokens[:, 1:].tolist():
         row = row[: row.index(eos)] if eos in row else row
         texts.append([token for token in row if token != pad])
-    if options.samples > 1:
-        drawn = [texts[at : at + options.samples] for at in range(0, len(texts), options.samples)]
-        return [answers[consensus(answers)] for answers in drawn]
-    return texts
+    return [texts[at : at + options.samples] for at in range(0, len(texts), options.samples)]
 
 
-def consensus(answers: Sequence[Sequence[int]]) -> int:
+def consensus(answers: Sequence[Sequence[int]], told: np.ndarray | None = None, share: float = 0.0) -> int:
     """The place of the answer that is most like the others; ties go to the first.
 
     Minimum Bayes risk (Kumar and Byrne 2004; Eikema and Aziz 2020): the samples stand for what people
     might have written, and the gain is the mean F1 of tokens and of pairs with each of the others, times BLEU's
     penalty for what is shorter than they are on average (Papineni et al. 2002): what is short agrees easily.
+    ``told``: float [answers], such a gain from elsewhere, which counts for ``share`` of it.
     """
-    gain = sum(_agreement([_runs(answer, size) for answer in answers]) for size in (1, 2))
+    if len(answers) == 1:
+        return 0
+    gain = np.zeros(len(answers))
+    for size in (1, 2):
+        gain += _agreement([_runs(answer, size) for answer in answers]) / (len(answers) - 1)
+    if told is not None:
+        gain = (1 - share) * gain + share * told
     lengths = np.array([len(answer) for answer in answers])
     brevity = np.exp(np.minimum(1 - lengths.mean() / np.maximum(lengths, 0.5), 0))
     return int(np.argmax(np.round(gain * brevity, 9)))
