@@ -333,4 +333,4 @@ def test_descriptions():
     names = [described(options) for options in settings(hinted=True)]
     assert len(set(names)) == len(names) == 2 * len(settings(hinted=False))
     told = [described(options) for options in settings(hinted=False, told=True)]
-    assert len(set(told)) == len(told) == 7  # greedy has no samples to pick among
+    assert len(set(told)) == len(told) == 9  # greedy has no samples to pick among
