@@ -107,6 +107,8 @@ class Recommender:
     ) -> Answer:
         """The answer to a question whose task is known; adds notes on what was assumed."""
         facts = self._facts(question, route.task, data, notes)
+        if route.task.endswith("/choose") and len(facts.candidates) < 2 <= route.names:
+            return Answer("text", text=self._no_choice(question), task=route.task)
         filled = fill([facts], self._answerer.options, self._answerer.attributes)
         planned = plan(self.checkpoint.prompts, route.task, filled, self._learnt, route.by_prompt)
         if planned is None:
@@ -268,9 +270,21 @@ class Recommender:
         for link in question.unclear:
             named = " or ".join(self.catalogue.titles[item] for item in link.items)
             notes.append(f"“{question.text[link.start : link.end]}” could be {named}: say which")
+        if question.review is None:
+            for link in self._people.linker.near(question.text, question.links):
+                meant = " or ".join(self.catalogue.titles[item] for item in link.items[:3])
+                written = question.text[link.start : link.end]
+                notes.append(f"“{written}” is not in the catalogue: do you mean {meant}?")
         if question.stranger:
             notes.append(f"{question.stranger} is not known to the model")
         return notes
+
+    def _no_choice(self, question: Question) -> str:
+        found = ", ".join(self.catalogue.titles[item] for item in question.items)
+        return (
+            "To choose, two items or more must be found in the catalogue: name each by its title or id. "
+            f"Found: {found or 'none'}."
+        )
 
     def _took_for_ratings(self, question: Question, facts: Facts) -> list[str]:
         """A note on ratings that were not said as numbers."""

@@ -139,10 +139,10 @@ def test_item_tables_are_told_apart_by_their_names(tmp_path):
 
 def test_an_item_table_may_call_its_id_as_the_interactions_do(tmp_path):
     rows = "".join(f"kunde{n % 9};A0{n % 7}\n" for n in range(40))
-    (tmp_path / "r.csv").write_text("kunde;artikel\n" + rows)
-    (tmp_path / "i.csv").write_text('artikel;title;id\nA01;"Große ""Öko"" Schüssel; 6er";77\n')
+    (tmp_path / "r.csv").write_text("kunde;varukod\n" + rows)
+    (tmp_path / "i.csv").write_text('varukod;title;id\nA01;"Große ""Öko"" Schüssel; 6er";77\n')
     records = table.read(tmp_path / "r.csv", tmp_path / "i.csv")
-    assert records.info["columns"]["item_id"] == "artikel (by its place: users before items)"
+    assert records.info["columns"]["item_id"] == "varukod (the one that is left)"
     assert records.items.set_index("item_id").loc["A01", "title"] == 'Große "Öko" Schüssel; 6er'
     # A name that both guesses know: the likelier one of the item table counts.
     (tmp_path / "r.csv").write_text("user,product\nu,1\nu,2\n")

@@ -306,6 +306,14 @@ def test_a_choice_is_among_the_named(rec):
     assert answer.items[0].score >= answer.items[1].score >= answer.items[2].score
 
 
+def test_a_choice_among_what_is_not_found_is_refused(rec):
+    answer = rec("Which of these wuold suit me: Alein, Fagro, Heat?")
+    assert (answer.kind, answer.task, answer.items) == ("text", "direct/choose", ())
+    assert "two items or more" in answer.text and "Found: Heat (1995)." in answer.text
+    assert "“Alein” is not in the catalogue: do you mean Alien (1979)?" in answer.notes
+    assert rec("Which one should user 17 pick next?").items  # no names: what comes next
+
+
 @pytest.mark.parametrize(
     "text, task, texts",
     [

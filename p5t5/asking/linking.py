@@ -1,7 +1,8 @@
 """Titles, item ids and user ids in free text → catalogue items and users: exact after normalisation.
 
-Case, accents, punctuation and spacing do not count, "Godfather, The" and "The Godfather" are one
-title, and a year may be left out where the rest names one item only. Typing errors are not repaired.
+Case, accents, punctuation and spacing do not count ("ü" is "u" and "ue"), "Godfather, The" and "The
+Godfather" are one title, and a year may be left out where the rest names one item only. An id of words
+("Night Song") is a title. Typing errors are not repaired; `Linker.near` says what may have been meant.
 A title that is also an everyday word ("Big", "It", "Heat") needs evidence: its year, quotes, a
 capital inside a sentence, or a place in the sentence where only a name makes sense.
 """
@@ -10,11 +11,11 @@ from __future__ import annotations
 
 import functools
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
+from p5t5.asking.spelling import folded, one_edit_away, spelled_out
 from p5t5.records.cleaning import clean_text
 
 ITEM, USER, AMBIGUOUS = "item", "user", "ambiguous"
@@ -71,6 +72,7 @@ class Link:
 @dataclass(frozen=True)
 class _Token:
     word: str
+    other: str  # with "ue" for "ü"
     start: int
     end: int
 
@@ -104,12 +106,13 @@ def title_keys(title: str, year: str = "") -> Iterator[tuple[int, str]]:
         spellings += [(4, form) for form in _article_forms(head)]
     if behind:
         yield 0, normalise(title)
+        yield 0, normalise(spelled_out(title))
     for rank, spelling in spellings:
-        key = normalise(spelling)
-        if key:
-            yield rank, key
-            if year:
-                yield 1, f"{key} {year}"
+        for key in dict.fromkeys((normalise(spelling), normalise(spelled_out(spelling)))):
+            if key:
+                yield rank, key
+                if year:
+                    yield 1, f"{key} {year}"
 
 
 class Linker:
@@ -134,8 +137,8 @@ class Linker:
         self._year = [_year_of(title) for title in titles]
         spelled: dict[str, list[tuple[int, int]]] = {}
         for item, (item_id, title) in enumerate(zip(item_ids, titles, strict=True)):
-            if title in (item_id, clean_text(item_id)):  # no title: ids are linked by their own rules
-                continue
+            if title in (item_id, clean_text(item_id)) and not _is_name(item_id):
+                continue  # no title: ids are linked by their own rules
             given = years[item] if years is not None else ""
             self._year[item] = self._year[item] or given
             for rank, key in set(title_keys(title, given)):
@@ -166,8 +169,12 @@ class Linker:
         tokens = list(_tokens(text))
         quoted = [match.span() for match in _QUOTED.finditer(text)]
         for first, token in enumerate(tokens):
-            for count in range(min(self._longest.get(token.word, 0), len(tokens) - first), 0, -1):
-                key = " ".join(part.word for part in tokens[first : first + count])
+            longest = max(self._longest.get(token.word, 0), self._longest.get(token.other, 0))
+            for count in range(min(longest, len(tokens) - first), 0, -1):
+                part = tokens[first : first + count]
+                key = " ".join(token.word for token in part)
+                if key not in self._titles:
+                    key = " ".join(token.other for token in part)
                 if key not in self._titles:
                     continue
                 rank, items = self._titles[key]
@@ -185,6 +192,37 @@ class Linker:
                 if rank < 2 and text[end : end + 1] == ")" and "(" in text[start:end]:
                     end += 1
                 yield count, Link(ITEM if len(items) == 1 else AMBIGUOUS, start, end, items)
+
+    def near(self, text: str, links: Sequence[Link]) -> list[Link]:
+        """Names outside ``links`` that are one letter (or two swapped) away from titles: what may be meant.
+
+        Single words only where they stand out: with a capital inside a sentence, or in quotes.
+        """
+        tokens = [
+            token
+            for token in _tokens(text)
+            if all(token.end <= link.start or link.end <= token.start for link in links)
+        ]
+        everyday = everyday_language()["words"]["everyday"]
+        quoted = [match.span() for match in _QUOTED.finditer(text)]
+        found: list[Link] = []
+        for count in range(min(6, len(tokens)), 0, -1):
+            for first in range(len(tokens) - count + 1):
+                part = tokens[first : first + count]
+                start, end = part[0].start, part[-1].end
+                key = " ".join(token.word for token in part)
+                if len(key) < 5 or all(token.word in everyday for token in part):
+                    continue
+                if _crosses_sentence(text[start:end]) or any(start < link.start < end for link in links):
+                    continue
+                stands_out = re.search(r"[^\s.!?\"“]\s+$", text[:start]) and not text[start].islower()
+                in_quotes = any(left <= start and end <= right for left, right in quoted)
+                if count == 1 and not stands_out and not in_quotes:
+                    continue
+                items = {item for way in one_edit_away(key) for item in self._titles.get(way, (0, ()))[1]}
+                if items and all(end <= other.start or other.end <= start for other in found):
+                    found.append(Link(AMBIGUOUS, start, end, tuple(sorted(items))))
+        return sorted(found, key=lambda link: link.start)
 
     def _near(self, item: int, year: int) -> bool:
         """Whether a year said by a person can mean this item: release dates differ by country."""
@@ -238,14 +276,20 @@ def _tokens(text: str) -> Iterator[_Token]:
     for match in _WORD.finditer(text):
         word = "and" if match.group() == "&" else _plain(match.group())
         if word:
-            yield _Token(word, match.start(), match.end())
+            other = word if match.group().isascii() else _plain(spelled_out(match.group()))
+            yield _Token(word, other, match.start(), match.end())
 
 
 def _plain(word: str) -> str:
     if word.isascii():
         return word.replace("'", "").replace("`", "").casefold()
-    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", word).casefold())
-    return "".join(char for char in folded if char.isalnum())
+    return folded(word)
+
+
+def _is_name(item_id: str) -> bool:
+    """Whether an id is words, so that it is named in a text as a title is: "Night Song", "Käsereibe"."""
+    words = normalise(item_id).split()
+    return len(words) > 1 or (item_id.isalpha() and len(item_id) > 3)
 
 
 def _article_forms(title: str) -> list[str]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from p5t5.asking.linking import Link, everyday_language, replace_links
+from p5t5.asking.spelling import one_edit_away
 from p5t5.prompts import PLACEHOLDER, Prompt
 
 # Below this, no wording is near. Questions people asked score .2 to .9, unrelated sentences under .15.
@@ -53,17 +54,22 @@ _USER = re.compile(
     r"\b(user|customer|viewer|member|shopper|reader|account|reviewer)[ _#]*(?=\w*\d)\w+", re.IGNORECASE
 )
 _NUMBERED = re.compile(r"\b(?:item|product|movie|film)s?[ _#]*(?=\w*\d)\w+", re.IGNORECASE)
+_WORD = re.compile(r"(?<![\[\w])[A-Za-z]{4,}(?![\]\w])")  # and no marker
 _RUN = re.compile(r"\[items?\](?:(?:\s|,|;|/|&|\band\b|\bor\b|\bthen\b)+\[items?\])+")
 
 
 @dataclass(frozen=True)
 class Route:
-    """The task, the similarity (0 to 1) of its nearest wording, and of every wording of the checkpoint."""
+    """The task, the similarity (0 to 1) of its nearest wording, and of every wording of the checkpoint.
+
+    ``names``: how many items the question seems to name, known or not.
+    """
 
     task: str
     similarity: float
     by_task: dict[str, float]
     by_prompt: np.ndarray
+    names: int = 0
 
     @property
     def family(self) -> str:
@@ -96,10 +102,11 @@ class Router:
         self._weight = self._telling(bags)
         self._unseen = float(np.median(self._weight))
         self._table = np.stack([self._vector(bag) for bag in bags])
+        self._words = Counter(word for _, wording in wordings for word in _WORD.findall(wording.lower()))
 
     def route(self, text: str, links: Sequence[Link] = ()) -> Route:
         """The task of a cleaned question; ``links`` are what the linker found in it."""
-        whole = outline(text, links)
+        whole = self._respelled(outline(text, links))
         asked = _asked_part(whole)
         similar = self._table @ self._vector(_features(whole))
         if asked != whole:
@@ -113,7 +120,25 @@ class Router:
             similarity=float(nearest[best]),
             by_task=dict(zip(self.tasks, scores.tolist(), strict=True)),
             by_prompt=similar[: len(self.prompts)],
+            names=whole.count("[item]") + 2 * whole.count("[items]"),
         )
+
+    def _respelled(self, text: str) -> str:
+        """Words that no wording has, one slip away from one that some have ("wuold"), as those have it.
+
+        Words of four letters only where two letters are swapped: too many are one letter apart.
+        """
+
+        def respelled(match: re.Match) -> str:
+            word = match.group().lower()
+            if word in self._words:
+                return match.group()
+            ways = list(itertools.islice(one_edit_away(word), len(word) - 1 if len(word) < 5 else None))
+            swapped = [way for way in ways[: len(word) - 1] if way in self._words]
+            known = swapped or [way for way in ways if way in self._words]
+            return max(known, key=lambda way: self._words[way], default=match.group())
+
+        return _WORD.sub(respelled, text)
 
     def _telling(self, bags: list[Counter]) -> np.ndarray:
         """float [features]: how rare a feature is, times how much it tells about the family.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,11 @@ import pyarrow.compute as pc
 MISSING = ("", "na", "n/a", "nan", "nat", "null", "none", "\\n", "-")
 LARGEST_RATING = 1e6
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_DATE = re.compile(r"\d{4}[-/]\d{1,2}(?:[-/]\d{1,2}(?:[T ]\d.*)?)?", re.ASCII)
+_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
+_DATE = re.compile(
+    r"\d{4}[-/]\d{1,2}(?:[-/]\d{1,2}(?:[T ]\d.*)?)?|\d{1,2}\.\d{1,2}\.\d{4}(?:[T ]\d.*)?", re.ASCII
+)
+_DAY_FIRST = re.compile(r"^(\d{1,2})\.(\d{1,2})\.(\d{4})", re.ASCII)  # with points it is so everywhere
 
 # A number's size tells its unit: this many seconds, milliseconds, … lie after 1973 and before the year 5138.
 UNITS = (("seconds", 1), ("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9))
@@ -37,10 +42,10 @@ def distinct(column: pa.Array) -> tuple[np.ndarray, list[Any]]:
     ]
 
 
-def ratings(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def ratings(column: pa.Array, decimal_comma: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """(float64 [n], NaN where there is no number; bool [n]: a cell that is neither a number nor missing)."""
     codes, values = distinct(column)
-    read = [_number(value) for value in values]
+    read = [_number(with_point(value) if decimal_comma else value) for value in values]
     numbers = np.array([np.nan if number is None else number for number in read] + [np.nan])
     bad = np.array([number is None for number in read] + [False])
     too_large = np.abs(numbers) > LARGEST_RATING
@@ -59,6 +64,21 @@ def _number(value: Any) -> float | None:
         number = float(value)
         return number if number != number else _finite(number)
     return np.nan if value is None else None
+
+
+def has_decimal_commas(values: Iterable[Any]) -> bool:
+    """Whether a column writes 4,5 for 4.5: several cells do so, and none has a point. (One cell may be a slip.)"""
+    texts = [value.strip() for value in values if isinstance(value, str)]
+    numbers = [_number(text) for text in texts]
+    if any("." in text for text, number in zip(texts, numbers, strict=True) if number is not None):
+        return False
+    commas = [text for text in texts if _COMMA.fullmatch(text)]
+    return len(commas) >= 10 and sum(number is None for number in numbers) <= 1.1 * len(commas)
+
+
+def with_point(value: Any) -> Any:
+    """ "4,5" → "4.5"; anything else as it is."""
+    return value.replace(",", ".") if isinstance(value, str) and _COMMA.fullmatch(value.strip()) else value
 
 
 def _finite(number: float) -> float | None:
@@ -110,7 +130,11 @@ def _typed(column: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _seconds(texts: list[str]) -> np.ndarray:
-    """float64: seconds since 1970 of ISO dates (UTC where no zone is given), NaN for what is none."""
+    """float64: seconds since 1970 of dates (UTC where no zone is given), NaN for what is none."""
+    texts = [
+        _DAY_FIRST.sub(lambda found: "-".join(part.zfill(2) for part in found.groups()[::-1]), text)
+        for text in texts
+    ]
     try:
         moments = pd.to_datetime(pd.Series(texts, dtype=object), utc=True, format="ISO8601", errors="coerce")
     except (ValueError, OverflowError):

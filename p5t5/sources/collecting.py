@@ -76,8 +76,11 @@ class Collector:
         self._seen = np.zeros(0, bool)
         self._waiting = 0
 
-    def add(self, batch: Batch, path: Path, theirs: Mapping[str, str]) -> None:
-        """``theirs``: our column → the file's. Rows that cannot be used are counted by reason."""
+    def add(self, batch: Batch, path: Path, theirs: Mapping[str, str], decimal_comma: bool = False) -> None:
+        """``theirs``: our column → the file's; ``decimal_comma``: ratings are written so (4,5).
+
+        Rows that cannot be used are counted by reason.
+        """
         for row in batch.bad:
             where = f"{path.name}, line {row.line}: {row.text[:60]!r}"
             self.problems.add(row.reason, 1, where, REMEDIES[row.reason])
@@ -101,7 +104,7 @@ class Collector:
             drop(new[ours] == _UNFIT, UNFIT_ID, ours, "write the id as one line of plain characters")
             drop(new[ours] == _MISSING, MISSING_ID, ours, "fill it in; without it the row says nothing")
         if "rating" in column:
-            new["rating"], bad = cells.ratings(column["rating"])
+            new["rating"], bad = cells.ratings(column["rating"], decimal_comma)
             drop(
                 bad,
                 NO_RATING,
@@ -112,7 +115,7 @@ class Collector:
             drop(np.isnan(new["rating"]), "rating missing", "rating", remedy)
         if "timestamp" in column:
             new["timestamp"], new["is_date"], bad = cells.times(column["timestamp"])
-            remedy = f"write seconds, milliseconds or ISO dates (2026-01-31), or name another column with {OPTIONS['timestamp']}"
+            remedy = f"write seconds, milliseconds or dates (2026-01-31, 31.01.2026), or name another column with {OPTIONS['timestamp']}"
             drop(bad, NO_TIME, "timestamp", remedy)
             remedy = (
                 f"fill it in, or keep such rows and the order of the file with {OPTIONS['timestamp']} none"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from p5t5.errors import UserError
-from p5t5.sources.cells import MISSING, _number, is_time
+from p5t5.sources.cells import MISSING, _number, has_decimal_commas, is_time, with_point
 
 OPTIONS = {
     "user_id": "--user",
@@ -23,43 +24,67 @@ OPTIONS = {
 }
 MADE = ("feature", "explanation")  # columns that few have, and that `prepare` can make from others
 NONE = "none"  # `--rating none`: leave the column out
-# Names as people write them (lower case, no signs), the likeliest first.
+# Names as people write them (plain_name), the likeliest first; behind the English ones those of other languages.
 NAMES = {
     "user_id": (
-        "userid user uid useruuid username reviewerid reviewer customerid customer memberid member accountid "
-        "account visitorid visitor buyerid buyer clientid client shopperid shopper profileid profile authorid "
-        "author readerid reader viewerid viewer playerid player listenerid listener personid person subscriberid "
-        "sessionid session"
+        "userid user uid useruuid username reviewerid reviewer customerid customer customerno customernumber custid "
+        "memberid member accountid account visitorid visitor buyerid buyer clientid client shopperid shopper "
+        "profileid profile authorid author readerid reader viewerid viewer playerid player listenerid listener "
+        "personid person subscriberid guestid kundenid kundennummer kundennr kunde kundin benutzerid benutzer "
+        "nutzerid nutzer mitglied kaufer kaeufer idclient numclient acheteur utilisateur idusuario usuario "
+        "idcliente cliente comprador idutente utente klantid klantnummer klant gebruiker sessionid session"
     ),
     "item_id": (
         "itemid item iid productid product parentasin asin movieid movie filmid film bookid book isbn articleid "
-        "article songid song trackid track artistid artist albumid album gameid game appid app videoid video "
+        "article songid song trackid trackuri track artistid artist albumid album gameid game appid app videoid video "
         "showid show animeid anime businessid business restaurantid restaurant venueid venue placeid poiid "
-        "recipeid recipe courseid course newsid news listingid listing contentid sku goodsid productname "
-        "movietitle itemname"
+        "recipeid recipe courseid course newsid news listingid listing contentid episodeid episode podcastid podcast "
+        "sku stockcode productcode itemcode articlenumber gtin ean upc goodsid artikelid artikelnummer artikelnr "
+        "artikel produktid produktnummer produktnr produkt buchid buch idproduit produitid produit idarticle "
+        "idproducto producto idarticulo articulo libro pelicula idprodotto prodotto articolo idproduto produto "
+        "productname movietitle itemname trackname songname artikelname produktname artikelbezeichnung"
     ),
     "rating": (
         "rating ratings ratingvalue stars star starrating overall score reviewrating reviewscore grade userrating "
-        "vote preference"
+        "vote preference liked thumbs thumbsup bewertung bewertungen sterne punktzahl etoiles puntuacion "
+        "calificacion valoracion estrellas valutazione punteggio voto avaliacao beoordeling nota"
     ),
     "timestamp": (
         "timestamp time ts unixreviewtime unixtime datetime date reviewtime reviewdate createdat created eventtime "
-        "eventtimestamp ratedat orderdate purchasedate purchasetime orderedat visitedat watchedat readat "
-        "listenedat updatedat lastupdated dateupdated dateadded when day"
+        "eventtimestamp ratedat orderdate purchasedate purchasetime orderedat purchasedat invoicedate visitedat "
+        "watchedat readat dateread listenedat playedat tsms timestampms endtime updatedat lastupdated dateupdated "
+        "dateadded when day zeitstempel zeitpunkt bestelldatum kaufdatum bewertungsdatum datum erstelltam erstellt "
+        "horodatage datecommande dateachat fechapedido fechacompra fecha dataordine dataacquisto datacompra "
+        "besteldatum tijdstip zeit data"
     ),
-    "review": "reviewtext review text reviewbody comment comments content body feedback opinion",
-    "summary": "summary headline reviewtitle reviewsummary reviewheadline subject",
+    "review": (
+        "reviewtext review text reviewbody comment comments content body feedback opinion rezension "
+        "rezensionstext bewertungstext kundenmeinung meinung kommentar commentaire avis texte resena opiniones "
+        "comentario recensione commento texto"
+    ),
+    "summary": (
+        "summary headline reviewtitle reviewsummary reviewheadline subject uberschrift ueberschrift schlagzeile "
+        "rezensionstitel bewertungstitel betreff"
+    ),
     "feature": "feature featureword aspect",
     "explanation": "explanation explanations justification",
-    "title": "title name itemtitle itemname productname producttitle movietitle filmtitle booktitle songname",
+    "title": (
+        "title name itemtitle itemname productname producttitle movietitle filmtitle booktitle songname songtitle "
+        "trackname tracktitle articlename recipename gamename titel bezeichnung artikelbezeichnung artikelname "
+        "produktbezeichnung produktname buchtitel filmtitel titre nomproduit libelle designation nom titulo nombre "
+        "nombreproducto titolo nome naam"
+    ),
     "head": "head subject item itemid",
     "relation": "relation predicate property",
     "tail": "tail object entity value",
 }
-# Numbers with few values that are no ratings.
+# Words in the names of columns whose few different numbers are no ratings.
 _NO_RATINGS = (
-    "quantity qty count number price cost amount age year month hour weekday helpful helpfulvotes votes length size "
-    "index row rank position page gender zip"
+    "id nr no code uri quantity qty count num number price cost amount discount age year month hour "
+    "weekday helpful votes length size index row rank position page gender zip sex level step version "
+    "group cluster category status type flag is has was skipped clicked returned clicks views plays "
+    "visits duration menge anzahl stueck stuck preis einzelpreis betrag rabatt alter jahr monat quantite "
+    "prix cantidad precio quantita prezzo quantidade preco aantal prijs"
 )
 
 
@@ -78,8 +103,13 @@ def by_name(ours: str, names: Sequence[str]) -> str | None:
 
 
 def plain_name(name: str) -> str:
-    """ "User ID" and "user_id:token" (RecBole's files) → "userid"."""
-    return re.sub(r"[^a-z0-9]", "", name.split(":")[0].lower())
+    """ "User ID" and "user_id:token" (RecBole's files) → "userid", "Étoiles" → "etoiles"."""
+    return re.sub(r"[\W_]", "", _without_accents(name.split(":")[0]))
+
+
+def _without_accents(name: str) -> str:
+    parts = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(part for part in parts if not unicodedata.combining(part))
 
 
 def guess_columns(
@@ -91,6 +121,10 @@ def guess_columns(
     Raises UserError where a named column is not there, or users and items cannot be told.
     """
     names = list(sample)
+    sample = {
+        name: [with_point(cell) for cell in cells] if has_decimal_commas(cells) else cells
+        for name, cells in sample.items()
+    }
     found: dict[str, Guess] = {}
     notes: list[str] = []
     left_out = {ours for ours, theirs in named.items() if theirs == NONE and theirs not in names}
@@ -107,11 +141,13 @@ def guess_columns(
         if ours in found or ours in left_out:
             continue
         likely_name = by_name(ours, free())
-        fits = {"rating": _is_rating, "timestamp": _is_ordered}.get(ours)
+        fits = {"rating": _is_rating, "timestamp": _is_ordered, "review": _is_text, "summary": _is_text}.get(
+            ours
+        )
         if likely_name is not None and (fits is None or fits(sample[likely_name])):
             found[ours] = Guess(likely_name, "by its name")
         elif likely_name is not None:
-            what = "numbers" if ours == "rating" else "times"
+            what = {"rating": "numbers", "timestamp": "times"}.get(ours, "texts")
             notes.append(
                 f"column {likely_name} is not our {ours}: few of its cells are {what}; if it is, {OPTIONS[ours]} "
                 f"{likely_name}"
@@ -171,10 +207,20 @@ def _is_rating(values: Sequence[Any]) -> bool:
     return sum(_number(value) is not None for value in known) >= 0.5 * len(known)
 
 
-def _is_scale(values: Sequence[Any]) -> bool:
-    """Numbers with few different values, none far from the others: stars, points, thumbs."""
+def _is_text(values: Sequence[Any]) -> bool:
+    """Most cells that are filled are no numbers, or none is filled."""
     known = _known(values)
-    if not known or any(_number(value) is None for value in known):
+    return not known or sum(_number(value) is None for value in known) >= 0.5 * len(known)
+
+
+def _is_scale(values: Sequence[Any]) -> bool:
+    """Numbers with few different values, none far from the others: stars, points, thumbs (no true and false)."""
+    known = _known(values)
+    if not known or any(
+        isinstance(value, bool) or str(value).lower() in ("true", "false") for value in known
+    ):
+        return False
+    if any(_number(value) is None for value in known):
         return False
     scale = {_number(value) for value in known}
     return 2 <= len(scale) <= min(21, max(2, len(known) // 2)) and min(scale) >= -10 and max(scale) <= 100  # type: ignore[type-var, operator]
@@ -191,7 +237,9 @@ def _is_ordered(values: Sequence[Any]) -> bool:
 
 
 def _no_rating(name: str) -> bool:
-    return plain_name(name) in _NO_RATINGS.split()
+    """Whether a word of the name ("order_quantity", "isGift") says that its numbers count or mark something."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.split(":")[0])
+    return not set(_NO_RATINGS.split()).isdisjoint(re.split(r"[\W_]+", _without_accents(apart)))
 
 
 def _is_id(values: Sequence[Any]) -> bool:

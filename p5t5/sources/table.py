@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pyarrow as pa
 
 from p5t5.errors import UserError
 from p5t5.records import TEXT_COLUMNS, Records, make_records
+from p5t5.sources.cells import has_decimal_commas
 from p5t5.sources.collecting import Collector
 from p5t5.sources.files import find_files, open_file, read_table
 from p5t5.sources.guessing import NAMES, OPTIONS, Guess, by_name, existing, guess_columns, plain_name
+from p5t5.sources.problems import FEW
 
 COLUMNS = (*OPTIONS, "title", "head", "relation", "tail")  # ours; all that can be named
 _TRIPLES = ("head", "relation", "tail")
@@ -52,21 +55,26 @@ def read(
     paths = find_files([interactions] if isinstance(interactions, (str, Path)) else interactions)
     collector = Collector(sample_users, seed)
     guesses: dict[str, Guess] = {}
+    decimal_comma = False
     unused: list[str] = []
     remarks: list[str] = []
     for path in paths:
         file = open_file(path, separator, header)
         if not guesses:
             named = {ours: theirs for ours, theirs in columns.items() if ours in OPTIONS}
-            guesses, remarks = guess_columns(file.sample(), named, path.name)
+            sample = file.sample()
+            guesses, remarks = guess_columns(sample, named, path.name)
             unused = [theirs for theirs in file.names if theirs not in {g.theirs for g in guesses.values()}]
+            if items is None and (told := _of_items(sample, guesses["item_id"].theirs, unused)):
+                remarks.append(f"{', '.join(told)}: of the items (title, attributes)? add --items {path}")
+            decimal_comma = "rating" in guesses and has_decimal_commas(sample[guesses["rating"].theirs])
         theirs = {ours: guess.theirs for ours, guess in guesses.items()}
         for ours, column in theirs.items():
             existing(column, file.names, path.name, OPTIONS[ours])
         short = [column for ours, column in theirs.items() if ours not in TEXT_COLUMNS]
         repeated = [column for ours, column in theirs.items() if ours in ("user_id", "item_id", "rating")]
         for batch in file.batches(list(theirs.values()), short, repeated):
-            collector.add(batch, path, theirs)
+            collector.add(batch, path, theirs, decimal_comma)
             collector.problems.refuse_if_most(collector.rows_read, least=100_000)
     collector.problems.refuse_if_most(collector.rows_read)
     files = [path.name for path in paths]
@@ -125,6 +133,8 @@ def _side_table(
             theirs = existing(columns["title"], free, path.name, "--columns title=")
         elif theirs is None and _is_short(table[plain["description"]] if "description" in plain else ()):
             theirs = plain["description"]  # what shops call a product
+        elif theirs is None and ours == "title" and not one_file:
+            theirs = _only_name(table, free)
         if theirs is None and ours == key:
             raise UserError(
                 f"{path.name}: which column is {key}? There are {', '.join(names)}. "
@@ -158,6 +168,33 @@ def _is_short(texts: Iterable[Any]) -> bool:
     """Whether most are at most as long as a title."""
     lengths = sorted(len(str(text)) for text in texts)
     return bool(lengths) and lengths[len(lengths) // 2] <= 80
+
+
+def _only_name(table: pd.DataFrame, names: Sequence[str]) -> str | None:
+    """The one column of short texts that differ from row to row; None for none or several, and for few rows."""
+    fitting = []
+    for name in names if len(table) >= FEW else ():
+        texts = [text for text in table[name] if isinstance(text, str) and text]
+        spoken = [
+            text
+            for text in texts
+            if re.search(r"[^\W\d_]{3}", text) and "://" not in text and "@" not in text
+        ]
+        if len(spoken) >= 0.9 * len(table) and len(set(spoken)) >= 0.9 * len(spoken) and _is_short(spoken):
+            fitting.append(name)
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _of_items(sample: Mapping[str, Sequence[Any]], item: str, unused: Sequence[str]) -> list[str]:
+    """Those of ``unused`` that say the same of an item in each of its first rows, and not of all items."""
+    table = pd.DataFrame(
+        {name: pd.Series(sample[name], dtype=object).astype(str) for name in (item, *unused)}
+    )
+    if len(table) - table[item].nunique() < FEW:
+        return []
+    varied = [name for name in unused if table[name].nunique() > 1]
+    differing = set(_differing(table, item, varied))
+    return [name for name in varied if name not in differing]
 
 
 def _triples(path: str | Path, columns: Mapping[str, str], separator: str | None) -> pd.DataFrame:
