@@ -157,6 +157,18 @@ def test_users(linker, text, user):
     assert [link.user for link in linker.link(text) if link.kind == USER] == [user]
 
 
+def test_an_id_may_begin_with_the_word_user():
+    """ "reader3" as an id is not reader 3, where both are known too."""
+    both = Linker(["1"], ["Fargo"], {"reader3": 0, "3": 1, "user-7": 2}.get)
+    for text, user in (
+        ("would reader3 like it", 0),
+        ("would reader 3 like it", 1),
+        ("user-7?", 2),
+        ("reader4", -1),
+    ):
+        assert [link.user for link in both.link(text)] == [user], text
+
+
 def test_a_word_behind_user_is_no_user(linker):
     assert linker.link("the user wants something; each customer likes it") == []
 

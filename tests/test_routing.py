@@ -130,6 +130,14 @@ def test_outline(text, outlined):
     assert outline(text) == outlined
 
 
+def test_a_list_of_names_is_no_pasted_text(router):
+    """Unknown titles behind a colon, whose words are those of prose."""
+    names = "Which of these would suit me: The Lsat Islnad, The Irno Stattion or The Big Oen?"
+    assert "[text]" not in outline(names) and router.route(names).family == "direct"
+    assert router.route(names).names >= 2
+    assert outline("Sum up: It was good, I liked the sound and the strings of it.").endswith("[text]")
+
+
 def test_links_are_outlined():
     linker = Linker(["1", "2"], ["Alien (1979)", "Fargo (1996)"], {"17": 0}.get)
     text = "would user 17 like alien more than fargo"

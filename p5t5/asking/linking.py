@@ -248,9 +248,10 @@ class Linker:
                 yield 1.5, Link(ITEM, *match.span(), (item,))
         for match in _USER_ID.finditer(text):
             written = match.group("id").rstrip(".-")
-            user = self._find_user(written)
+            end = match.start("id") + len(written)
+            user = self._find_user(text[match.start() : end])  # "reader3" may be the id itself
+            user = self._find_user(written) if user is None else user
             if user is not None or any(char.isdigit() for char in written):  # "user 99999": nobody we know
-                end = match.start("id") + len(written)
                 yield 2.5, Link(USER, match.start(), end, user=-1 if user is None else user)
         for match in _BARE_ID.finditer(text):
             item = _lookup(self._item_index, match.group())

@@ -55,6 +55,8 @@ _USER = re.compile(
 )
 _NUMBERED = re.compile(r"\b(?:item|product|movie|film)s?[ _#]*(?=\w*\d)\w+", re.IGNORECASE)
 _WORD = re.compile(r"(?<![\[\w])[A-Za-z]{4,}(?![\]\w])")  # and no marker
+_BETWEEN = re.compile(r"\s*(?:[,;/]|\bor\b)\s*")
+_NAME = re.compile(r"(?!(?:I|It|This|That|These|We|You|He|She|They|My)\b)[A-Z0-9]\S*(?:\s+\S+){0,7}")
 _RUN = re.compile(r"\[items?\](?:(?:\s|,|;|/|&|\band\b|\bor\b|\bthen\b)+\[items?\])+")
 
 
@@ -238,6 +240,9 @@ def _is_prose(part: str) -> bool:
     words = re.findall(r"[a-z']+", part.lower())
     prose = everyday_language()["words"]["prose"]
     if "[item" in part and len(words) < 14:
+        return False
+    names = [name for name in _BETWEEN.split(part.strip(" .?!")) if name]
+    if len(names) > 1 and all(_NAME.fullmatch(name) for name in names):
         return False
     return len(words) >= 6 and sum(word in prose for word in words) >= 0.2 * len(words)
 
