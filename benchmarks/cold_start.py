@@ -5,7 +5,8 @@ python benchmarks/cold_start.py --data runs/beauty --minutes 10
 A tenth of the items and a tenth of the users, drawn by a hash of their ids, are taken out of the data with all
 their interactions, before anything is fitted. A model is trained on the rest; the items are then added by
 their text (`Checkpoint.add_items`). Asked are the test users whose test item is such an item, ranking (a)
-these items alone, "cold", and (b) the whole catalogue, "all"; and the held-out users, by their history.
+these items alone, "new", and (b) the whole catalogue, "all"; the held-out users, by their history; and the users that
+training knew, with the new items and without: what the others pay for them.
 The items of the history are filtered. Baselines: popularity; popularity as the text predicts it; likeness of
 text to the history; the count floor. What has a parameter has it chosen on validation rows of held-out
 items. Prints a JSON line a case: NDCG@10, its interval, and what it has more than the others (paired, over users).
@@ -100,15 +101,22 @@ class Scores:
         self.likely[cold] = guessed
         self.scorers: list[Scorer] = [Popularity(split), CountFloor(split)]
 
-    def tables(self, rows: np.ndarray, part: str) -> Table:
-        """Every scorer but those with a parameter; these as "text 0.8"."""
+    def tables(self, rows: np.ndarray, part: str, strangers: bool) -> Table:
+        """Every scorer but those with a parameter; these as "text 0.8".
+
+        ``strangers``: of users whom the model has no name for; it is asked in wordings that need none, as
+        `Recommender` does.
+        """
         histories = self.split.history_items(rows, WHOLE)
         out = {scorer.name: scorer.scores(histories) for scorer in self.scorers}
         out["popularity by text"] = np.broadcast_to(self.likely, (len(rows), len(self.likely)))
         out |= {name: scorer.scores(histories) for name, scorer in self.texts.items()}
-        options = self.checkpoint.build_options(-1)
-        examples, index = single(self.split, TASK, self.checkpoint.prompts, part, options, "seen", rows)
-        inputs = self.checkpoint.renderer_for(self.split.data).encode_inputs(examples, index)
+        options, prompts = self.checkpoint.build_options(-1), self.checkpoint.prompts
+        fitting = [place for place, one in enumerate(prompts) if not (strangers and "user" in one.slots)]
+        asked = [prompts[place] for place in fitting]
+        examples, index = single(self.split, TASK, asked, part, options, "seen", rows)
+        renderer = self.checkpoint.renderer_for(self.split.data)
+        inputs = renderer.encode_inputs(examples, np.array(fitting)[index])
         trie = self.checkpoint.catalogue.trie
         out["p5t5"] = model_table(self.checkpoint.model, inputs, trie, len(self.likely))
         return out
@@ -136,15 +144,16 @@ def chosen(scores: Scores, tables: Table, rows: np.ndarray, among: np.ndarray) -
 
 
 def lines(
-    scores: Scores, validation: np.ndarray, test: np.ndarray, among: dict[str, np.ndarray]
+    scores: Scores, validation: np.ndarray, test: np.ndarray, among: dict[str, np.ndarray], strangers: bool
 ) -> Iterator[dict]:
     """A line for each ranking and scorer on the ``test`` rows; "less X": the difference to X with its interval."""
     users = scores.split.data.user[test]
-    held, tables = scores.tables(validation, "validation"), scores.tables(test, "test")
+    held = scores.tables(validation, "validation", strangers)
+    tables = scores.tables(test, "test", strangers)
     for ranking, items in among.items():
         text, weight = chosen(scores, held, validation, items)
         named = {name: table for name, table in tables.items() if not name.startswith("text ")}
-        if items.all() and not scores.cold[scores.split.data.item[test]].any():
+        if not scores.cold[scores.split.data.item[test]].any():
             named.pop("popularity by text")  # where no new item is asked for, it is popularity
         named["text likeness"] = tables[text]
         named["p5t5 + text"] = blended(tables, text, weight)
@@ -206,8 +215,12 @@ def main() -> None:
     everything = np.ones(len(cold), bool)
     about_cold, of_new = cold[data.item], new_user[data.user] & ~cold[data.item]
     rankings = {"new items among new": cold, "new items among all": everything}
-    for wanted, among in ((about_cold, rankings), (of_new, {"new users among all": everything})):
-        for line in lines(scores, rows("validation", wanted), rows("test", wanted), among):
+    asked_of_new = {"new users among all": everything}
+    of_known = ~new_user[data.user] & ~cold[data.item]
+    asked_of_known = {"known users among all": everything, "known users without the new items": ~cold}
+    for wanted, among in ((about_cold, rankings), (of_new, asked_of_new), (of_known, asked_of_known)):
+        asked = rows("validation", wanted), rows("test", wanted)
+        for line in lines(scores, *asked, among, strangers=wanted is of_new):
             print(json.dumps(line), flush=True)
 
 

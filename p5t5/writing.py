@@ -176,7 +176,7 @@ def choose_text_options(
 
     On at most ``limit`` validation rows a task, in seen wordings: of the settings whose answers are at least VARIETY
     times as often unique as people's own texts of these rows, the one with the highest geometric mean of ROUGE-1 and
-    BLEU-4, or the highest ROUGE-1 where people write fewer than SENTENCE words; where no answers are various enough,
+    BLEU-2, or the highest ROUGE-1 where people write fewer than SENTENCE words; where no answers are various enough,
     the one with the most unique ones. Tasks without such rows are left out.
     """
     chosen = {}
@@ -191,7 +191,8 @@ def choose_text_options(
         references = list(examples.references or ())
         least = VARIETY * text_metrics.unique_sentence_ratio(references)
         hinted = hints_of(examples) is not None
-        metrics = ("rouge1", "bleu4") if text_metrics.lengths(references).mean() >= SENTENCE else ("rouge1",)
+        # A few hundred rows share a few dozen runs of four words: too few to choose by.
+        metrics = ("rouge1", "bleu2") if text_metrics.lengths(references).mean() >= SENTENCE else ("rouge1",)
         tried, drawn = [], {}
         for options in settings(hinted, written(task) in asker.phrases):
             if progress:
@@ -203,6 +204,7 @@ def choose_text_options(
             statistics = text_metrics.bleu_statistics(texts, references).mean(0)
             measured = {
                 "rouge1": round(float(text_metrics.rouge(texts, references)[:, 0].mean()), 6),
+                "bleu2": round(float(text_metrics.bleu2(statistics)), 6),
                 "bleu4": round(float(text_metrics.bleu4(statistics)), 6),
                 "unique_sentences": round(text_metrics.unique_sentence_ratio(texts), 6),
             }

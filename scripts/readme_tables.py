@@ -4,7 +4,7 @@ python scripts/readme_tables.py            rewrite the pages
 python scripts/readme_tables.py --check    exit 1 if one is out of date
 
 A marker names result rows (`results/NAME.json`), a benchmark's lines (`results/NAME.jsonl`; those of
-`benchmarks/ablation.py` and `benchmarks/forgetting.py` have tables of their own), a program's
+`benchmarks/ablation.py`, `benchmarks/forgetting.py` and `benchmarks/search.py` have tables of their own), a program's
 output (`results/NAME.txt`), or a leaderboard (`leaderboard DATASET`): what `benchmarks/quality.py` measured
 (`results/leaderboard-DATASET.json`, where it is there) among what papers say (`results/published.json`).
 """
@@ -115,6 +115,8 @@ def lines_table(path: Path) -> str:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     if lines and "arm" in lines[0]:
         return arms_table(lines)
+    if lines and "identity" in lines[0]:
+        return trials_table(lines[1:])
     names = [name for name in SIDES if any(_shown(line["detail"].get(name)) for line in lines)]
     rows = [["case", "value", *names], ["---"] * (2 + len(names))]
     rows += [
@@ -125,6 +127,19 @@ def lines_table(path: Path) -> str:
         ]
         for line in lines
     ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def trials_table(lines: Sequence[dict[str, Any]]) -> str:
+    """A line a trial of `benchmarks/search.py`: complete ones, best first, then those that were broken off."""
+    names = list(lines[0]["params"])
+    ranked = sorted(lines, key=lambda line: (line["state"] != "complete", -(line["value"] or 0)))
+    rows = [["trial", "value", "steps", *names], ["---"] * (3 + len(names))]
+    for line in ranked:
+        value = UNKNOWN if line["value"] is None else f"{line['value']:.4f}"
+        shown = value if line["state"] == "complete" else f"{value} ({line['state']})"
+        who = str(line["trial"] or "0, the recipe")
+        rows.append([who, shown, str(line["steps"]), *(f"{line['params'][name]:g}" for name in names)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

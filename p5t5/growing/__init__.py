@@ -21,6 +21,7 @@ from p5t5.checkpoint import Checkpoint, check_distinct, tokens_of, user_key
 from p5t5.cooccurrence import unit_rows
 from p5t5.errors import UserError
 from p5t5.growing.likeness import carried_over
+from p5t5.growing.standing import bring_down
 from p5t5.identifiers import Identifiers, name_new
 from p5t5.identifiers.texts import described, weighted, word_features
 from p5t5.initialisation import grow_vocabulary
@@ -42,8 +43,8 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
     """The checkpoint with those ``items`` (item_id, title?, attributes?; strings) that it does not know.
 
     They are named as the method of the catalogue names what comes later. A token that is new to the model
-    starts among those of the items that are described most alike (`likeness.carried_over`). The same
-    checkpoint where nothing is new. Ids, texts and column names are cleaned as `p5t5 prepare` cleans them.
+    starts among those of the items that are described most alike (`likeness.carried_over`), and no likelier than
+    chance (`standing.bring_down`). The same checkpoint where nothing is new. Ids, texts and column names are cleaned as `p5t5 prepare` cleans them.
     UserError for items without an id or given twice, and for columns of the same name.
     """
     new = _unknown(checkpoint, items)
@@ -78,7 +79,10 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
     if (bias := checkpoint.catalogue.usual_bias) is not None:
         catalogue.keep_usual_bias(np.append(bias, np.full(len(new), np.nan, np.float32))[order])
     info = _told(checkpoint.info, "item", named, {"stage": "add_items", "items": len(new)})
-    return replace(checkpoint, model=model, tokenizer=tokenizer, catalogue=catalogue, info=info)
+    grown = replace(checkpoint, model=model, tokenizer=tokenizer, catalogue=catalogue, info=info)
+    if not named.words:  # whose words are everybody's
+        bring_down(grown, order >= len(known), seed)
+    return grown
 
 
 def add_users(checkpoint: Checkpoint, split: Split) -> Checkpoint:
