@@ -45,15 +45,15 @@ def bring_down(checkpoint: Checkpoint, new: np.ndarray, seed: int) -> float:
     weight = model.lm_head.weight
     rows = weight[tokens].float()
     hidden = _answers(checkpoint, histories(rows.cpu().numpy()[~new], np.flatnonzero(~new), seed), places)
-    logits = (hidden @ rows.T).double()
     mean = hidden.mean(0)
     direction = mean / (mean @ mean)
-    along = (hidden @ direction).double()[:, None]
+    along = (hidden @ direction).double()
     fresh = torch.from_numpy(new).to(model.device)
+    logits = hidden @ rows.T
+    ahead = (logits[:, fresh].logsumexp(1) - logits[:, ~fresh].logsumexp(1)).double()  # log odds of a new one
 
     def share(amount: float) -> float:
-        chances = (logits - amount * along * fresh).softmax(1)
-        return float(chances[:, fresh].sum(1).mean())
+        return float((ahead - amount * along).sigmoid().mean())
 
     goal, low, high = float(new.mean()), 0.0, 1.0
     if share(0.0) <= goal:
