@@ -119,6 +119,9 @@ def _filtered(matrix: sparse.csr_array, number: int, seed: int) -> tuple[np.ndar
         old, new = basis @ turn, (image @ turn) / cut
         for _ in range(DEGREE - 1):
             old, new = new, (matrix @ new) * (2 / cut) - old
+            # Where singular values fall steeply it explodes beyond float32; by powers of two nothing is rounded.
+            scale = np.ldexp(np.float32(1), np.maximum(np.frexp(np.abs(new).max(axis=0))[1] - 20, 0))
+            old, new = old / scale, new / scale
         block = new / np.linalg.norm(new, axis=0)
     values, turn = np.linalg.eigh(basis.T @ image)
     order = np.argsort(-np.abs(values), kind="stable")[:number]

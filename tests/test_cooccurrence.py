@@ -103,6 +103,18 @@ def test_the_filtered_iteration_finds_eigenvalues_of_both_signs():
         assert np.abs(residual).max() < 0.02
 
 
+def test_a_steeply_falling_spectrum_does_not_overflow():
+    """The filter grows by (2 λ₁ / cut)⁸ a round, which float32 does not hold: the leading vectors were lost."""
+    basis = np.linalg.qr(np.random.default_rng(1).standard_normal((400, 400)))[0]
+    values = np.r_[np.geomspace(1, 1e-5, 60), np.full(340, 1e-7)]
+    with np.errstate(all="raise", under="ignore"):
+        found, vectors = _filtered(
+            sparse.csr_array((basis * values) @ basis.T).astype(np.float32), 40, seed=0
+        )
+    np.testing.assert_allclose(found[:10], values[:10], rtol=0.01)
+    assert (np.abs((vectors * basis[:, :40]).sum(0))[:10] > 0.999).all()
+
+
 def test_factors_are_unit_rows_and_repeatable(split):
     first, again = factors(split, 16, seed=1), factors(split, 16, seed=1)
     assert np.array_equal(first, again)
