@@ -217,23 +217,34 @@ class Asker:
 
     def write(self, examples: Examples, inputs: Ragged, options: TextOptions) -> list[str]:
         """The texts of a task that writes, without the rating that may stand before them."""
-        return self.settle(examples, self.draw(examples, inputs, options), options)
+        others = answers_of_others(examples.task, self.tokenizer, self.rating_values)
+        phrases, items = self.phrases.get(written(examples.task)), self.data.item[examples.rows]
+        texts = self.writer.write(self.model, inputs, options, hints_of(examples), others, phrases, items)
+        return self._without_ratings(examples.task, texts)
 
     def draw(self, examples: Examples, inputs: Ragged, options: TextOptions) -> list[list[list[int]]]:
-        """The tokens of all answers to each example."""
+        """The tokens of all answers to each example: for few of them, of which `settle` picks in several ways."""
         others = answers_of_others(examples.task, self.tokenizer, self.rating_values)
-        return self.writer.draw(self.model, inputs, options, hints_of(examples), others)
+        drawn: list[list[list[int]]] = [[]] * len(inputs)
+        for rows, found in self.writer.draw(self.model, inputs, options, hints_of(examples), others):
+            for row, answers in zip(rows.tolist(), found, strict=True):
+                drawn[row] = answers
+        return drawn
 
     def settle(
         self, examples: Examples, drawn: Sequence[Sequence[Sequence[int]]], options: TextOptions
     ) -> list[str]:
-        """One of the answers to each example, as ``options`` say: its text."""
-        phrases = self.phrases.get(written(examples.task))
-        texts = self.writer.settle(drawn, options.item_share, phrases, self.data.item[examples.rows])
-        if TASKS[examples.task].decoding == "rating_and_text":
-            numbers = {f"{value:g}" for value in self.rating_values}
-            texts = [after_number(text, numbers) for text in texts]
-        return texts
+        """One of the answers to each example, as ``options`` say: its text, as of `write`."""
+        phrases, items = self.phrases.get(written(examples.task)), self.data.item[examples.rows]
+        return self._without_ratings(
+            examples.task, self.writer.settle(drawn, options.item_share, phrases, items)
+        )
+
+    def _without_ratings(self, task: str, texts: list[str]) -> list[str]:
+        if TASKS[task].decoding != "rating_and_text":
+            return texts
+        numbers = {f"{value:g}" for value in self.rating_values}
+        return [after_number(text, numbers) for text in texts]
 
     def _choice_scores(self, inputs: Ragged, prompt_index: np.ndarray, words: Sequence[str]) -> np.ndarray:
         """float32 [examples, words]: log-probability of each answer in the words of each prompt's target."""

@@ -10,7 +10,7 @@ import math
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -83,8 +83,13 @@ class Writer:
 
         ``phrases``, and ``items``: int [prompts], which item each is about, −1 for none: for ``options.item_share``.
         """
-        drawn = self.draw(model, inputs, options, hints, never_first)
-        return self.settle(drawn, options.item_share, phrases, items)
+        texts = [""] * len(inputs)
+        for rows, drawn in self.draw(model, inputs, options, hints, never_first):
+            asked = None if items is None else items[rows]
+            found = self.settle(drawn, options.item_share, phrases, asked)
+            for row, text in zip(rows.tolist(), found, strict=True):
+                texts[row] = text
+        return texts
 
     def draw(
         self,
@@ -93,9 +98,8 @@ class Writer:
         options: TextOptions,
         hints: Sequence[str] | None = None,
         never_first: Sequence[int] = (),
-    ) -> list[list[list[int]]]:
-        """All the answers to each prompt, as tokens; see `write`."""
-        drawn: list[list[list[int]]] = [[]] * len(inputs)
+    ) -> Iterator[tuple[np.ndarray, list[list[list[int]]]]]:
+        """(prompts' numbers, all the answers to each, as tokens), batch by batch; see `write`."""
         tokens = None if hints is None else text_tokens(self.tokenizer, hints)
         device = next(model.parameters()).device
         drawing = {name: value for name, value in asdict(options).items() if name != "item_share"}
@@ -103,12 +107,12 @@ class Writer:
             wanted = None
             if tokens is not None:
                 wanted = Wanted([own[own >= 0].tolist() for own in tokens[rows]], self.word_starts)
-            found = draw_texts(
-                model, ids, mask, forbid=self.forbidden, wanted=wanted, never_first=never_first, **drawing
+            yield (
+                rows,
+                draw_texts(
+                    model, ids, mask, forbid=self.forbidden, wanted=wanted, never_first=never_first, **drawing
+                ),
             )
-            for row, answers in zip(rows.tolist(), found, strict=True):
-                drawn[row] = answers
-        return drawn
 
     def settle(
         self,

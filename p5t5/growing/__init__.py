@@ -43,8 +43,9 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
     """The checkpoint with those ``items`` (item_id, title?, attributes?; strings) that it does not know.
 
     They are named as the method of the catalogue names what comes later. A token that is new to the model
-    starts among those of the items that are described most alike (`likeness.carried_over`), and no likelier than
-    chance (`standing.bring_down`). The same checkpoint where nothing is new. Ids, texts and column names are cleaned as `p5t5 prepare` cleans them.
+    starts among those of the items that are described most alike (`likeness.carried_over`), and all together no
+    likelier than their share of the catalogue (`standing.bring_down`). The same checkpoint where nothing is new.
+    Ids, texts and column names are cleaned as `p5t5 prepare` cleans them.
     UserError for items without an id or given twice, and for columns of the same name.
     """
     new = _unknown(checkpoint, items)
