@@ -60,6 +60,7 @@ REVIEWS = [
 # A row's fault: what stands in which column instead. None of these rows can be used.
 CELL_FAULTS = [
     ("user", ""), ("user", "  "), ("item", ""), ("user", "a\x00b"), ("item", "\x07"), ("item", "\u202e"),
+    # "3,5" is a slip among few such cells; where most ratings are written so, commas are read as points.
     ("rating", "good"), ("rating", ""), ("rating", "5 stars"), ("rating", "1e999"), ("rating", "inf"), ("rating", "3,5"),
     ("rating", "--1"), ("rating", "99999999999"), ("time", "soon"), ("time", ""), ("time", "2020-13-45"), ("time", "now"),
     ("time", "1e400"), ("time", "03/14/2015"), ("time", "99999999999999999999999"),
