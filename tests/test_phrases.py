@@ -7,25 +7,22 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from writing_cases import small_split, untrained
 
 from p5t5 import phrases
-from p5t5.checkpoint import Checkpoint
 from p5t5.phrases import PRIOR, Phrases, PhraseTable, distinct_phrases, fit_phrases, written
-from p5t5.prompts import load_prompts
 from p5t5.ragged import Ragged
-from p5t5.sources.simulated import simulate
-from p5t5.splits import leave_one_out
 from p5t5.vocabulary import text_tokens
 
 
 @pytest.fixture(scope="module")
 def split():
-    return leave_one_out(simulate(users=12, items=20, seed=1).data)
+    return small_split()
 
 
 @pytest.fixture(scope="module")
 def checkpoint(split):
-    return Checkpoint.create(split, load_prompts(), model="tiny", vocabulary_size=500)
+    return untrained(split)
 
 
 TEXTS = st.lists(st.lists(st.integers(0, 4), max_size=5), min_size=1, max_size=8)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from decoding_cases import EOS, MODELS, layouts, prompts
+from writing_cases import small_split, untrained
 
 from p5t5 import decoding
 from p5t5.answering import Asker
@@ -19,10 +20,7 @@ from p5t5.evaluation import evaluate_checkpoint
 from p5t5.metrics.text import feature_match
 from p5t5.mixture import single
 from p5t5.phrases import fit_phrases
-from p5t5.prompts import load_prompts
 from p5t5.results import find
-from p5t5.sources.simulated import simulate
-from p5t5.splits import leave_one_out
 from p5t5.writing import (
     KEY,
     Writer,
@@ -131,12 +129,12 @@ def test_what_is_preferred():
 
 @pytest.fixture(scope="module")
 def split():
-    return leave_one_out(simulate(users=12, items=20, seed=1).data)
+    return small_split()
 
 
 @pytest.fixture(scope="module")
 def checkpoint(split):
-    return Checkpoint.create(split, load_prompts(), model="tiny", vocabulary_size=500)
+    return untrained(split)
 
 
 def test_hints_are_in_the_answers_of_a_model_that_knows_nothing(checkpoint, split):

@@ -215,9 +215,8 @@ class Linker:
                     continue
                 if _crosses_sentence(text[start:end]) or any(start < link.start < end for link in links):
                     continue
-                stands_out = re.search(r"[^\s.!?\"“]\s+$", text[:start]) and not text[start].islower()
                 in_quotes = any(left <= start and end <= right for left, right in quoted)
-                if count == 1 and not stands_out and not in_quotes:
+                if count == 1 and not in_quotes and not _stands_out(text, start):
                     continue
                 items = {item for way in one_edit_away(key) for item in self._titles.get(way, (0, ()))[1]}
                 if items and all(end <= other.start or other.end <= start for other in found):
@@ -285,6 +284,11 @@ def _plain(word: str) -> str:
     if word.isascii():
         return word.replace("'", "").replace("`", "").casefold()
     return folded(word)
+
+
+def _stands_out(text: str, start: int) -> bool:
+    """Whether the word there has no small letter first, and is not the first of its sentence."""
+    return not text[start].islower() and bool(re.search(r"[^\s.!?\"“]\s+$", text[:start]))
 
 
 def _is_name(item_id: str) -> bool:
