@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from p5t5.checkpoint import PHRASES
-from p5t5.decoding import TextOptions, Wanted, consensus, draw_texts, padded_batches
+from p5t5.decoding import TextOptions, Wanted, draw_texts, padded_batches
+from p5t5.decoding.text_generation import consensus
 from p5t5.errors import UserError
 from p5t5.metrics import text as text_metrics
 from p5t5.mixture import validation_sample

@@ -5,6 +5,8 @@ import pytest
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
+from p5t5 import decoding
+from p5t5.decoding.text_generation import consensus
 from p5t5.ragged import Ragged
 from p5t5.trie import Trie
 
@@ -118,3 +120,9 @@ def brute_force(model, ids, mask, rows, end) -> np.ndarray:
             logp = logits.log_softmax(-1).gather(2, labels[..., None])
             table[:, item] = logp.sum((1, 2)).double().numpy()
     return table
+
+
+def generate_text(model, input_ids: torch.Tensor, attention_mask: torch.Tensor, **options) -> list[list[int]]:
+    """One answer a prompt: of several the one that the others are most like."""
+    drawn = decoding.draw_texts(model, input_ids, attention_mask, **options)
+    return [answers[consensus(answers)] for answers in drawn]

@@ -8,12 +8,12 @@ from decoding_cases import (
     EOS,
     MODELS,
     PAD,
+    generate_text,
     layouts,
     make_model,
     prompts,
 )
 
-from p5t5 import decoding
 from p5t5.decoding import t5_layers
 from p5t5.decoding.text_generation import TextOptions, _draw
 
@@ -29,7 +29,7 @@ def test_generate_text(model, beams, options):
     options = {"max_new_tokens": 12, "num_beams": beams, "no_repeat_ngram_size": 3, **options}
     favour_the_end(model, 4.0)
     try:
-        texts = decoding.generate_text(model, ids, mask, **options)
+        texts = generate_text(model, ids, mask, **options)
         out = model.eval().generate(input_ids=ids, attention_mask=mask, **options)
     finally:
         favour_the_end(model, 0.25)
@@ -49,15 +49,19 @@ def until_end(row: list[int]) -> list[int]:
     return [token for token in row if token != PAD]
 
 
+@layouts
 @pytest.mark.parametrize("beams", [1, 3])
-def test_forbidden_tokens_do_not_appear(beams):
-    model = MODELS["untied"]
+def test_forbidden_tokens_do_not_appear(model, beams):
+    """Nor do they change the others' places: penalties, and what may not be repeated, are transformers'."""
     ids, mask = prompts(4)
-    texts = decoding.generate_text(model, ids, mask, max_new_tokens=12, num_beams=beams)
-    forbid = sorted({t for text in texts for t in text})
-    assert forbid
-    others = decoding.generate_text(model, ids, mask, max_new_tokens=12, forbid=forbid, num_beams=beams)
+    options = {"max_new_tokens": 12, "num_beams": beams, "repetition_penalty": 1.2, "no_repeat_ngram_size": 2}
+    texts = generate_text(model, ids, mask, **options)
+    forbid = sorted({t for text in texts for t in text} | set(range(100, 250)))
+    assert len(forbid) > 151
+    others = generate_text(model, ids, mask, forbid=forbid, **options)
     assert not {t for text in others for t in text} & set(forbid)
+    out = model.eval().generate(input_ids=ids, attention_mask=mask, suppress_tokens=forbid, **options)
+    assert others == [until_end(row) for row in out[:, 1:].tolist()]
 
 
 @pytest.mark.parametrize("beams", [1, 3])
@@ -65,37 +69,56 @@ def test_unfit_beginnings_do_not_begin_but_may_follow(beams):
     model = MODELS["untied"]
     ids, mask = prompts(4)
     options = {"max_new_tokens": 12, "num_beams": beams}
-    texts = decoding.generate_text(model, ids, mask, **options)
+    texts = generate_text(model, ids, mask, **options)
     unfit = sorted({text[0] for text in texts if text})
-    others = decoding.generate_text(model, ids, mask, never_first=unfit, **options)
+    others = generate_text(model, ids, mask, never_first=unfit, **options)
     assert unfit and not {text[0] for text in others if text} & set(unfit)
     unused = sorted(set(range(3, 300)) - {text[0] for text in texts if text})[:3]
     if beams == 1:
-        assert decoding.generate_text(model, ids, mask, never_first=unused, **options) == texts
+        assert generate_text(model, ids, mask, never_first=unused, **options) == texts
 
 
 def test_a_narrow_nucleus_is_greedy():
     model, (ids, mask) = MODELS["tied"], prompts(3)
-    greedy = decoding.generate_text(model, ids, mask, max_new_tokens=8)
-    assert decoding.generate_text(model, ids, mask, max_new_tokens=8, sample=True, top_p=1e-6) == greedy
+    greedy = generate_text(model, ids, mask, max_new_tokens=8)
+    assert generate_text(model, ids, mask, max_new_tokens=8, sample=True, top_p=1e-6) == greedy
 
 
 def test_sampling_is_seeded():
     ids, mask = prompts(3)
     draw = [
-        decoding.generate_text(MODELS["tied"], ids, mask, max_new_tokens=8, sample=True, seed=s)
-        for s in (1, 1, 2)
+        generate_text(MODELS["tied"], ids, mask, max_new_tokens=8, sample=True, seed=s) for s in (1, 1, 2)
     ]
     assert draw[0] == draw[1] != draw[2]
 
 
-def test_draws_follow_the_distribution():
-    logits = torch.tensor([0.0, -float("inf"), 1.0, 2.0, -float("inf")]).repeat(20_000, 1)
+@pytest.mark.parametrize("columns", [5, 64, 130])
+def test_draws_follow_the_distribution(columns):
+    logits = torch.full((1, columns), -float("inf"))
+    logits[0, [0, columns // 2, columns - 1]] = torch.tensor([0.0, 1.0, 2.0])
     options = TextOptions(sample=True, temperature=2.0)
-    drawn = _draw(logits, options, torch.Generator().manual_seed(0))
-    shares = torch.bincount(drawn, minlength=5) / len(drawn)
-    torch.testing.assert_close(shares, (logits[0] / 2).softmax(-1), atol=0.015, rtol=0)
-    assert shares[1] == shares[4] == 0
+    luck = (torch.arange(20_000, dtype=torch.float64)[:, None] + 0.5) / 20_000
+    drawn = _draw(logits.repeat(20_000, 1), options, luck)
+    shares = torch.bincount(drawn, minlength=columns) / len(drawn)
+    torch.testing.assert_close(shares, (logits[0] / 2).softmax(-1), atol=1e-3, rtol=0)
+    assert set(drawn.tolist()) == {0, columns // 2, columns - 1}
+
+
+def test_draws_are_those_of_the_whole_cumulative_sum():
+    """Blocks are only faster: the slow twin adds up all columns, one behind the other."""
+    logits = torch.randn(500, 1000, generator=torch.Generator().manual_seed(3)) * 3
+    luck = torch.rand(500, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    reached = (logits.double() / 0.7).softmax(-1).cumsum(-1)
+    slow = (reached <= luck).sum(-1)
+    assert (_draw(logits, TextOptions(sample=True, temperature=0.7), luck) == slow).float().mean() > 0.995
+
+
+@pytest.mark.parametrize("luck", [0.0, 1.0])
+def test_the_ends_of_luck_fall_on_columns_that_may_be_drawn(luck):
+    logits = torch.full((1, 200), -float("inf"))
+    logits[0, [70, 150]] = 0.0
+    drawn = _draw(logits, TextOptions(sample=True), torch.full((1, 1), luck, dtype=torch.float64))
+    assert drawn.item() == (150 if luck else 70)
 
 
 @layouts

@@ -5,10 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from decoding_cases import EOS, MODELS, layouts, prompts
+from decoding_cases import EOS, MODELS, generate_text, layouts, prompts
 from writing_cases import small_split, untrained
 
-from p5t5 import decoding
 from p5t5.answering import Asker
 from p5t5.asking.answers import Answerer
 from p5t5.asking.filling import Facts
@@ -47,16 +46,14 @@ def starts_of(size: int = 320) -> np.ndarray:
 def test_what_is_wanted_is_said_once_and_no_word_goes_on(model, more):
     ids, mask = prompts(6, seed=2)
     lists = [[7], [], [30, 31], [9, 8, 11], [40, 41], [5]]
-    texts = decoding.generate_text(
-        model, ids, mask, max_new_tokens=9, wanted=Wanted(lists, starts_of()), **more
-    )
+    texts = generate_text(model, ids, mask, max_new_tokens=9, wanted=Wanted(lists, starts_of()), **more)
     for text, wanted in zip(texts, lists, strict=True):
         size = len(wanted)
         places = [at for at in range(len(text)) if text[at : at + size] == wanted]
         assert len(text) <= 9 and places
         after = places[0] + size
         assert not size or after == len(text) or starts_of()[text[after]]
-    free = decoding.generate_text(model, ids, mask, max_new_tokens=9, **more)
+    free = generate_text(model, ids, mask, max_new_tokens=9, **more)
     if "sample" not in more:
         assert texts[1] == free[1]  # where nothing is wanted, nothing changes
     if more.get("wanted_bonus"):
@@ -70,10 +67,10 @@ def test_where_the_end_would_come_the_wanted_word_comes():
     ids, mask = prompts(4, seed=5)
     try:
         weight[EOS] *= 6.0
-        free = decoding.generate_text(model, ids, mask, max_new_tokens=12)
+        free = generate_text(model, ids, mask, max_new_tokens=12)
         ended = [row for row, text in enumerate(free) if len(text) < 12]
         wanted = Wanted([[13, 15]] * 4, starts_of())
-        texts = decoding.generate_text(model, ids, mask, max_new_tokens=12, wanted=wanted)
+        texts = generate_text(model, ids, mask, max_new_tokens=12, wanted=wanted)
     finally:
         weight[EOS] = kept
     assert ended
@@ -98,8 +95,8 @@ def test_the_consensus_by_hand():
 def test_the_consensus_is_one_of_the_draws():
     ids, mask = prompts(3)
     options = {"max_new_tokens": 6, "sample": True, "seed": 3}
-    out = decoding.generate_text(MODELS["tied"], ids, mask, samples=4, **options)
-    repeated = decoding.generate_text(
+    out = generate_text(MODELS["tied"], ids, mask, samples=4, **options)
+    repeated = generate_text(
         MODELS["tied"], ids.repeat_interleave(4, 0), mask.repeat_interleave(4, 0), **options
     )
     for row, answer in enumerate(out):
@@ -112,7 +109,7 @@ def test_options_that_contradict_each_other():
         TextOptions(samples=4)
     with pytest.raises(UserError, match="num_beams"):
         wanted = Wanted([[5]] * 3, starts_of())
-        decoding.generate_text(MODELS["tied"], *prompts(3), num_beams=2, wanted=wanted)
+        generate_text(MODELS["tied"], *prompts(3), num_beams=2, wanted=wanted)
 
 
 def test_what_is_preferred():

@@ -18,7 +18,7 @@ from torch import Tensor
 from p5t5.decoding import text_generation
 from p5t5.decoding.beam import Filter, beam_search
 from p5t5.decoding.t5_layers import inference
-from p5t5.decoding.text_generation import TextOptions, Wanted, consensus
+from p5t5.decoding.text_generation import TextOptions, Wanted
 from p5t5.decoding.tree_decoder import remember
 from p5t5.decoding.tree_scoring import exact_search, score_positions
 from p5t5.errors import UserError
@@ -175,12 +175,6 @@ def draw_texts(
     return text_generation.draw(
         model, input_ids, attention_mask, TextOptions(**options), list(forbid), wanted, never_first
     )
-
-
-def generate_text(model, input_ids: Tensor, attention_mask: Tensor, **options) -> list[list[int]]:
-    """As `draw_texts`, one answer a prompt: of several the one that the others are most like."""
-    drawn = draw_texts(model, input_ids, attention_mask, **options)
-    return [answers[consensus(answers)] for answers in drawn]
 
 
 def batches(lengths: np.ndarray, token_budget: int) -> list[np.ndarray]:
