@@ -28,7 +28,12 @@ def hashed_on(state: np.ndarray, *keys) -> np.ndarray:
 
 def uniform(seed: int, *keys) -> np.ndarray:
     """float64 in [0, 1), broadcast over ``keys``."""
-    return (hashed(seed, *keys) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return between_0_and_1(hashed(seed, *keys))
+
+
+def between_0_and_1(state: np.ndarray) -> np.ndarray:
+    """float64 in [0, 1) from what `hashed` gave."""
+    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def below(bound, seed: int, *keys) -> np.ndarray:

@@ -14,8 +14,8 @@ from decoding_cases import (
     prompts,
 )
 
-from p5t5.decoding import t5_layers
-from p5t5.decoding.text_generation import TextOptions, _draw
+from p5t5.decoding import draw_texts, t5_layers
+from p5t5.decoding.text_generation import TextOptions, _draw, _Luck
 
 
 @layouts
@@ -90,6 +90,21 @@ def test_sampling_is_seeded():
         generate_text(MODELS["tied"], ids, mask, max_new_tokens=8, sample=True, seed=s) for s in (1, 1, 2)
     ]
     assert draw[0] == draw[1] != draw[2]
+
+
+def test_samples_do_not_depend_on_the_batch():
+    """A prompt's answers are its own, wherever it stands; prompts in the same place of two batches share nothing."""
+    ids, mask = prompts(6, seed=3)
+    options = {"max_new_tokens": 8, "sample": True, "samples": 3, "seed": 5}
+    together = draw_texts(MODELS["tied"], ids, mask, **options)
+    for row in range(6):
+        own = ids[row : row + 1, : int(mask[row].sum())]
+        assert draw_texts(MODELS["tied"], own, torch.ones_like(own), **options) == [together[row]]
+    luck = _Luck(ids, mask, TextOptions(**options)).at(0, torch.arange(18))
+    assert len(set(luck[:, 0].tolist())) == 18
+    again = _Luck(ids[3:], mask[3:], TextOptions(**options)).at(0, torch.arange(9))
+    assert torch.equal(luck[9:], again)
+    assert not torch.equal(luck, _Luck(ids, mask, TextOptions(**options)).at(1, torch.arange(18)))
 
 
 @pytest.mark.parametrize("columns", [5, 64, 130])

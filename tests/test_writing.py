@@ -13,6 +13,7 @@ from p5t5.asking.answers import Answerer
 from p5t5.asking.filling import Facts
 from p5t5.checkpoint import Checkpoint
 from p5t5.commands.evaluate import _choose_text
+from p5t5.decoding import draw_texts
 from p5t5.decoding.text_generation import TextOptions, Wanted, consensus
 from p5t5.errors import UserError
 from p5t5.evaluation import evaluate_checkpoint
@@ -94,13 +95,10 @@ def test_the_consensus_by_hand():
 
 def test_the_consensus_is_one_of_the_draws():
     ids, mask = prompts(3)
-    options = {"max_new_tokens": 6, "sample": True, "seed": 3}
-    out = generate_text(MODELS["tied"], ids, mask, samples=4, **options)
-    repeated = generate_text(
-        MODELS["tied"], ids.repeat_interleave(4, 0), mask.repeat_interleave(4, 0), **options
-    )
-    for row, answer in enumerate(out):
-        own = repeated[4 * row : 4 * row + 4]
+    options = {"max_new_tokens": 6, "sample": True, "seed": 3, "samples": 4}
+    drawn = draw_texts(MODELS["tied"], ids, mask, **options)
+    for answer, own in zip(generate_text(MODELS["tied"], ids, mask, **options), drawn, strict=True):
+        assert len(own) == 4 and len(set(map(tuple, own))) > 1
         assert answer == own[consensus(own)]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from p5t5.decoding.t5_layers import encode, inference, matmul
 from p5t5.decoding.tree_decoder import NEVER, ROW_CHUNK, TreeDecoder, remember
 from p5t5.errors import UserError
 from p5t5.ragged import Ragged
+from p5t5.randomness import between_0_and_1, hashed, hashed_on
 
 BLOCK = 64  # tokens whose probabilities are summed before one of them is drawn
 
@@ -119,7 +121,10 @@ def _agreement(grams: Sequence[Sequence[tuple[int, ...]]]) -> np.ndarray:
     number: dict[tuple[int, ...], int] = {}
     places = [[number.setdefault(gram, len(number)) for gram in own] for own in grams]
     counts = np.stack([np.bincount(np.array(own, np.int64), minlength=max(len(number), 1)) for own in places])
-    shared = np.minimum(counts[:, None], counts[None]).sum(-1)
+    shared = np.zeros((len(grams), len(grams)))
+    for times in range(1, counts.max(initial=0) + 1):  # min(a, b) is how many of 1, 2, … neither is below
+        often = (counts >= times).astype(np.float32)
+        shared += often @ often.T
     both = counts.sum(1)[:, None] + counts.sum(1)
     f1 = 2 * shared / np.maximum(both, 1)
     np.fill_diagonal(f1, 0.0)
@@ -170,9 +175,7 @@ def _token_by_token(
     start = int(model.config.decoder_start_token_id)
     tokens = torch.full((rows, 1 + steps), pad, device=device)
     tokens[:, 0] = start
-    generator = None
-    if options.seed is not None:
-        generator = torch.Generator(device).manual_seed(options.seed)
+    luck = _Luck(input_ids, attention_mask, options) if options.sample else None
     head = _Head(model, forbid, never_first)
     memory = remember(model, input_ids, attention_mask)
     if options.samples > 1:
@@ -182,9 +185,7 @@ def _token_by_token(
     going = torch.arange(rows, device=device)  # the rows of ``tokens`` that the decoder still holds
     hidden = decoder.start()
     for step in range(steps):
-        luck = None
-        if options.sample:
-            luck = torch.rand(len(going), 1, dtype=torch.float64, device=device, generator=generator)
+        falls = None if luck is None else luck.at(step, going)
         chosen = torch.empty_like(going)
         for first in range(0, len(going), ROW_CHUNK):  # the logits of a few rows at a time stay in the cache
             some = slice(first, first + ROW_CHUNK)
@@ -196,7 +197,7 @@ def _token_by_token(
                 logits[:, head.eos] = NEVER
             if steering is not None:
                 steering.before(logits, going[some], steps - step)
-            found = logits.argmax(-1) if luck is None else _draw(logits, options, luck[some])
+            found = logits.argmax(-1) if falls is None else _draw(logits, options, falls[some])
             if steering is not None:
                 steering.after(found, going[some])
             chosen[some] = head.tokens[found]
@@ -211,6 +212,25 @@ def _token_by_token(
         hidden = decoder.step(chosen[:, None], torch.zeros_like(chosen)[:, None])
     ended = ((tokens == eos).cumsum(1) - (tokens == eos).long()) > 0
     return tokens.masked_fill_(ended, pad)
+
+
+class _Luck:
+    """Random numbers that depend on the seed, the prompt's tokens, the sample and the step: on no other prompt, and so
+    not on the batch. One stream a batch would give every batch the same ones, and many prompts like answers."""
+
+    def __init__(self, input_ids: Tensor, attention_mask: Tensor, options: TextOptions) -> None:
+        seed = int(torch.randint(1 << 62, ())) if options.seed is None else options.seed
+        prompts = [
+            ids[real]
+            for ids, real in zip(input_ids.cpu().numpy(), attention_mask.bool().cpu().numpy(), strict=True)
+        ]
+        names = [int.from_bytes(blake2b(ids.tobytes(), digest_size=7).digest(), "big") for ids in prompts]
+        self.state = hashed(seed, np.array(names)[:, None], np.arange(options.samples)).reshape(-1)
+
+    def at(self, step: int, rows: Tensor) -> Tensor:
+        """float64 [rows, 1] of 0 … 1: the step's."""
+        drawn = hashed_on(self.state[rows.cpu().numpy()], step)
+        return torch.from_numpy(between_0_and_1(drawn)[:, None]).to(rows.device)
 
 
 class _Head:
