@@ -40,10 +40,14 @@ UNSPEAKABLE = re.compile(r"^▁?<(item|user|extra_id)_")
 HINT = "feature"  # the slot that says what the text must speak of
 KEY = "text_decoding"  # in p5t5.json
 GREEDY = TextOptions()
+TRIED, SAMPLES = (
+    32,
+    128,
+)  # samples a prompt while settings are compared, and in answers: more say more, in any setting
 # What is tried, in this order: one safe answer, or the consensus of samples that are ever more various.
 SETTINGS = (
     GREEDY,
-    *(TextOptions(sample=True, samples=32, temperature=degree, seed=0) for degree in (0.4, 0.5, 0.6, 0.7)),
+    *(TextOptions(sample=True, samples=TRIED, temperature=degree, seed=0) for degree in (0.4, 0.5, 0.6, 0.7)),
 )
 BONUSES = (0.0, 2.0)  # where there is a hint
 SHARES = (0.0, 0.9)  # of a consensus, what training texts say of the item
@@ -215,6 +219,8 @@ def choose_text_options(
             }
             tried.append((options, measured))
         best, _ = max(tried, key=lambda pair: preference(pair[1], least, metrics))
+        if best.samples > 1:
+            best = replace(best, samples=SAMPLES)
         chosen[task] = {
             "options": {k: v for k, v in asdict(best).items() if v != getattr(GREEDY, k)},
             "validation": {

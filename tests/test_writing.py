@@ -178,6 +178,7 @@ def test_a_text_is_not_the_answer_of_another_task(checkpoint, split, monkeypatch
 def test_the_choice_is_made_on_validation_kept_and_used(checkpoint, split, tmp_path, monkeypatch):
     few = (TextOptions(max_new_tokens=6), TextOptions(max_new_tokens=6, sample=True, samples=2, seed=0))
     monkeypatch.setattr("p5t5.writing.SETTINGS", few)
+    monkeypatch.setattr("p5t5.writing.SAMPLES", 5)
     checkpoint.save(tmp_path)
     asked = []
     monkeypatch.setattr(
@@ -201,14 +202,14 @@ def test_the_choice_is_made_on_validation_kept_and_used(checkpoint, split, tmp_p
     for examples, _ in asked:
         assert len(examples) == 5 and set(examples.rows) <= set(split.rows("validation"))
     one = chosen["explanation/explain_feature"]
-    assert one["options"] == {"max_new_tokens": 6, "sample": True, "samples": 2, "seed": 0}
+    assert one["options"] == {"max_new_tokens": 6, "sample": True, "samples": 5, "seed": 0}
     assert one["validation"]["rows"] == 5 and len(one["validation"]["tried"]) == 4
 
     assert saved_options(checkpoint) == {}
     keep_options(checkpoint, chosen)
     before = (tmp_path / "p5t5.json").stat().st_mode & 0o077
     write_options(checkpoint, tmp_path)
-    assert saved_options(checkpoint) == {"explanation/explain_feature": few[1]}
+    assert saved_options(checkpoint) == {"explanation/explain_feature": replace(few[1], samples=5)}
     assert not list(tmp_path.glob("*.tmp")) and (tmp_path / "p5t5.json").stat().st_mode & 0o077 == before
     loaded = Checkpoint.load(tmp_path)
     assert loaded.info[KEY] == checkpoint.info[KEY] == json.loads((tmp_path / "p5t5.json").read_text())[KEY]
@@ -216,7 +217,7 @@ def test_the_choice_is_made_on_validation_kept_and_used(checkpoint, split, tmp_p
         loaded, split, ("explanation/explain_feature",), limit=3, prompts=("seen",), progress=False
     )
     row = find(out.rows, metric="rouge1")
-    assert row["text_decoding"] == "consensus of 2, temperature 1" and row["protocol"] == "text"
+    assert row["text_decoding"] == "consensus of 5, temperature 1" and row["protocol"] == "text"
     assert {sample["picked"] for sample in out.samples} <= {"best", "worst", "random"}
     loaded.info["stages"].append({"stage": "finetune"})
     assert saved_options(loaded) == {}  # chosen for other weights
@@ -251,6 +252,7 @@ def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_
     """What training texts say of items goes with the model, and the same sample is picked where it is loaded."""
     few = (TextOptions(max_new_tokens=6), TextOptions(max_new_tokens=6, sample=True, samples=8, seed=0))
     monkeypatch.setattr("p5t5.writing.SETTINGS", few)
+    monkeypatch.setattr("p5t5.writing.SAMPLES", 5)
     draws = []
     draw = Asker.draw
     monkeypatch.setattr(Asker, "draw", lambda self, *given: draws.append(given[-1]) or draw(self, *given))
@@ -264,7 +266,7 @@ def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_
     chosen[task]["options"] = {
         "max_new_tokens": 6,
         "sample": True,
-        "samples": 8,
+        "samples": 5,
         "seed": 0,
         "item_share": 1.0,
     }
