@@ -16,6 +16,7 @@ from decoding_cases import (
 
 from p5t5.decoding import draw_texts, t5_layers
 from p5t5.decoding.text_generation import TextOptions, _draw, _Luck
+from p5t5.decoding.tree_decoder import remember
 
 
 @layouts
@@ -105,6 +106,24 @@ def test_samples_do_not_depend_on_the_batch():
     again = _Luck(ids[3:], mask[3:], TextOptions(**options)).at(0, torch.arange(9))
     assert torch.equal(luck[9:], again)
     assert not torch.equal(luck, _Luck(ids, mask, TextOptions(**options)).at(1, torch.arange(18)))
+
+
+@layouts
+def test_users_who_share_a_prompt_are_answered_as_if_each_had_its_own(model):
+    """Also after some have left, and a whole prompt with them."""
+    ids, mask = prompts(4, seed=6)
+    left = torch.tensor([0, 2, 6, 7, 8, 10])  # none of the second prompt's 3, 4, 5
+    with t5_layers.inference(model):
+        memory = remember(model, ids, mask)
+        shared, own = memory.repeated(3), memory.rows(torch.arange(4).repeat_interleave(3))
+        queries = torch.randn(12, 4, 2, 8, generator=torch.Generator().manual_seed(1))
+        for users in (None, left, torch.tensor([1, 2, 5])):
+            if users is not None:
+                shared, own, queries = shared.rows(users), own.rows(users), queries[users]
+            assert len(shared) == len(own) == len(queries)
+            for layer in (0, 1):
+                torch.testing.assert_close(shared.attend(layer, queries), own.attend(layer, queries))
+        assert len(shared.keys[0]) == 3, "prompts that nobody has any more are forgotten"
 
 
 @pytest.mark.parametrize("columns", [5, 64, 130])

@@ -179,7 +179,7 @@ def _token_by_token(
     head = _Head(model, forbid, never_first)
     memory = remember(model, input_ids, attention_mask)
     if options.samples > 1:
-        memory = memory.rows(torch.arange(len(input_ids), device=device).repeat_interleave(options.samples))
+        memory = memory.repeated(options.samples)
     steering = None if wanted is None else _Steering(wanted, options, head)
     decoder = TreeDecoder(model, memory, steps)
     going = torch.arange(rows, device=device)  # the rows of ``tokens`` that the decoder still holds

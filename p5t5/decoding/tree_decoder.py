@@ -8,7 +8,7 @@ Uses the weights of any `T5ForConditionalGeneration` (tied or untied head, gated
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,19 +24,60 @@ class Memory:
     """What the decoder needs of B prompts: cross-attention keys and values per layer, and the mask.
 
     ``keys``/``values``: one [B, heads, S, d_kv] a layer; ``mask``: bool [B, 1, 1, S] or None (no padding).
+    ``shared``: where several users of the decoder have one prompt; else each has its own.
     """
 
     keys: list[Tensor]
     values: list[Tensor]
     mask: Tensor | None
+    shared: Shared | None = None
 
     def __len__(self) -> int:
-        return self.keys[0].shape[0]
+        """Users of the decoder."""
+        return self.keys[0].shape[0] if self.shared is None else len(self.shared.prompt)
 
     def rows(self, rows: Tensor) -> Memory:
-        """Some of the prompts (long [n])."""
+        """Those of some users (long [n])."""
+        if self.shared is not None:
+            left, prompt = self.shared.prompt[rows].unique_consecutive(return_inverse=True)
+            return replace(self._prompts(left), shared=Shared.of(prompt))
+        return self._prompts(rows)
+
+    def repeated(self, times: int) -> Memory:
+        """``times`` users a prompt, one behind the other, without a copy."""
+        prompt = torch.arange(len(self), device=self.keys[0].device).repeat_interleave(times)
+        return replace(self, shared=Shared.of(prompt))
+
+    def attend(self, layer: int, queries: Tensor) -> Tensor:
+        """[B, W, heads * d_kv] of queries [B, heads, W, d_kv]; the users of a prompt are asked at once."""
+        keys, values, shared = self.keys[layer], self.values[layer], self.shared
+        if shared is None:
+            return attend(queries, keys, values, self.mask)
+        count, width, size = queries.shape[1:]
+        together = queries.new_zeros(len(keys), shared.most, width, count, size)
+        together[shared.prompt, shared.place] = queries.transpose(1, 2)
+        found = attend(together.flatten(1, 2).transpose(1, 2), keys, values, self.mask)
+        return found.unflatten(1, (shared.most, width))[shared.prompt, shared.place]
+
+    def _prompts(self, rows: Tensor) -> Memory:
         mask = None if self.mask is None else self.mask[rows]
         return Memory([k[rows] for k in self.keys], [v[rows] for v in self.values], mask)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Which prompt each user has, long [users] and ascending, and its ``place`` among those of that prompt, of which no
+    prompt has more than ``most``."""
+
+    prompt: Tensor
+    place: Tensor
+    most: int
+
+    @staticmethod
+    def of(prompt: Tensor) -> Shared:
+        numbers = torch.arange(len(prompt), device=prompt.device)
+        place = numbers - torch.searchsorted(prompt, prompt)
+        return Shared(prompt, place, int(place.max()) + 1)
 
 
 def remember(model, input_ids: Tensor, attention_mask: Tensor) -> Memory:
@@ -61,7 +102,7 @@ class TreeDecoder:
     def __init__(self, model, memory: Memory, capacity: int) -> None:
         self.model, self.memory = model, memory
         self.heads = model.config.num_heads
-        users, _, _, width = memory.keys[0].shape
+        users, width = len(memory), memory.keys[0].shape[-1]
         self.users, self.rows, self.level = users, 0, 0
         like = memory.keys[0]
         shape = (users, self.heads, capacity, width)
@@ -129,8 +170,7 @@ class TreeDecoder:
     def _cross_attention(self, number: int, layer, hidden: Tensor) -> Tensor:
         attention, memory = layer.EncDecAttention, self.memory
         queries = heads(linear(attention.q, norm(layer.layer_norm, hidden)), self.heads)
-        mixed = attend(queries, memory.keys[number], memory.values[number], memory.mask)
-        return hidden.add_(linear(attention.o, mixed))
+        return hidden.add_(linear(attention.o, memory.attend(number, queries)))
 
 
 def token_logits(model, hidden: Tensor, tokens: Tensor | slice) -> Tensor:
