@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ STATISTICS: dict[str, Statistic] = {
     "bleu4": bleu4,
     "feature_match": first_of_second,
 }
+SEEN_WORDINGS = "seen_wordings"  # what answers to held-out wordings are compared with
 LOWER_IS_BETTER = ("rmse", "mae", "ece", "width80", "feature_overlap")
 
 
@@ -150,38 +151,62 @@ def compare(ours: Evaluation, baselines: Evaluation, seed: int = 0) -> list[dict
     ``difference`` is ours − theirs. ``better`` says whether the interval lies wholly on ours' good side
     (True), wholly on the other (False), or across 0 (None).
     """
+    return [
+        row
+        for mine in ours.measured
+        for other in baselines.measured
+        if mine.task == other.task and mine.protocol.startswith(other.protocol)
+        for row in _paired(mine, other, other.model, seed)
+    ]
+
+
+def compare_wordings(ours: Evaluation, seed: int = 0) -> list[dict[str, Any]]:
+    """`compare` of a model's answers to held-out wordings with its own to seen ones, the same rows; ``relative``: the
+    difference in parts of what seen wordings have (None where that is 0), ``relative_ci95`` its interval."""
     out = []
     for mine in ours.measured:
-        for other in baselines.measured:
-            if mine.task != other.task or not mine.protocol.startswith(other.protocol):
-                continue
-            _, left, right = np.intersect1d(mine.rows, other.rows, return_indices=True)
-            for metric in ("ndcg@10", "rmse", "mae", "accuracy", "rouge1", "bleu4", "feature_match"):
-                if metric not in mine.values or metric not in other.values or not len(left):
-                    continue
-                difference, low, high = paired_bootstrap(
-                    mine.values[metric][left],
-                    other.values[metric][right],
-                    seed,
-                    users=mine.users[left],
-                    statistic=STATISTICS.get(metric, first_mean),
-                )
-                out.append(
-                    {
-                        "task": mine.task,
-                        "protocol": mine.protocol,
-                        "metric": metric,
-                        "model": mine.model,
-                        "prompt": mine.prompt,
-                        "against": other.model,
-                        "difference": _number(difference),
-                        "ci95": _range(low, high),
-                        "better": _better(metric, low, high),
-                        "n": len(left),
-                        "seed": seed,
-                    }
-                )
+        for other in ours.measured:
+            kind = (mine.prompt, other.prompt) == ("held_out", "seen")
+            if kind and (mine.model, mine.task, mine.protocol) == (other.model, other.task, other.protocol):
+                both = np.isin(other.rows, mine.rows)
+                for row in _paired(mine, other, SEEN_WORDINGS, seed):
+                    out.append(_relative(row, other.values[row["metric"]][both]))
     return out
+
+
+def _paired(mine: Measured, other: Measured, against: str, seed: int) -> Iterator[dict[str, Any]]:
+    _, left, right = np.intersect1d(mine.rows, other.rows, return_indices=True)
+    for metric in ("ndcg@10", "rmse", "mae", "accuracy", "rouge1", "bleu4", "feature_match"):
+        if metric not in mine.values or metric not in other.values or not len(left):
+            continue
+        difference, low, high = paired_bootstrap(
+            mine.values[metric][left],
+            other.values[metric][right],
+            seed,
+            users=mine.users[left],
+            statistic=STATISTICS.get(metric, first_mean),
+        )
+        yield {
+            "task": mine.task,
+            "protocol": mine.protocol,
+            "metric": metric,
+            "model": mine.model,
+            "prompt": mine.prompt,
+            "against": against,
+            "difference": _number(difference),
+            "ci95": _range(low, high),
+            "better": _better(metric, low, high),
+            "n": len(left),
+            "seed": seed,
+        }
+
+
+def _relative(row: dict[str, Any], seen: np.ndarray) -> dict[str, Any]:
+    """``seen``: the metric's values of the seen wordings, as in `Measured.values`."""
+    whole = float(STATISTICS.get(row["metric"], first_mean)(seen.reshape(len(seen), -1).mean(0)))
+    parts = [row["difference"], *(row["ci95"] or [None, None])]
+    share, low, high = (None if part is None or not whole else _number(part / whole) for part in parts)
+    return {**row, "relative": share, "relative_ci95": None if low is None else [low, high]}
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:

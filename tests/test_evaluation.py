@@ -16,7 +16,17 @@ from p5t5.evaluation import evaluate_baselines, evaluate_checkpoint
 from p5t5.mixture import single
 from p5t5.prompts import load_prompts
 from p5t5.ragged import Ragged
-from p5t5.results import FIELDS, Measured, compare, find, read_rows, result_rows, write_rows
+from p5t5.results import (
+    FIELDS,
+    SEEN_WORDINGS,
+    Measured,
+    compare,
+    compare_wordings,
+    find,
+    read_rows,
+    result_rows,
+    write_rows,
+)
 from p5t5.sources.simulated import simulate
 from p5t5.splits import Split, leave_one_out
 from p5t5.tasks import TASKS
@@ -204,6 +214,26 @@ def test_comparisons_are_paired(evaluation, baselines):
     rating = find(pairs, task="rating/score", prompt="seen", against="bias", metric="rmse")
     assert rating["difference"] > 0 and rating["better"] is False  # a larger error is worse
     assert find(pairs, protocol="1+99 history", against="count_floor")["n"] < 40
+
+
+def test_wordings_are_compared_on_the_same_rows(evaluation):
+    pairs = compare_wordings(evaluation)
+    assert {row["prompt"] for row in pairs} == {"held_out"} and {row["against"] for row in pairs} == {
+        SEEN_WORDINGS
+    }
+    for task, protocol, metric in (
+        ("sequential/next_item", "filtered", "ndcg@10"),
+        ("rating/score", "expected", "rmse"),
+    ):
+        keys = {"task": task, "protocol": protocol, "metric": metric}
+        held, seen = (find(evaluation.rows, prompt=kind, **keys)["value"] for kind in ("held_out", "seen"))
+        row = find(pairs, **keys)
+        assert row["difference"] == pytest.approx(held - seen, abs=2e-6)
+        assert row["relative"] == pytest.approx(held / seen - 1, abs=1e-4)
+        low, high = row["relative_ci95"]
+        assert low <= row["relative"] <= high and row["ci95"] == pytest.approx(
+            [low * seen, high * seen], abs=1e-4
+        )
 
 
 def test_limit_takes_the_same_users_everywhere(checkpoint, split):

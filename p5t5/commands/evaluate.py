@@ -80,7 +80,7 @@ def _main(argv: Sequence[str] | None) -> None:
     from p5t5.explaining import check_split
     from p5t5.growing.fresh import split_of
     from p5t5.records import load
-    from p5t5.results import compare, write_rows
+    from p5t5.results import compare, compare_wordings, write_rows
     from p5t5.splits import PARTS, split_by, spoken
     from p5t5.tasks import TASKS
     from p5t5.values import write_values
@@ -134,6 +134,7 @@ def _main(argv: Sequence[str] | None) -> None:
         raise UserError("nothing was evaluated: " + "; ".join(s for part in found for s in part.skipped))
     write_rows(out, rows)
     comparisons = compare(found[0], found[1], options.seed) if len(found) == 2 else []
+    comparisons += compare_wordings(found[0], options.seed)
     _write(out.with_suffix(COMPARISONS), comparisons)
     _write(out.with_suffix(CALIBRATION), [table for part in found for table in part.calibration])
     _write(out.with_suffix(SAMPLES), [sample for part in found for sample in part.samples])
@@ -268,6 +269,7 @@ def _table(rows: list[dict]) -> str:
 def _verdicts(rows: list[dict], comparisons: list[dict]) -> list[str]:
     """One sentence for each comparison that a reader will ask for: with the floors, and with the best baseline."""
     from p5t5.report import strongest
+    from p5t5.results import SEEN_WORDINGS
 
     words = {True: "better than", False: "worse than", None: "level with"}
     return [
@@ -284,6 +286,13 @@ def _verdicts(rows: list[dict], comparisons: list[dict]) -> list[str]:
         and one["prompt"] == "seen"
         and one["difference"] is not None
         and one["ci95"] is not None
+    ] + [
+        f"{one['task']}, {one['protocol']}: {one['model']} in held-out wordings {one['relative']:+.1%} of {one['metric']} in "
+        f"seen ones (95 % {one['relative_ci95'][0]:+.1%} to {one['relative_ci95'][1]:+.1%})"
+        for one in comparisons
+        if one["against"] == SEEN_WORDINGS
+        and one["metric"] in ("ndcg@10", "rmse", "rouge1", "accuracy")
+        and one["relative_ci95"] is not None
     ]
 
 

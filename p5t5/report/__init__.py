@@ -13,7 +13,7 @@ from typing import Any
 from p5t5.errors import UserError
 from p5t5.report.calibration import calibration as calibration_figures
 from p5t5.report.plots import Bar, Curve, curve_plot, interval_plot
-from p5t5.results import LOWER_IS_BETTER, find
+from p5t5.results import LOWER_IS_BETTER, SEEN_WORDINGS, find
 from p5t5.splits import spoken
 
 Row = Mapping[str, Any]
@@ -47,6 +47,7 @@ NAMES = {
     "gold_feature": "the feature alone",
     "nearest_with_feature": "nearest text with the feature",
     "first_sentence": "first sentence",
+    SEEN_WORDINGS: "its answers to seen wordings",
 }
 # How an answer came to be shown. Those of other tasks than writing are all random.
 PICKED = {"best": " · among the best by ROUGE-1", "worst": " · among the worst by ROUGE-1"}
