@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from p5t5.decoding.drawing import Luck, draw_columns
 from p5t5.decoding.t5_layers import encode, inference, matmul
 from p5t5.decoding.tree_decoder import NEVER, ROW_CHUNK, TreeDecoder, remember
 from p5t5.errors import UserError
 from p5t5.ragged import Ragged
-from p5t5.randomness import between_0_and_1, hashed, hashed_on
-
-BLOCK = 64  # tokens whose probabilities are summed before one of them is drawn
 
 
 @dataclass(frozen=True)
@@ -175,7 +172,7 @@ def _token_by_token(
     start = int(model.config.decoder_start_token_id)
     tokens = torch.full((rows, 1 + steps), pad, device=device)
     tokens[:, 0] = start
-    luck = _Luck(input_ids, attention_mask, options) if options.sample else None
+    luck = Luck(input_ids, attention_mask, options.samples, options.seed) if options.sample else None
     head = _Head(model, forbid, never_first)
     memory = remember(model, input_ids, attention_mask)
     if options.samples > 1:
@@ -197,7 +194,11 @@ def _token_by_token(
                 logits[:, head.eos] = NEVER
             if steering is not None:
                 steering.before(logits, going[some], steps - step)
-            found = logits.argmax(-1) if falls is None else _draw(logits, options, falls[some])
+            found = (
+                logits.argmax(-1)
+                if falls is None
+                else draw_columns(logits, falls[some], options.temperature, options.top_p)
+            )
             if steering is not None:
                 steering.after(found, going[some])
             chosen[some] = head.tokens[found]
@@ -212,25 +213,6 @@ def _token_by_token(
         hidden = decoder.step(chosen[:, None], torch.zeros_like(chosen)[:, None])
     ended = ((tokens == eos).cumsum(1) - (tokens == eos).long()) > 0
     return tokens.masked_fill_(ended, pad)
-
-
-class _Luck:
-    """Random numbers that depend on the seed, the prompt's tokens, the sample and the step: on no other prompt, and so
-    not on the batch. One stream a batch would give every batch the same ones, and many prompts like answers."""
-
-    def __init__(self, input_ids: Tensor, attention_mask: Tensor, options: TextOptions) -> None:
-        seed = int(torch.randint(1 << 62, ())) if options.seed is None else options.seed
-        prompts = [
-            ids[real]
-            for ids, real in zip(input_ids.cpu().numpy(), attention_mask.bool().cpu().numpy(), strict=True)
-        ]
-        names = [int.from_bytes(blake2b(ids.tobytes(), digest_size=7).digest(), "big") for ids in prompts]
-        self.state = hashed(seed, np.array(names)[:, None], np.arange(options.samples)).reshape(-1)
-
-    def at(self, step: int, rows: Tensor) -> Tensor:
-        """float64 [rows, 1] of 0 … 1: the step's."""
-        drawn = hashed_on(self.state[rows.cpu().numpy()], step)
-        return torch.from_numpy(between_0_and_1(drawn)[:, None]).to(rows.device)
 
 
 class _Head:
@@ -314,37 +296,3 @@ def _without_repetition(logits: Tensor, past: Tensor, options: TextOptions) -> N
         opening = past[:, past.shape[1] - size + 1 :][:, None]
         row, place = (seen[..., :-1] == opening).all(-1).nonzero(as_tuple=True)
         logits[row, seen[row, place, -1]] = NEVER
-
-
-def _draw(logits: Tensor, options: TextOptions, luck: Tensor) -> Tensor:
-    """One column a row by temperature and nucleus (the fewest whose probability reaches ``top_p``): the one that
-    ``luck``, float64 [rows, 1] of 0 … 1, falls on. ``logits`` are changed.
-
-    By the inverse of the distribution, `torch.multinomial` takes 20 times as long for many rows; first the block of
-    BLOCK columns, then the column in it: cumulative sums are slow, sums are not.
-    """
-    mass = logits.sub_(logits.amax(-1, keepdim=True)).mul_(1 / options.temperature).exp_()
-    if options.top_p < 1.0:
-        ranked, order = mass.sort(-1, descending=True)
-        ranked[ranked.cumsum(-1) - ranked >= options.top_p * ranked.sum(-1, keepdim=True)] = 0.0
-        mass = torch.zeros_like(mass).scatter_(1, order, ranked)
-    whole = mass.shape[1] // BLOCK * BLOCK
-    sums = [mass[:, :whole].unflatten(1, (-1, BLOCK)).sum(-1), mass[:, whole:].sum(-1, keepdim=True)]
-    block, luck = _fall(torch.cat(sums, 1), luck)
-    columns = block * BLOCK + torch.arange(BLOCK, device=mass.device)
-    own = mass.gather(1, columns.clamp(max=mass.shape[1] - 1)).masked_fill_(columns >= mass.shape[1], 0.0)
-    return (block * BLOCK + _fall(own, luck)[0])[:, 0]
-
-
-def _fall(mass: Tensor, luck: Tensor) -> tuple[Tensor, Tensor]:
-    """(long [rows, 1] where ``luck`` falls among float [rows, places], how far into that place, 0 … 1).
-
-    Never where there is nothing, whatever is rounded.
-    """
-    reached = mass.double().cumsum_(-1)
-    total = reached[:, -1:].contiguous()
-    aim = luck * total
-    place = torch.searchsorted(reached, aim, right=True)
-    place = torch.minimum(place, torch.searchsorted(reached, total))
-    end, own = reached.gather(1, place), mass.gather(1, place)
-    return place, ((aim - end + own) / own).clamp_(0, 1)
