@@ -175,6 +175,18 @@ def test_one_file_for_all_gives_no_row_s_rating_to_its_item(tmp_path):
     assert note in records.info["notes"]
 
 
+def test_one_file_for_all_has_titles_under_another_name(tmp_path):
+    """The column whose texts differ from item to item, however often an item comes; a maker's do not."""
+    one = tmp_path / "one.csv"
+    rows = [f"u{n % 7},b{n % 30},Novel number {chr(65 + n % 30)}{n % 30},Arden {n % 3}\n" for n in range(120)]
+    one.write_text("reader,book_id,book,maker\n" + "".join(rows))
+    items = table.read(one, one, columns={"user_id": "reader", "item_id": "book_id"}).items.set_index(
+        "item_id"
+    )
+    assert items.loc["b3", "title"] == "Novel number D3" and items.loc["b3", "maker"] == "Arden 0"
+    assert sorted(items) == ["maker", "title"]
+
+
 def ratings_file(path, values):
     rows = "".join(f"u{n % 7},i{n % 5},{value}\n" for n, value in enumerate(values))
     path.write_text("user,item,rating\n" + rows)
