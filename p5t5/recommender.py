@@ -121,7 +121,12 @@ class Recommender:
         if slots & {"rated_history", "rated_titles"}:
             notes += self._took_for_ratings(question, facts)
         if slots & filled.empty:
-            notes.append("no history was found in the question: the answer is for anybody")
+            unread = question.user is not None and data is None
+            notes.append(
+                "the history of the user is not in the question: name the data folder (--data, data=) to have it read"
+                if unread
+                else "no history was found in the question: the answer is for anybody"
+            )
         seen = [*facts.history, *question.items] if exclude_seen else []
         answer = self._answerer.answer(task, place, facts, k, seen)
         return replace(answer, task=task, prompt=prompt.id)

@@ -291,6 +291,7 @@ def _verdicts(rows: list[dict], comparisons: list[dict]) -> list[str]:
         f"seen ones (95 % {one['relative_ci95'][0]:+.1%} to {one['relative_ci95'][1]:+.1%})"
         for one in comparisons
         if one["against"] == SEEN_WORDINGS
+        and not one["protocol"].endswith((", model alone", "history"))
         and one["metric"] in ("ndcg@10", "rmse", "rouge1", "accuracy")
         and one["relative_ci95"] is not None
     ]
