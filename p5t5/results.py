@@ -175,6 +175,7 @@ def compare_wordings(ours: Evaluation, seed: int = 0) -> list[dict[str, Any]]:
 
 
 def _paired(mine: Measured, other: Measured, against: str, seed: int) -> Iterator[dict[str, Any]]:
+    """A row of `compare` a metric, of the rows that both answered."""
     _, left, right = np.intersect1d(mine.rows, other.rows, return_indices=True)
     for metric in ("ndcg@10", "rmse", "mae", "accuracy", "rouge1", "bleu4", "feature_match"):
         if metric not in mine.values or metric not in other.values or not len(left):

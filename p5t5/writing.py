@@ -40,10 +40,8 @@ UNSPEAKABLE = re.compile(r"^▁?<(item|user|extra_id)_")
 HINT = "feature"  # the slot that says what the text must speak of
 KEY = "text_decoding"  # in p5t5.json
 GREEDY = TextOptions()
-TRIED, SAMPLES = (
-    32,
-    128,
-)  # samples a prompt while settings are compared, and in answers: more say more, in any setting
+TRIED = 32  # samples a prompt while settings are compared
+SAMPLES = 128  # and in answers: more of them are better, and cost time (docs/lab.md)
 # What is tried, in this order: one safe answer, or the consensus of samples that are ever more various.
 SETTINGS = (
     GREEDY,

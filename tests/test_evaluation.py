@@ -10,6 +10,7 @@ from p5t5 import results
 from p5t5.answering import Asker, after_number, score_beginnings
 from p5t5.baselines import CountFloor
 from p5t5.checkpoint import Checkpoint
+from p5t5.commands.evaluate import _verdicts
 from p5t5.decoding import all_item_scores, padded_batches, score_choices
 from p5t5.errors import UserError
 from p5t5.evaluation import evaluate_baselines, evaluate_checkpoint
@@ -234,6 +235,22 @@ def test_wordings_are_compared_on_the_same_rows(evaluation):
         assert low <= row["relative"] <= high and row["ci95"] == pytest.approx(
             [low * seen, high * seen], abs=1e-4
         )
+
+
+def test_what_is_said_of_the_comparisons(evaluation, baselines):
+    pairs = compare(evaluation, baselines) + compare_wordings(evaluation)
+    said = _verdicts(evaluation.rows + baselines.rows, pairs)
+    floor = find(pairs, protocol="filtered", prompt="seen", against="count_floor", metric="ndcg@10")
+    start = "sequential/next_item, filtered: p5t5 is worse than count_floor"
+    assert [line for line in said if line.startswith(f"{start} (ndcg@10 {floor['difference']:+.4f}, 95 %")]
+    worded = [line for line in said if "held-out wordings against seen ones" in line]
+    rating = find(pairs, task="rating/score", protocol="expected", against=SEEN_WORDINGS, metric="rmse")
+    assert any(
+        line.startswith("rating/score") and f"rmse {rating['relative']:+.1%}" in line for line in worded
+    )
+    assert said[-len(worded) :] == worded and len(said) > len(worded) > 2
+    assert not any("history" in line or "model alone" in line for line in worded)
+    assert not any(SEEN_WORDINGS in line for line in said)
 
 
 def test_limit_takes_the_same_users_everywhere(checkpoint, split):

@@ -267,34 +267,34 @@ def _table(rows: list[dict]) -> str:
 
 
 def _verdicts(rows: list[dict], comparisons: list[dict]) -> list[str]:
-    """One sentence for each comparison that a reader will ask for: with the floors, and with the best baseline."""
+    """One sentence for each comparison that a reader will ask for: with the floors, with the best baseline, and of
+    held-out wordings with seen ones."""
     from p5t5.report import strongest
     from p5t5.results import SEEN_WORDINGS
 
     words = {True: "better than", False: "worse than", None: "level with"}
-    return [
-        f"{one['task']}, {one['protocol']}: {one['model']} is {words[one['better']]} {one['against']} "
-        f"({one['metric']} {one['difference']:+.4f}, 95 % {one['ci95'][0]:+.4f} to {one['ci95'][1]:+.4f})"
-        for one in comparisons
-        if one["metric"] in ("ndcg@10", "rmse", "rouge1", "accuracy")
-        and one["against"]
-        in (
-            "count_floor",
-            "bias",
-            (strongest(rows, one["task"], one["metric"], one["protocol"]) or {}).get("model"),
-        )
-        and one["prompt"] == "seen"
-        and one["difference"] is not None
-        and one["ci95"] is not None
-    ] + [
-        f"{one['task']}, {one['protocol']}: {one['model']} in held-out wordings {one['relative']:+.1%} of {one['metric']} in "
-        f"seen ones (95 % {one['relative_ci95'][0]:+.1%} to {one['relative_ci95'][1]:+.1%})"
-        for one in comparisons
-        if one["against"] == SEEN_WORDINGS
-        and not one["protocol"].endswith((", model alone", "history"))
-        and one["metric"] in ("ndcg@10", "rmse", "rouge1", "accuracy")
-        and one["relative_ci95"] is not None
-    ]
+    found, wordings = [], []
+    for one in comparisons:
+        if one["metric"] not in ("ndcg@10", "rmse", "rouge1", "accuracy") or one["ci95"] is None:
+            continue
+        about, metric, model = f"{one['task']}, {one['protocol']}", one["metric"], one["model"]
+        if one["against"] == SEEN_WORDINGS:
+            part = one["protocol"].endswith((", model alone", "history"))
+            if one["relative_ci95"] is not None and not part:
+                low, high = one["relative_ci95"]
+                wordings.append(
+                    f"{about}: {model} in held-out wordings against seen ones: "
+                    f"{metric} {one['relative']:+.1%} (95 % {low:+.1%} to {high:+.1%})"
+                )
+            continue
+        best = strongest(rows, one["task"], metric, one["protocol"]) or {}
+        if one["prompt"] == "seen" and one["against"] in ("count_floor", "bias", best.get("model")):
+            low, high = one["ci95"]
+            found.append(
+                f"{about}: {model} is {words[one['better']]} {one['against']} "
+                f"({metric} {one['difference']:+.4f}, 95 % {low:+.4f} to {high:+.4f})"
+            )
+    return found + wordings
 
 
 if __name__ == "__main__":

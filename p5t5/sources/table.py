@@ -150,10 +150,10 @@ def _side_table(
         if of_rows:
             told = ", ".join(of_rows)
             notes.append(f"{path.name}: of its rows, so no attributes of {key.removesuffix('_id')}s: {told}")
-        if (
-            key == "item_id" and "title" not in renamed.values()
-        ):  # looked for by values only now: an item has many rows
-            theirs = _only_name(table.drop_duplicates(next(iter(renamed))), others)
+        if key == "item_id" and "title" not in renamed.values():
+            theirs = _only_name(
+                table.drop_duplicates(next(iter(renamed))), others
+            )  # an item has many rows here
             if theirs is not None:
                 renamed[theirs] = "title"
                 others.remove(theirs)
