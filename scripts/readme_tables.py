@@ -22,7 +22,7 @@ from p5t5.report.model_card import readme_table
 from p5t5.results import read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/*.md")
+PAGES = ("README.md", "docs/*.md", "dev/lab/*.md")
 SIDES = ("ours", "theirs", "constant", "optimum")
 MARKED = re.compile(r"(<!-- results/([\w-]+\.(?:jsonl?|txt)) -->\n).*?(<!-- end -->)", re.DOTALL)
 
