@@ -5,8 +5,9 @@ python scripts/readme_tables.py --check    exit 1 if one is out of date
 
 A marker names result rows (`results/NAME.json`), a benchmark's lines (`results/NAME.jsonl`; those of
 `benchmarks/ablation.py`, `benchmarks/forgetting.py` and `benchmarks/search.py` have tables of their own), a program's
-output (`results/NAME.txt`), or a leaderboard (`leaderboard DATASET`): what `benchmarks/quality.py` measured
-(`results/leaderboard-DATASET.json`, where it is there) among what papers say (`results/published.json`).
+output (`results/NAME.txt`), or a leaderboard (`leaderboard DATASET`, `leaderboard DATASET 5` for the best five systems):
+what `benchmarks/quality.py` measured (`results/leaderboard-DATASET.json`, where it exists) among what papers say
+(`results/published.json`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from p5t5.report import NAMES
 from p5t5.report.model_card import readme_table
 from p5t5.results import read_rows
 
@@ -26,7 +28,7 @@ PAGES = ("README.md", "docs/*.md", "dev/lab/*.md")
 SIDES = ("ours", "theirs", "constant", "optimum")
 MARKED = re.compile(r"(<!-- results/([\w-]+\.(?:jsonl?|txt)) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-BOARD = re.compile(r"(<!-- leaderboard ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BOARD = re.compile(r"(<!-- leaderboard ([\w-]+)(?: (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 HEADS = (
     "system",
     "split",
@@ -63,15 +65,16 @@ def board(found: re.Match) -> str:
     measured = ROOT / "results" / f"leaderboard-{found[2]}.json"
     rows = read_rows(measured) if measured.is_file() else []
     published = read_rows(ROOT / "results" / "published.json")
-    made = leaderboard([*rows, *(row for row in published if row["dataset"] == found[2])])
-    return f"{found[1]}{made}\n{found[3]}"
+    most = int(found[3]) if found[3] else None
+    made = leaderboard([*rows, *(row for row in published if row["dataset"] == found[2])], most)
+    return f"{found[1]}{made}\n{found[4]}"
 
 
-def leaderboard(rows: Sequence[dict[str, Any]]) -> str:
-    """A line a system and protocol, best NDCG@10 first: filtered rankings, which are easier, come second.
+def leaderboard(rows: Sequence[dict[str, Any]], most: int | None = None) -> str:
+    """One line per system, prompt kind and protocol, best NDCG@10 first; filtered rankings, which are easier, come last.
 
     Of a system with several seeds only the mean over them; the interval is NDCG@10's. What a paper says is
-    in italics, with its source.
+    in italics, with its source. ``most``: that many systems, without held-out prompts and filtered rankings.
     """
     systems: dict[tuple, dict[str, dict[str, Any]]] = {}
     for row in rows:
@@ -80,15 +83,21 @@ def leaderboard(rows: Sequence[dict[str, Any]]) -> str:
             metrics = systems.setdefault(key, {})
             if row["metric"] not in metrics or row["aggregate"] == "mean":
                 metrics[row["metric"]] = row
-    shown = [metrics for metrics in systems.values() if "ndcg@10" in metrics]
+    shown = [
+        metrics
+        for (_, _, prompt, protocol), metrics in systems.items()
+        if "ndcg@10" in metrics and (most is None or (prompt != "held_out" and protocol != "filtered"))
+    ]
     shown.sort(key=lambda one: (one["ndcg@10"]["protocol"] == "filtered", -one["ndcg@10"]["value"]))
-    lines = [HEADS, ("---",) * len(HEADS), *map(_line, shown)]
+    lines = [HEADS, ("---",) * len(HEADS), *map(_line, shown[:most])]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _line(metrics: dict[str, dict[str, Any]]) -> tuple[str, ...]:
     row = metrics["ndcg@10"]
-    name = row["model"].replace("_", " ") + WORDINGS.get(row["prompt"], f", {row['prompt']}")
+    name = NAMES.get(row["model"], row["model"].replace("_", " ")) + WORDINGS.get(
+        row["prompt"], f", {row['prompt']}"
+    )
     interval = f"{row['ci95'][0]:.4f}–{row['ci95'][1]:.4f}" if row.get("ci95") else UNKNOWN
     hits = metrics.get("hr@10")
     return (

@@ -75,7 +75,7 @@ def test_best_first_filtered_last_and_the_mean_instead_of_its_seeds():
     assert [(line[0], line[2], line[3]) for line in lines] == [
         ("sasrec", "unfiltered", "0.0400"),
         ("count floor", "unfiltered", "0.0150"),
-        ("als", "unfiltered", "0.0100"),
+        ("ALS (implicit)", "unfiltered", "0.0100"),
         ("count floor", "filtered", "0.0200"),
     ]
 
@@ -112,5 +112,18 @@ def test_the_marker_is_filled_with_measured_rows_where_there_are_any(tmp_path, m
     assert "*Paper*" not in other and "| system |" in other
 
 
-def test_the_readme_has_a_place_for_beauty():
-    assert "<!-- leaderboard amazon-beauty -->" in (ROOT / "README.md").read_text()
+def test_a_short_board_has_the_best_systems_in_training_prompts_under_the_harder_protocol():
+    rows = [
+        row("ours", 0.08, prompt="held_out"),
+        row("ours", 0.07, prompt="seen"),
+        row("ours", 0.09, prompt="seen", protocol="filtered"),
+        row("Paper", 0.06, protocol="", quoted=True, ci95=None, source="P"),
+        row("third", 0.05),
+    ]
+    lines = SCRIPT["leaderboard"](rows, 2).splitlines()[2:]
+    assert [line.split("|")[4].strip() for line in lines] == ["0.0700", "0.0600"]
+
+
+def test_readme_has_the_short_board_and_the_benchmarks_page_all_of_it():
+    assert "<!-- leaderboard amazon-beauty 5 -->" in (ROOT / "README.md").read_text()
+    assert "<!-- leaderboard amazon-beauty -->" in (ROOT / "docs" / "benchmarks.md").read_text()

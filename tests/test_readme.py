@@ -17,6 +17,7 @@ from p5t5.commands.cli import COMMANDS, main
 from p5t5.prompts import load_prompts
 from p5t5.recommender import Recommender
 from p5t5.sources.simulated import simulate
+from p5t5.tasks import TASKS
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -67,8 +68,8 @@ def test_tables_are_made_from_results(monkeypatch):
     assert stop.value.code == 0, "run python scripts/readme_tables.py"
 
 
-def test_the_number_of_wordings_is_that_of_the_prompts():
-    assert f"{len(load_prompts())} wordings" in README
+def test_the_number_of_prompts_and_tasks_is_right():
+    assert f"{len(load_prompts())} prompts of {len(TASKS)} tasks" in README
 
 
 def test_paths_that_are_named_exist():
