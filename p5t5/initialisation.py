@@ -1,7 +1,7 @@
 """How a model starts: weights from scratch, identifiers from what the data says, a grown vocabulary.
 
 T5 starts its embeddings at N(0, 1), from where Adam crawls. Four things train far sooner (measured in
-docs/lab.md): embeddings small, but not so small that the first layers' outputs drown them; a final
+dev/lab/initialization.md): embeddings small, but not so small that the first layers' outputs drown them; a final
 norm that lets the logits spread at once, for with a norm w and embeddings e no logit can pass w·|e|,
 and Adam needs hundreds of steps to grow either; position biases that prefer near tokens, so that
 "the last item" is found early; and cross-attention that hands on what it reads, so that with a tied

@@ -41,7 +41,7 @@ HINT = "feature"  # the slot that says what the text must speak of
 KEY = "text_decoding"  # in p5t5.json
 GREEDY = TextOptions()
 TRIED = 32  # samples a prompt while settings are compared
-SAMPLES = 128  # and in answers: more of them are better, and cost time (docs/lab.md)
+SAMPLES = 128  # and in answers: more of them are better, and cost time (dev/lab/amazon-musical-instruments.md#more-samples)
 # What is tried, in this order: one safe answer, or the consensus of samples that are ever more various.
 SETTINGS = (
     GREEDY,

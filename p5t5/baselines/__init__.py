@@ -266,7 +266,7 @@ class BPR(Scorer):
 
     An iteration of implicit draws as many pairs as there are interactions. Its own 100 iterations at a learning rate of
     .01 leave small data half trained, below popularity; here an item is met about MEETINGS times. The learning rate and
-    the regularisation were chosen on validation rows of three data sets (docs/lab.md).
+    the regularisation were chosen on validation rows of three data sets (dev/lab/baselines.md#bpr).
     """
 
     name = "bpr"

@@ -56,7 +56,7 @@ class FinetuneOptions:
 
 @dataclass
 class FinetuneTraining(TrainOptions):
-    """Small steps and many, averaged, and embeddings that learn faster: what the recipes found (docs/lab.md)."""
+    """Small steps and many, averaged, and embeddings that learn faster: what the recipes found (dev/lab/README.md)."""
 
     embedding_rate: float = with_default(TrainOptions, "embedding_rate", 3.0)
     ema: float = with_default(TrainOptions, "ema", 0.05)
@@ -101,7 +101,7 @@ def _main(argv: Sequence[str] | None) -> None:
     began = time.monotonic()
     split = load_split(start_options)
     if "lessons" not in start_options.given and not few_each(split):
-        # From long histories a model learns as much without, and the fusion gains from it (docs/lab.md).
+        # From long histories a model learns as much without, and the fusion gains from it (dev/lab/ml-100k.md#soft-targets-on-long-histories).
         strengths = {task: share for task, share in strengths.items() if task not in NEXT_ITEMS}
     checkpoint = start(start_options, split, training.seed)
     if "embedding_rate" not in start_options.given and checkpoint.info["model"] not in PRESETS:
