@@ -12,7 +12,7 @@ An arms file names a recipe and a list of arms, each with a `name` and what it c
 
 The arm that all others are compared with is the first one. Each arm is trained for --minutes on each seed, and judged
 on validation rows (of --asked users, drawn by the seed of evaluation, the same for all arms) in seen wordings by
-p5t5.evaluation; what a model has not learnt it is not asked. Its values stay in --work: an arm that is there with the
+p5t5.evaluation.evaluate; what a model has not learnt it is not asked. Its values stay in --work: an arm that is there with the
 same options, data and --share is not trained again. --out has a line an arm and metric: the mean over seeds, and the paired bootstrap
 over users of arm − first arm on the seeds that both have. Validation also chose each arm's best weights.
 """
@@ -35,10 +35,10 @@ import curves
 import numpy as np
 import yaml
 
-from p5t5.errors import UserError
-from p5t5.metrics import bootstrap_interval, paired_bootstrap
-from p5t5.results import STATISTICS, Measured, first_mean
-from p5t5.values import read_values, write_values
+from p5t5.core.errors import UserError
+from p5t5.evaluation.example_values import read_values, write_values
+from p5t5.evaluation.results import STATISTICS, Measured
+from p5t5.metrics.intervals import bootstrap_interval, first_mean, paired_bootstrap
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ROOT / "configs" / "recipes"
@@ -144,10 +144,10 @@ def _command(
 
 def judged(model: Path, data: str, asked: int) -> tuple[list[Measured], dict[str, Any]]:
     """The model's answers on validation rows, and about it."""
-    from p5t5.checkpoint import Checkpoint
-    from p5t5.evaluation import evaluate_checkpoint
-    from p5t5.growing.fresh import split_of
-    from p5t5.records import load
+    from p5t5.checkpoint.checkpoint import Checkpoint
+    from p5t5.data.records.loading import load
+    from p5t5.evaluation.evaluate import evaluate_checkpoint
+    from p5t5.updating.new_interactions import split_of
 
     checkpoint = Checkpoint.load(model)
     split = split_of(checkpoint.info, load(data))
@@ -175,7 +175,7 @@ def judged(model: Path, data: str, asked: int) -> tuple[list[Measured], dict[str
 @cache
 def hash_of(data: str) -> str:
     """Of what is in the folder: it may be prepared anew under the same name."""
-    from p5t5.records import load
+    from p5t5.data.records.loading import load
 
     return load(data).hash
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from p5t5.checkpoint import Checkpoint
-from p5t5.decoding import rank_all
-from p5t5.growing.fresh import split_of
-from p5t5.mixture import single
-from p5t5.records import load
-from p5t5.results import read_rows, write_rows
+from p5t5.checkpoint.checkpoint import Checkpoint
+from p5t5.data.records.loading import load
+from p5t5.decoding.ranking import rank_all
+from p5t5.evaluation.results import read_rows, write_rows
+from p5t5.text.mixture import single
+from p5t5.updating.new_interactions import split_of
 
 K = 20
 

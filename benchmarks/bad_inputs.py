@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
-from p5t5.commands.prepare import main
-from p5t5.records import load_records
-from p5t5.records.cleaning import clean_text
-from p5t5.sources import csv_blocks
+from p5t5.cli.prepare import main
+from p5t5.data.records.cleaning import clean_text
+from p5t5.data.records.loading import load_records
+from p5t5.data.sources import csv_blocks
 
 COLUMNS = ("user", "item", "rating", "time", "review")
 IDS = [

@@ -26,18 +26,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from p5t5.baselines import CountFloor, Popularity, Scorer, item_counts
-from p5t5.baselines.likeness import TextLikeness
-from p5t5.checkpoint import Checkpoint
-from p5t5.commands.cli import main as p5t5
-from p5t5.fusion import centred, normalised
-from p5t5.fusion.model import model_table
-from p5t5.growing.fresh import trained_before
-from p5t5.growing.likeness import carried_over
-from p5t5.metrics import bootstrap_interval, hit, ndcg, paired_bootstrap
-from p5t5.mixture import single
-from p5t5.records import Records, load_records
-from p5t5.splits import Split, leave_one_out
+from p5t5.baselines.base import Scorer, item_counts
+from p5t5.baselines.rankers import CountFloor, Popularity
+from p5t5.baselines.text_similarity import TextLikeness
+from p5t5.checkpoint.checkpoint import Checkpoint
+from p5t5.cli.main import main as p5t5
+from p5t5.data.records.loading import load_records
+from p5t5.data.records.tables import Records
+from p5t5.data.splits import Split, leave_one_out
+from p5t5.fusion.blend import centred, normalised
+from p5t5.fusion.model_scores import model_table
+from p5t5.metrics.intervals import bootstrap_interval, paired_bootstrap
+from p5t5.metrics.ranking import hit, ndcg
+from p5t5.text.mixture import single
+from p5t5.updating.embedding_transfer import carried_over
+from p5t5.updating.new_entities import add_items
+from p5t5.updating.new_interactions import trained_before
 
 RECIPE = Path(__file__).resolve().parent.parent / "configs" / "recipes" / "amazon-beauty.yaml"
 TASK = "sequential/next_item"
@@ -129,7 +133,7 @@ class Scores:
 
 
 def blended(tables: Table, text: str, weight: float) -> np.ndarray:
-    """The model's log-probabilities and the text's likeness, as `p5t5.fusion` makes them alike."""
+    """The model's log-probabilities and the text's likeness, as `p5t5.fusion.blend` makes them alike."""
     return centred(tables["p5t5"]) + weight * normalised(tables[text], True)
 
 
@@ -198,7 +202,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         checkpoint = trained(left, arguments, Path(arguments.keep or name))
     data = records.index()
-    grown = checkpoint.add_items(data.items)
+    grown = add_items(checkpoint, data.items)
     cold = np.isin(data.item_ids, list(items))
     new_user = np.isin(data.user_ids, list(users))
     full = leave_one_out(data)

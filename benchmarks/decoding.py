@@ -24,9 +24,9 @@ import torch
 from timing import best_batch, interleaved, ratio_line, seconds, slope, summary
 from world import FIRST_ITEM, FULL, QUICK, World, random_identifiers
 
-from p5t5 import decoding
-from p5t5.ragged import Ragged
-from p5t5.trie import Trie
+from p5t5.core.ragged import Ragged
+from p5t5.decoding import ranking as decoding
+from p5t5.decoding.trie import Trie
 
 
 def check_same(items, scores, other_items, other_scores, dtype: str) -> dict:

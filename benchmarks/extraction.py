@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from p5t5.explaining import explained, fit_words, training_reviews
-from p5t5.explaining.features import frequent_nouns
-from p5t5.explaining.language import English
-from p5t5.records import load_records
+from p5t5.data.explanations.build import explained, training_reviews
+from p5t5.data.explanations.english import English
+from p5t5.data.explanations.features import fit_words, frequent_nouns
+from p5t5.data.records.loading import load_records
 
 
 def scores(found: Sequence[str], gold: Sequence[str]) -> dict[str, float]:

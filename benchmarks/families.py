@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from p5t5.checkpoint import Checkpoint
-from p5t5.commands.cli import main as p5t5
-from p5t5.evaluation import evaluate_checkpoint
-from p5t5.results import find, write_rows
-from p5t5.sources.simulated import Simulated, simulate
-from p5t5.splits import Split, leave_one_out
-from p5t5.tasks import TASKS
+from p5t5.checkpoint.checkpoint import Checkpoint
+from p5t5.cli.main import main as p5t5
+from p5t5.data.sources.simulated import Simulated, simulate
+from p5t5.data.splits import Split, leave_one_out
+from p5t5.evaluation.evaluate import evaluate_checkpoint
+from p5t5.evaluation.results import find, write_rows
+from p5t5.tasks.registry import TASKS
 
 RECIPES = Path(__file__).resolve().parent.parent / "configs" / "recipes"
 # The question that each family is judged by, and its main metric. The direct family is asked with the

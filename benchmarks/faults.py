@@ -31,19 +31,19 @@ from accelerate import debug_launcher
 from accelerate.state import AcceleratorState
 from damaged_files import FAULTS
 
-from p5t5.checkpoint import Checkpoint
-from p5t5.commands.pretrain import PretrainOptions, denoising_source
-from p5t5.configuration import P5T5Config
-from p5t5.errors import UserError
-from p5t5.initialisation import initialise
-from p5t5.mixture import make_mixture
-from p5t5.prompts import load_prompts
-from p5t5.rendering import render_mixture
-from p5t5.sources.simulated import simulate
-from p5t5.splits import leave_one_out
+from p5t5.checkpoint.creation import create_checkpoint
+from p5t5.cli.pretrain import PretrainOptions, denoising_source
+from p5t5.core.errors import UserError
+from p5t5.data.sources.simulated import simulate
+from p5t5.data.splits import leave_one_out
+from p5t5.model.configuration import P5T5Config
+from p5t5.model.initialization import initialise
+from p5t5.text.mixture import make_mixture
+from p5t5.text.prompts import load_prompts
+from p5t5.text.rendering import render_mixture
 from p5t5.training.checkpointing import damage, find_checkpoints
 from p5t5.training.loop import train
-from p5t5.training.schedule import TrainOptions
+from p5t5.training.options import TrainOptions
 
 STAGES = ("finetune", "pretrain")
 STEPS = 30
@@ -62,7 +62,7 @@ class Stop(Exception):
 def problem():
     """The untrained model and, for each stage, what makes an epoch's examples."""
     split = leave_one_out(simulate(users=60, items=160, seed=1).data)
-    checkpoint = Checkpoint.create(split, load_prompts(), vocabulary_size=500)
+    checkpoint = create_checkpoint(split, load_prompts(), vocabulary_size=500)
     mixture, _ = make_mixture(split, checkpoint.prompts, None, checkpoint.build_options(), 0, 150)
     renderer = checkpoint.renderer_for(split.data)
     sources = {

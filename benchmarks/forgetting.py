@@ -24,15 +24,16 @@ from typing import Any
 
 import numpy as np
 
-from p5t5.checkpoint import Checkpoint, user_key
-from p5t5.commands.cli import main as p5t5
-from p5t5.errors import UserError
-from p5t5.evaluation import evaluate_checkpoint
-from p5t5.growing.fresh import groups, meeting, only
-from p5t5.metrics import bootstrap_interval, paired_bootstrap
-from p5t5.records import Records, load, load_records
-from p5t5.results import STATISTICS, Measured, first_mean
-from p5t5.splits import Split
+from p5t5.checkpoint.checkpoint import Checkpoint, user_key
+from p5t5.cli.main import main as p5t5
+from p5t5.core.errors import UserError
+from p5t5.data.records.loading import load, load_records
+from p5t5.data.records.tables import Records
+from p5t5.data.splits import Split
+from p5t5.evaluation.evaluate import evaluate_checkpoint
+from p5t5.evaluation.results import STATISTICS, Measured
+from p5t5.metrics.intervals import bootstrap_interval, first_mean, paired_bootstrap
+from p5t5.updating.new_interactions import groups, meeting, only
 
 JUDGED = (("sequential/next_item", "filtered", "ndcg@10"), ("rating/score", "expected", "rmse"))
 BEFORE = "before"

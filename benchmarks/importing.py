@@ -55,8 +55,8 @@ def simulate_csv(path: Path, rows: int, seed: int = 0) -> None:
 
 
 def ours(path: Path, out: Path) -> int:
-    from p5t5.commands.prepare import main
-    from p5t5.records.writing import pq
+    from p5t5.cli.prepare import main
+    from p5t5.data.records.parquet import pq
 
     assert main(["table", str(path), "--out", str(out)]) == 0
     return pq.read_metadata(out / "interactions.parquet").num_rows

@@ -22,18 +22,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from p5t5.checkpoint import Checkpoint
-from p5t5.commands.finetune import FinetuneOptions
-from p5t5.commands.starting import rates
-from p5t5.mixture import make_mixture
-from p5t5.prompts import load_prompts
-from p5t5.records import Records, load
-from p5t5.rendering import render_mixture
-from p5t5.splits import split_by
-from p5t5.teaching import teach
+from p5t5.checkpoint.creation import create_checkpoint
+from p5t5.cli.finetune import FinetuneOptions
+from p5t5.cli.model_setup import rates
+from p5t5.data.records.loading import load
+from p5t5.data.records.tables import Records
+from p5t5.data.splits import split_by
+from p5t5.distillation.soft_targets import teach
+from p5t5.evaluation.validation import validation_metric
+from p5t5.text.mixture import make_mixture
+from p5t5.text.prompts import load_prompts
+from p5t5.text.rendering import render_mixture
 from p5t5.training.loop import train
-from p5t5.training.schedule import TrainOptions
-from p5t5.validation import validation_metric
+from p5t5.training.options import TrainOptions
 
 LARGE_ITEMS = 50_000
 
@@ -52,7 +53,7 @@ def finetune(arguments: argparse.Namespace) -> Iterator[tuple[str, float, dict]]
     marks = {"imports": memory("VmRSS")}
     split = split_by("loo", load(arguments.data))
     marks["data"] = memory("VmRSS")
-    checkpoint = Checkpoint.create(split, load_prompts(), model=arguments.model)
+    checkpoint = create_checkpoint(split, load_prompts(), model=arguments.model)
     mixture, _ = make_mixture(split, checkpoint.prompts, None, checkpoint.build_options(), 0, None)
     renderer = checkpoint.renderer_for(split.data)
     validate = validation_metric(checkpoint, split, mixture.tasks, limit=1000)
@@ -120,7 +121,7 @@ def large(arguments: argparse.Namespace) -> Iterator[tuple[str, float, dict]]:
         split = split_by("loo", load(folder))
         done("read and split")
         # A million user tokens and the factors of a large shop are other questions: neither is asked here.
-        made = Checkpoint.create(
+        made = create_checkpoint(
             split,
             load_prompts(),
             model=arguments.model,

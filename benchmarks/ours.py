@@ -10,14 +10,14 @@ from typing import Any
 
 import curves
 
-from p5t5.checkpoint import Checkpoint
-from p5t5.errors import UserError
-from p5t5.evaluation import evaluate_checkpoint
-from p5t5.fusion import FILE, STATE, Fusion
-from p5t5.fusion.model import fit_for
-from p5t5.results import Measured
-from p5t5.splits import Split
-from p5t5.values import read_values, write_values
+from p5t5.checkpoint.checkpoint import Checkpoint
+from p5t5.core.errors import UserError
+from p5t5.data.splits import Split
+from p5t5.evaluation.evaluate import evaluate_checkpoint
+from p5t5.evaluation.example_values import read_values, write_values
+from p5t5.evaluation.results import Measured
+from p5t5.fusion.blend import FILE, STATE, Fusion
+from p5t5.fusion.model_scores import fit_for
 
 TASK = "sequential/next_item"
 VALUES = ".values.parquet"

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from p5t5.checkpoint import Checkpoint
-from p5t5.commands.cli import main as p5t5
-from p5t5.evaluation import evaluate_checkpoint
-from p5t5.metrics import paired_bootstrap
-from p5t5.records import load
-from p5t5.results import STATISTICS, first_mean, write_rows
-from p5t5.splits import split_by
+from p5t5.checkpoint.checkpoint import Checkpoint
+from p5t5.cli.main import main as p5t5
+from p5t5.data.records.loading import load
+from p5t5.data.splits import split_by
+from p5t5.evaluation.evaluate import evaluate_checkpoint
+from p5t5.evaluation.results import STATISTICS, write_rows
+from p5t5.metrics.intervals import first_mean, paired_bootstrap
 
 RECIPES = Path(__file__).resolve().parent.parent / "configs" / "recipes"
 MEASURED = (("sequential/next_item", "filtered", "ndcg@10"), ("rating/score", "expected", "rmse"))

@@ -34,16 +34,17 @@ import numpy as np
 import ours
 import sasrec
 
-from p5t5.baselines import ALS, BPR, CountFloor, ItemKNN, Popularity, Scorer
+from p5t5.baselines.base import Scorer
 from p5t5.baselines.ease import EASE
-from p5t5.baselines.likeness import TextLikeness
-from p5t5.errors import UserError
-from p5t5.evaluation import evaluate_baselines
-from p5t5.fusion.alone import FusionWithoutModel
-from p5t5.records import load
-from p5t5.results import Evaluation, Measured, compare, read_rows, result_rows, write_rows
-from p5t5.splits import Split, split_by
-from p5t5.values import read_values, write_values
+from p5t5.baselines.rankers import ALS, BPR, CountFloor, ItemKNN, Popularity
+from p5t5.baselines.text_similarity import TextLikeness
+from p5t5.core.errors import UserError
+from p5t5.data.records.loading import load
+from p5t5.data.splits import Split, split_by
+from p5t5.evaluation.baselines import evaluate_baselines
+from p5t5.evaluation.example_values import read_values, write_values
+from p5t5.evaluation.results import Evaluation, Measured, compare, read_rows, result_rows, write_rows
+from p5t5.fusion.without_model import FusionWithoutModel
 
 TASK = sasrec.TASK
 VALUES, COMPARISONS = ".values.parquet", ".comparisons.json"

@@ -33,14 +33,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
-from p5t5.baselines import Scorer
-from p5t5.evaluation import WHOLE, evaluate_baselines, rows_of
-from p5t5.loss import HeadLoss, Lookup, TiedGradient
-from p5t5.metrics import ndcg
-from p5t5.ragged import Ragged, positions
-from p5t5.randomness import generator
-from p5t5.records import load
-from p5t5.splits import Split, split_by
+from p5t5.baselines.base import Scorer
+from p5t5.core.ragged import Ragged, positions
+from p5t5.core.randomness import generator
+from p5t5.data.records.loading import load
+from p5t5.data.splits import Split, split_by
+from p5t5.evaluation.baselines import WHOLE, evaluate_baselines
+from p5t5.evaluation.rows import rows_of
+from p5t5.metrics.ranking import ndcg
+from p5t5.model.head_loss import HeadLoss, Lookup, TiedGradient
 
 TASK = "sequential/next_item"
 TOKENS = 1024  # positions of a batch

@@ -51,9 +51,9 @@ import curves
 import yaml
 from search_space import Searched, read_mapping, space_of
 
-from p5t5.commands.starting import rates
-from p5t5.errors import UserError
-from p5t5.training.schedule import TrainOptions
+from p5t5.cli.model_setup import rates
+from p5t5.core.errors import UserError
+from p5t5.training.options import TrainOptions
 
 STARTUP = 8  # trials drawn at random before TPE has something to go by
 JUDGES = 5  # complete trials before one is pruned

@@ -11,10 +11,10 @@ from typing import Any, get_type_hints
 
 import yaml
 
-from p5t5.commands.finetune import FinetuneOptions, FinetuneTraining
-from p5t5.commands.starting import StartOptions, rates
-from p5t5.errors import UserError
-from p5t5.tasks import TASKS
+from p5t5.cli.finetune import FinetuneOptions, FinetuneTraining
+from p5t5.cli.model_setup import StartOptions, rates
+from p5t5.core.errors import UserError
+from p5t5.tasks.registry import TASKS
 
 KINDS = (StartOptions, FinetuneOptions, FinetuneTraining)
 OPTIONS = {one.name: one for kind in KINDS for one in dataclasses.fields(kind) if one.init}

@@ -29,12 +29,12 @@ from unittest import mock
 import curves
 import torch
 
-from p5t5.checkpoint import Checkpoint
-from p5t5.commands.cli import main as p5t5
-from p5t5.evaluation import evaluate_checkpoint
-from p5t5.records import load
-from p5t5.results import find
-from p5t5.splits import split_by
+from p5t5.checkpoint.checkpoint import Checkpoint
+from p5t5.cli.main import main as p5t5
+from p5t5.data.records.loading import load
+from p5t5.data.splits import split_by
+from p5t5.evaluation.evaluate import evaluate_checkpoint
+from p5t5.evaluation.results import find
 from p5t5.training import weights
 
 RATES = {"adamw": None, "scaled": 2e-2, "adafactor": 1e-2}  # None: the recipe's, or the default

@@ -32,11 +32,11 @@ from training_flops import gemm_share
 from training_steps import BUDGET, RATE, Evaluation, tokens_of, update
 from training_world import FULL, QUICK, World, fresh
 
-from p5t5.batching import collate, plan
-from p5t5.denoising import corrupt
-from p5t5.ragged import Encoded
-from p5t5.training.optimiser import make_optimizer
-from p5t5.training.schedule import TrainOptions
+from p5t5.core.encoded import Encoded
+from p5t5.text.span_corruption import corrupt
+from p5t5.training.batching import collate, plan
+from p5t5.training.optimizer import make_optimizer
+from p5t5.training.options import TrainOptions
 
 
 def both_ways(ours: Callable[[], int], theirs: Callable[[], int], repeats: int) -> tuple[float, dict]:

@@ -10,10 +10,10 @@ from accelerate.state import AcceleratorState
 from training_steps import BUDGET, RATE, Evaluation, tokens_of
 from training_world import World, fresh
 
-from p5t5.batching import plan, real_share
-from p5t5.ragged import Encoded
+from p5t5.core.encoded import Encoded
+from p5t5.training.batching import plan, real_share
 from p5t5.training.loop import train
-from p5t5.training.schedule import TrainOptions
+from p5t5.training.options import TrainOptions
 
 EMBEDDING_RATE = 3.0  # ours tuned, as in the recipe of Musical Instruments, whose mixture this is nearly
 LARGE = (

@@ -12,9 +12,9 @@ from torch.nn import functional
 from training_steps import BUDGET, RATE, update
 from training_world import World, fresh
 
-from p5t5.batching import collate, plan
-from p5t5.training.optimiser import make_optimizer
-from p5t5.training.schedule import TrainOptions
+from p5t5.training.batching import collate, plan
+from p5t5.training.optimizer import make_optimizer
+from p5t5.training.options import TrainOptions
 
 STEPS = {"tiny": 8, "mini": 2, "small": 1}  # that are timed together
 

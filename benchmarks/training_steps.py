@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from p5t5.batching import collate
-from p5t5.ragged import Encoded
+from p5t5.core.encoded import Encoded
+from p5t5.training.batching import collate
 
 RATE = 7e-4  # ours, and the tuned peer's; Trainer's default is 5e-5
 BUDGET = 2048

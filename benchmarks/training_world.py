@@ -8,16 +8,18 @@ from functools import cached_property
 
 import numpy as np
 
-from p5t5.checkpoint import Checkpoint
-from p5t5.commands.starting import settled_user_identifiers
-from p5t5.corpus import build_corpus
-from p5t5.mixture import make_mixture
-from p5t5.prompts import load_prompts
-from p5t5.ragged import Encoded, Ragged
-from p5t5.records import load
-from p5t5.rendering import render_mixture
-from p5t5.sources.simulated import simulate
-from p5t5.splits import leave_one_out
+from p5t5.checkpoint.checkpoint import Checkpoint
+from p5t5.checkpoint.creation import create_checkpoint
+from p5t5.cli.model_setup import settled_user_identifiers
+from p5t5.core.encoded import Encoded
+from p5t5.core.ragged import Ragged
+from p5t5.data.records.loading import load
+from p5t5.data.sources.simulated import simulate
+from p5t5.data.splits import leave_one_out
+from p5t5.text.mixture import make_mixture
+from p5t5.text.pretraining_corpus import build_corpus
+from p5t5.text.prompts import load_prompts
+from p5t5.text.rendering import render_mixture
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class World:
     def checkpoint(self, shape: str) -> Checkpoint:
         if shape not in self._made:
             users = settled_user_identifiers("auto", self.split)  # as `p5t5 finetune` names them
-            self._made[shape] = Checkpoint.create(
+            self._made[shape] = create_checkpoint(
                 self.split, load_prompts(), model=shape, dropout=0.0, user_identifiers=users
             )
         return self._made[shape]

@@ -10,7 +10,7 @@ import peers
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
-from p5t5.trie import Trie
+from p5t5.decoding.trie import Trie
 
 FIRST_ITEM = 1000  # identifier tokens start here
 

@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from p5t5.registration import register as _register
+from p5t5._version import __version__
+from p5t5.model.auto import register as _register
 
 if TYPE_CHECKING:
-    from p5t5.recommender import Answer, Recommendation, Recommender
+    from p5t5.inference.answers import Answer, Recommendation
+    from p5t5.recommender import Recommender
 
-__version__ = "0.1.0"
 __all__ = ["Answer", "Recommendation", "Recommender", "__version__"]
 
 _register()

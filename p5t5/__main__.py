@@ -2,6 +2,6 @@
 
 import sys
 
-from p5t5.commands.cli import main
+from p5t5.cli.main import main
 
 sys.exit(main())

@@ -15,18 +15,20 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from p5t5.asking.answers import Answer, Answerer, Rating, Recommendation
-from p5t5.asking.filling import Facts, choose_prompt, fill, plan
-from p5t5.asking.people import Data, History, People, without
-from p5t5.asking.questions import Question, read_question
-from p5t5.asking.routing import Route, Router
-from p5t5.checkpoint import Checkpoint, resolve
-from p5t5.errors import UserError
-from p5t5.fusion import Fusion
-from p5t5.prompts import PLACEHOLDER
-from p5t5.ragged import Ragged
-from p5t5.records import clean_text
-from p5t5.tasks import TASKS
+from p5t5.checkpoint.checkpoint import Checkpoint
+from p5t5.checkpoint.hub import resolve
+from p5t5.core.errors import UserError
+from p5t5.core.ragged import Ragged
+from p5t5.data.records.cleaning import clean_text
+from p5t5.fusion.blend import Fusion
+from p5t5.inference.answers import Answer, Answerer, Rating, Recommendation
+from p5t5.inference.prompt_choice import choose_prompt, plan
+from p5t5.inference.request import Facts, fill
+from p5t5.questions.intent import Route, Router
+from p5t5.questions.parsing import Question, read_question
+from p5t5.questions.profiles import Data, History, People, without
+from p5t5.tasks.registry import TASKS
+from p5t5.text.prompts import PLACEHOLDER
 
 __all__ = ["Answer", "Rating", "Recommendation", "Recommender"]
 

@@ -1,3 +1,3 @@
-from p5t5.commands.evaluate import main
+from p5t5.cli.evaluate import main
 
 raise SystemExit(main())

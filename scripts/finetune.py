@@ -1,3 +1,3 @@
-from p5t5.commands.finetune import main
+from p5t5.cli.finetune import main
 
 raise SystemExit(main())

@@ -1,3 +1,3 @@
-from p5t5.commands.prepare import main
+from p5t5.cli.prepare import main
 
 raise SystemExit(main())

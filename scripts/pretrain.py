@@ -1,3 +1,3 @@
-from p5t5.commands.pretrain import main
+from p5t5.cli.pretrain import main
 
 raise SystemExit(main())

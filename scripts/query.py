@@ -1,3 +1,3 @@
-from p5t5.commands.query import main
+from p5t5.cli.query import main
 
 raise SystemExit(main())

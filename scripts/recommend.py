@@ -1,3 +1,3 @@
-from p5t5.commands.recommend import main
+from p5t5.cli.recommend import main
 
 raise SystemExit(main())

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up (once) and checks everything: ruff, mypy, pytest with coverage. Arguments go to pytest:
 #   bash scripts/test.sh                       all of it
-#   bash scripts/test.sh tests/test_splits.py  one file (no coverage floor)
+#   bash scripts/test.sh tests/data/test_splits.py  one file (no coverage floor)
 set -euo pipefail
 source "$(dirname "$0")/setup.sh" test
 cd "$root"

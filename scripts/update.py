@@ -1,3 +1,3 @@
-from p5t5.commands.update import main
+from p5t5.cli.update import main
 
 raise SystemExit(main())

@@ -6,15 +6,13 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # before torch is loaded: see p5t5.commands
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # before torch is loaded: see p5t5.cli
 
 import socket
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
-SHARED_DATA = ROOT.parent / "shared" / "data"
+from support.paths import SHARED_DATA
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -15,17 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import p5t5
-from p5t5.asking.filling import SUBSTITUTES, Facts, choose_prompt, fill, plan
-from p5t5.asking.linking import Linker
-from p5t5.asking.questions import read_question
-from p5t5.checkpoint import Checkpoint, user_key
-from p5t5.decoding import rank_items, score_choices
-from p5t5.errors import UserError
-from p5t5.prompts import PLACEHOLDER, load_prompts
-from p5t5.recommender import Answer, Recommender
-from p5t5.records import clean_text, make_records
-from p5t5.splits import leave_one_out
-from p5t5.tasks import NOW, TASKS, BuildOptions
+from p5t5.checkpoint.checkpoint import user_key
+from p5t5.checkpoint.creation import create_checkpoint
+from p5t5.core.errors import UserError
+from p5t5.data.records.building import make_records
+from p5t5.data.records.cleaning import clean_text
+from p5t5.data.splits import leave_one_out
+from p5t5.decoding.ranking import rank_items, score_choices
+from p5t5.inference.answers import Answer
+from p5t5.inference.prompt_choice import SUBSTITUTES, choose_prompt, plan
+from p5t5.inference.request import Facts, fill
+from p5t5.questions.entity_linking import Linker
+from p5t5.questions.parsing import read_question
+from p5t5.recommender import Recommender
+from p5t5.tasks.base import NOW, BuildOptions
+from p5t5.tasks.registry import TASKS
+from p5t5.text.prompts import PLACEHOLDER, load_prompts
 
 FILMS = [
     "Alien (1979)", "Aliens (1986)", "Fargo (1996)", "Godfather, The (1972)", "Heat (1995)", "Sabrina (1954)",
@@ -65,7 +70,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def rec(data) -> Recommender:
-    checkpoint = Checkpoint.create(leave_one_out(data), load_prompts(), model="tiny", vocabulary_size=400)
+    checkpoint = create_checkpoint(leave_one_out(data), load_prompts(), model="tiny", vocabulary_size=400)
     checkpoint.info["tasks"] = list(TASKS)
     return Recommender(checkpoint, "the card")
 

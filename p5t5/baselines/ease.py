@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import linalg, sparse
 
-from p5t5.baselines import Scorer, history_matrix, training_matrix
-from p5t5.errors import UserError
-from p5t5.ragged import Ragged
-from p5t5.splits import Split
+from p5t5.baselines.base import Scorer, history_matrix, training_matrix
+from p5t5.core.errors import UserError
+from p5t5.core.ragged import Ragged
+from p5t5.data.splits import Split
 
 MOST_ITEMS = 20_000  # 1.6 GB of float32, and about as long to invert as a small model trains
 

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 from scipy import sparse
 
-from p5t5.errors import UserError
-from p5t5.splits import Split
+from p5t5.core.errors import UserError
+from p5t5.data.splits import Split
 
 LARGEST = (
     5_000_000  # training ratings for Surprise, which holds them as Python tuples and fits each setting anew
@@ -289,57 +289,3 @@ def rating_baselines(split: Split, with_surprise: bool | None = None) -> list[Ra
         installed = importlib.util.find_spec("surprise") is not None
         with_surprise = installed and len(split.rows("train")) <= LARGEST
     return [*found, SurpriseSVD(split)] if with_surprise else found
-
-
-def review_ridge(
-    split: Split,
-    rows: np.ndarray,
-    columns: tuple[str, ...] = ("review",),
-    features: int = 50_000,
-    penalties: tuple[float, ...] = (0.25, 0.5, 1, 2, 4, 8),
-) -> np.ndarray | None:
-    """float64 [rows]: the rating of each row's review by ridge regression on the TF-IDF of its words and pairs
-    of words, those of each text column apart; the penalty is chosen on validation RMSE.
-
-    None where scikit-learn is not installed or no training review has a rating.
-    """
-    try:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import Ridge
-    except ImportError:
-        return None
-    data = split.data
-    if data.rating is None or any(column not in data.texts for column in columns):
-        return None
-    reviews, rating = data.texts["review"], data.rating.astype(np.float64)
-
-    def part(name: str) -> np.ndarray:
-        found = split.rows(name)
-        has = np.fromiter((bool(reviews[row]) for row in found.tolist()), bool, len(found))
-        return found[has & np.isfinite(rating[found])]
-
-    train, validation = part("train"), part("validation")
-    if not len(train):
-        return None
-    vectors: dict[str, list[sparse.csr_matrix]] = {"train": [], "validation": [], "asked": []}
-    for column in columns:
-        texts = data.texts[column]
-        words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=features)
-        try:
-            vectors["train"].append(words.fit_transform([texts[row] for row in train.tolist()]))
-        except ValueError:  # no text of it holds a word
-            return None
-        for name, asked in (("validation", validation), ("asked", rows)):
-            strings = [texts[row] for row in asked.tolist()]
-            vectors[name].append(words.transform(strings) if strings else vectors["train"][-1][:0])
-    table = {name: sparse.hstack(parts, "csr") for name, parts in vectors.items()}
-    low, high = rating[train].min(), rating[train].max()
-    best, chosen = np.inf, None
-    for penalty in penalties:
-        fit = Ridge(alpha=penalty).fit(table["train"], rating[train])
-        guess = np.clip(fit.predict(table["validation"]), low, high) if len(validation) else rating[:0]
-        error = ((guess - rating[validation]) ** 2).mean() if len(validation) else np.inf
-        if chosen is None or error < best:
-            best, chosen = error, fit
-    assert chosen is not None
-    return np.clip(chosen.predict(table["asked"]), low, high) if len(rows) else np.zeros(0)

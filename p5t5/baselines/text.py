@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from scipy import sparse
 
+from p5t5.core.randomness import hashed
+from p5t5.data.splits import Split
 from p5t5.metrics.text import FeatureFinder, words
-from p5t5.randomness import hashed
-from p5t5.splits import Split
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 COLUMN_OF = {"review/headline": "summary"}  # all other tasks write explanations

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from p5t5.core.ragged import Ragged
 from p5t5.decoding.tree_decoder import NEVER, Memory, TreeDecoder, log_normaliser, token_logits
-from p5t5.ragged import Ragged
-from p5t5.trie import Trie
+from p5t5.decoding.trie import Trie
 
 
 class TrieOnDevice:

@@ -14,11 +14,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from p5t5.decoding.drawing import Luck, draw_columns
+from p5t5.core.errors import UserError
+from p5t5.core.ragged import Ragged
+from p5t5.decoding import text_generation
+from p5t5.decoding.sampling import Luck, draw_columns
 from p5t5.decoding.t5_layers import encode, inference, matmul
 from p5t5.decoding.tree_decoder import NEVER, ROW_CHUNK, TreeDecoder, remember
-from p5t5.errors import UserError
-from p5t5.ragged import Ragged
+
+
+def draw_texts(
+    model,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    *,
+    forbid: Sequence[int] | np.ndarray = (),
+    wanted: Wanted | None = None,
+    never_first: Sequence[int] = (),
+    **options,
+) -> list[list[list[int]]]:
+    """Free text, greedy by default: the answers to each prompt, token ids without start, padding and ``</s>``.
+
+    ``forbid``: token ids that must not appear (identifiers, sentinels); ``wanted``: that must;
+    ``never_first``: that must not begin the answer.
+    ``options``: those of `TextOptions` (max_new_tokens=48, min_new_tokens=0, num_beams=1,
+    no_repeat_ngram_size=3, repetition_penalty=1.0, sample=False, temperature=1.0, top_p=1.0, seed=None,
+    samples=1, wanted_bonus=0.0); ``samples`` answers a prompt.
+    """
+    return text_generation.draw(
+        model, input_ids, attention_mask, TextOptions(**options), list(forbid), wanted, never_first
+    )
 
 
 @dataclass(frozen=True)

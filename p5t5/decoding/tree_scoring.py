@@ -13,7 +13,7 @@ from torch import Tensor
 
 from p5t5.decoding.beam import Filter, Found, TrieOnDevice, beam_search, child_scores
 from p5t5.decoding.tree_decoder import NEVER, Memory, TreeDecoder, log_normaliser, token_logits
-from p5t5.trie import Trie
+from p5t5.decoding.trie import Trie
 
 CHUNK = 512  # paths a user in one tree: attention within a tree grows with its square
 WIDER = (4, 16)  # times K: the beams that are tried before the exhaustive part of an exact search

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from p5t5.baselines import Scorer
-from p5t5.errors import UserError
-from p5t5.fusion import (
+from p5t5.baselines.base import Scorer
+from p5t5.core.errors import UserError
+from p5t5.core.ragged import Ragged
+from p5t5.core.randomness import hashed
+from p5t5.data.splits import Split
+from p5t5.fusion.blend import (
     HISTORY,
     KINDS,
     RANK_OFFSET,
@@ -22,10 +25,7 @@ from p5t5.fusion import (
     rows_at_once,
     standardised_popularity,
 )
-from p5t5.ragged import Ragged
-from p5t5.randomness import hashed
-from p5t5.splits import Split
-from p5t5.tasks import TASKS
+from p5t5.tasks.registry import TASKS
 
 SHORTLIST = 50  # of each part: what competes with the true item
 PENALTY = 1e-3  # on squared weights, in units of the mean loss of a row

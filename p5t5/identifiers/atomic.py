@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from p5t5.data.splits import Split
 from p5t5.identifiers.base import Identifiers, count_of
-from p5t5.splits import Split
 
 
 def fit(split: Split, of: str, seed: int = 0) -> Identifiers:

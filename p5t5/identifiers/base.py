@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from p5t5.records import IndexedRecords
+from p5t5.data.records.tables import IndexedRecords
 
 PREFIXES = ("item", "user")
 LEVEL_NAMES = "abcdefghijklmnopqrstuvwxyz"

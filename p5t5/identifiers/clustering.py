@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from p5t5.randomness import generator
+from p5t5.core.randomness import generator
 
 MOST_BITS = 6  # a level of a tree has at most 64 tokens
 ROOM = 1.1  # leaves a thing, at least: place for things that come later

@@ -6,11 +6,11 @@ here a balanced tree over its leading factors, so that no code is wasted and non
 
 from __future__ import annotations
 
-from p5t5.cooccurrence import factors, user_factors
+from p5t5.data.cooccurrence import factors, user_factors
+from p5t5.data.splits import Split
 from p5t5.identifiers.base import Identifiers
 from p5t5.identifiers.clustering import balanced_tree
 from p5t5.identifiers.naming import name_like_nearest
-from p5t5.splits import Split
 
 DIMENSIONS = 64
 

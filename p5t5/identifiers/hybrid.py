@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from p5t5.cooccurrence import factors, unit_rows, user_factors
+from p5t5.data.cooccurrence import factors, unit_rows, user_factors
+from p5t5.data.splits import Split
+from p5t5.data.text_features import text_vectors
 from p5t5.identifiers.base import Identifiers
 from p5t5.identifiers.clustering import balanced_tree
 from p5t5.identifiers.naming import name_like_nearest
-from p5t5.identifiers.texts import text_vectors
-from p5t5.splits import Split
 
 DIMENSIONS = 64
 NEIGHBOURS = 10  # items described alike that stand in for an item that nobody has visited yet

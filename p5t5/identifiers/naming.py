@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from p5t5.core.randomness import hashed
+from p5t5.data.text_features import item_words, text_vectors
 from p5t5.identifiers.base import Identifiers
-from p5t5.identifiers.texts import item_words, text_vectors
-from p5t5.randomness import hashed
 
 CHUNK = 1024
 

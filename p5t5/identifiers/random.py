@@ -7,9 +7,9 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from p5t5.errors import UserError
+from p5t5.core.errors import UserError
+from p5t5.data.splits import Split
 from p5t5.identifiers.base import Identifiers, count_of, digits, ids_of, levels_for
-from p5t5.splits import Split
 
 ROOM = 4  # numbers per thing: few collisions now, and place for things that come later
 

@@ -6,12 +6,12 @@ quantiser); equal codes are told apart by a last level.
 
 from __future__ import annotations
 
-from p5t5.cooccurrence import user_factors
+from p5t5.data.cooccurrence import user_factors
+from p5t5.data.splits import Split
+from p5t5.data.text_features import text_vectors
 from p5t5.identifiers.base import Identifiers, levels_for, told_apart
 from p5t5.identifiers.clustering import residual_kmeans
 from p5t5.identifiers.naming import name_like_nearest
-from p5t5.identifiers.texts import text_vectors
-from p5t5.splits import Split
 
 BRANCHING = 64
 ROOM = 16  # codes a thing: residuals use them unevenly

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from p5t5.core.randomness import generator
+from p5t5.data.splits import Split
 from p5t5.identifiers.base import Identifiers, count_of, digits, levels_for
-from p5t5.randomness import generator
-from p5t5.splits import Split
 
 
 def fit(split: Split, of: str, seed: int = 0, base: int = 100) -> Identifiers:

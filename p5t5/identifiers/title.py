@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from p5t5.errors import UserError
+from p5t5.core.errors import UserError
+from p5t5.data.splits import Split
+from p5t5.data.text_features import WORD
 from p5t5.identifiers.base import Identifiers
-from p5t5.identifiers.texts import WORD
-from p5t5.splits import Split
 
 LONGEST = 6  # words of a title
 

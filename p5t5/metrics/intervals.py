@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from p5t5.randomness import generator
+from p5t5.core.randomness import generator
 
 Statistic = Callable[[np.ndarray], np.ndarray]  # means [..., m] → values [...]
 RESAMPLES = 1000

@@ -5,10 +5,12 @@ A **rank** is 0-based; −1 means that the truth was not returned, which always 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from p5t5.ragged import Ragged
-from p5t5.randomness import hashed
+from p5t5.core.ragged import Ragged
+from p5t5.core.randomness import hashed
 
 
 def list_ranks(items: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -55,3 +57,13 @@ def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
     """
     ranks = np.asarray(ranks)
     return hit(ranks, k) / np.log2(np.maximum(ranks, 0) + 2.0)
+
+
+def ranking_values(ranks: np.ndarray, metrics: Iterable[str]) -> dict[str, np.ndarray]:
+    """hr@k and ndcg@k of 0-based ranks (−1: a miss), by their names."""
+    out = {}
+    for metric in metrics:
+        name, _, k = metric.partition("@")
+        if name in ("hr", "ndcg"):
+            out[metric] = {"hr": hit, "ndcg": ndcg}[name](ranks, int(k))
+    return out

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from p5t5.errors import UserError
+from p5t5.core.errors import UserError
 
 BLEU_STATISTICS = 10  # matches and totals of 1- to 4-grams, length of the prediction, of the reference
 ROUGE_KINDS = ("rouge1", "rouge2", "rougeL")

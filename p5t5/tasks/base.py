@@ -13,9 +13,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from p5t5.ragged import Ragged, positions
-from p5t5.records import IndexedRecords
-from p5t5.splits import Split
+from p5t5.core.ragged import Ragged, positions
+from p5t5.data.records.tables import IndexedRecords
+from p5t5.data.splits import Split
 
 # Pools: what an element's index counts.
 USER, ITEM, TITLE, RATING, WORD, TEXT = range(6)

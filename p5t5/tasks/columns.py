@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
-from p5t5.ragged import Ragged
-from p5t5.records import IndexedRecords
-from p5t5.splits import Split
+from p5t5.core.ragged import Ragged
+from p5t5.data.records.tables import IndexedRecords
+from p5t5.data.splits import Split
 from p5t5.tasks.base import ITEM, RATING, SEMICOLON, TEXT, TITLE, USER, BuildOptions, Column
 
 # Attributes are told in the prompt; their columns that name the item once more are not.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from p5t5.splits import Split
+from p5t5.data.splits import Split
 from p5t5.tasks.base import ITEM, NO, USER, WORD, YES, BuildOptions, Column, Examples, Slot, Task
 from p5t5.tasks.columns import Texts, history, user_item_title
 from p5t5.tasks.negatives import draw_candidates, draw_pairs

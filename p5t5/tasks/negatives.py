@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from p5t5.ragged import Ragged
-from p5t5.randomness import below, uniform
-from p5t5.records import IndexedRecords
+from p5t5.core.ragged import Ragged
+from p5t5.core.randomness import below, uniform
+from p5t5.data.records.tables import IndexedRecords
 
 ROUNDS = 16  # of re-drawing, before the rows that still clash are drawn the slow, exact way
 CELLS = 2**21  # numbers held at a time

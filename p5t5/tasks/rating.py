@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from p5t5.randomness import below, uniform
-from p5t5.records import IndexedRecords
-from p5t5.splits import Split
+from p5t5.core.randomness import below, uniform
+from p5t5.data.records.tables import IndexedRecords
+from p5t5.data.splits import Split
 from p5t5.tasks.base import (
     DISLIKE,
     LIKE,

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from p5t5.splits import Split
+from p5t5.data.splits import Split
 from p5t5.tasks.base import RATING, RATING_METRICS, TEXT_METRICS, BuildOptions, Column, Examples, Slot, Task
 from p5t5.tasks.columns import Texts, cut_at_sentences, has_text, is_rated, rating_index, user_item_title
 

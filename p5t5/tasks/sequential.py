@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from p5t5.ragged import Ragged, positions
-from p5t5.splits import Split
+from p5t5.core.ragged import Ragged, positions
+from p5t5.data.splits import Split
 from p5t5.tasks.base import ITEM, NO, USER, WORD, YES, BuildOptions, Column, Examples, Slot, Task
 from p5t5.tasks.columns import history, user_item_title
 from p5t5.tasks.negatives import draw_candidates, draw_pairs

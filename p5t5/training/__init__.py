@@ -1,1 +1,1 @@
-"""The training loop and what it stands on; it knows batches, not recommendation."""
+"""The Accelerate loop. It knows batches, not recommendation."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from p5t5.errors import UserError
+from p5t5.core.errors import UserError
 
 MANIFEST = "manifest.json"
 STATE = "state.json"

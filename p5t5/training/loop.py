@@ -24,16 +24,16 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm.auto import tqdm
 
-from p5t5.batching import WEIGHTS, blocks, collate, fingerprint, plan, slices
-from p5t5.errors import UserError
-from p5t5.ragged import Encoded
-from p5t5.randomness import hashed
-from p5t5.training.averaging import snapshot
-from p5t5.training.judging import Judge
-from p5t5.training.optimiser import make_accelerator
-from p5t5.training.runfolder import RunFolder, Window
-from p5t5.training.schedule import TrainOptions, learning_rate_factor, progress_of
-from p5t5.training.watch import Watch
+from p5t5.core.encoded import Encoded
+from p5t5.core.errors import UserError
+from p5t5.core.randomness import hashed
+from p5t5.training.batching import WEIGHTS, blocks, collate, fingerprint, plan, slices
+from p5t5.training.best_weights import Judge
+from p5t5.training.clock import Watch
+from p5t5.training.ema import snapshot
+from p5t5.training.optimizer import make_accelerator
+from p5t5.training.options import TrainOptions, learning_rate_factor, progress_of
+from p5t5.training.run_folder import RunFolder, Window
 from p5t5.training.weights import Weights, full
 
 TOLD_EVERY = 60.0  # seconds between lines where nobody watches a bar: a log file

@@ -15,10 +15,10 @@ from accelerate.utils import DistributedType
 from safetensors.torch import load_model
 from torch import nn
 
-from p5t5.errors import UserError
-from p5t5.training.averaging import WeightAverage, restore, snapshot
-from p5t5.training.optimiser import make_optimizer
-from p5t5.training.schedule import TrainOptions
+from p5t5.core.errors import UserError
+from p5t5.training.ema import WeightAverage, restore, snapshot
+from p5t5.training.optimizer import make_optimizer
+from p5t5.training.options import TrainOptions
 
 
 class Weights:

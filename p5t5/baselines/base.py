@@ -1,0 +1,143 @@
+"""What every ranking baseline shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from scipy import sparse
+
+from p5t5.core.ragged import Ragged
+from p5t5.data.splits import Split
+
+CHUNK = 1024  # histories scored at once: 1024 × 12,000 items are 50 MB of float32
+
+
+class Scorer:
+    """Ranks the catalogue given a history. ``histories`` hold item numbers, oldest first."""
+
+    name: str
+    number_of_items: int
+    nonnegative = True  # scores are counts or sums of similarities, 0 for an item of which nothing is known
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that `restored` needs; aggregates of the training rows, never an interaction."""
+        raise NotImplementedError
+
+    def _restore(self, state: Mapping[str, np.ndarray]) -> None:
+        raise NotImplementedError
+
+    @classmethod
+    def restored(cls, state: Mapping[str, np.ndarray]) -> Scorer:
+        """The scorer that gave the state, without its training data."""
+        scorer = cls.__new__(cls)
+        scorer._restore(state)
+        return scorer
+
+    def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
+        """float32 [histories, items]: larger is better. ``users`` int [histories], where a scorer can use it."""
+        raise NotImplementedError
+
+    def chunks(
+        self, histories: Ragged, users: np.ndarray | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(row numbers, their scores) for CHUNK histories at a time."""
+        for start in range(0, len(histories), CHUNK):
+            rows = np.arange(start, min(start + CHUNK, len(histories)))
+            yield rows, self.scores(histories.take(rows), None if users is None else users[rows])
+
+    def top(
+        self,
+        histories: Ragged,
+        k: int,
+        exclude: Ragged | None = None,
+        users: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best k items int64 [n, k] and their scores float32 [n, k]; −1 and −inf where fewer are left.
+
+        ``exclude`` names items that must not be returned; equal scores go to the lower item number.
+        """
+        items = np.full((len(histories), k), -1, np.int64)
+        best = np.full((len(histories), k), -np.inf, np.float32)
+        for rows, table in self.chunks(histories, users):
+            if exclude is not None:
+                left_out = exclude.take(rows)
+                table = table.copy()
+                table[left_out.row_of_value, left_out.values] = -np.inf
+            items[rows], best[rows] = top_of(table, k)
+        return items, best
+
+    def ranks(self, table: np.ndarray, truth: np.ndarray, exclude: Ragged | None = None) -> np.ndarray:
+        """int64 [n]: the place of ``truth`` in what `top` would list from the scores ``table`` [n, items],
+        without sorting; −1 where it is excluded or scored −inf or NaN."""
+        table = np.where(np.isnan(table), -np.inf, table)
+        if exclude is not None:
+            table[exclude.row_of_value, exclude.values] = -np.inf
+        own = table[np.arange(len(truth)), truth][:, None]
+        ahead = (table > own).sum(1)
+        ahead += ((table == own) & (np.arange(table.shape[1]) < truth[:, None])).sum(1)
+        return np.where(own[:, 0] == -np.inf, -1, ahead)
+
+    def candidate_scores(
+        self, histories: Ragged, candidates: Ragged, users: np.ndarray | None = None
+    ) -> Ragged:
+        """Ragged float32, aligned with ``candidates`` (item numbers)."""
+        out = np.empty(len(candidates.values), np.float32)
+        for rows, table in self.chunks(histories, users):
+            part = candidates.take(rows)
+            out[candidates.offsets[rows[0]] : candidates.offsets[rows[-1] + 1]] = table[
+                part.row_of_value, part.values
+            ]
+        return Ragged(out, candidates.offsets)
+
+
+def top_of(table: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest of each row of float32 ``table`` [n, items], in falling order; −1 where only −inf is left.
+
+    Equal scores go to the lower item number, at the border of the list too; NaN is never returned.
+    """
+    n, number_of_items = table.shape
+    width = min(k, number_of_items)
+    if np.isnan(table).any():
+        table = np.where(np.isnan(table), -np.inf, table)
+    border = np.partition(table, number_of_items - width, axis=1)[:, [number_of_items - width]]
+    taken = table >= border
+    tied = np.flatnonzero(taken.sum(1) > width)  # more than there is room for are level with the last
+    if len(tied):
+        above, level = table[tied] > border[tied], table[tied] == border[tied]
+        room = width - above.sum(1, keepdims=True)
+        taken[tied] = above | (level & (np.cumsum(level, 1, dtype=np.int32) <= room))
+    chosen = np.nonzero(taken)[1].reshape(n, width)
+    scores = np.take_along_axis(table, chosen, 1)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    items = np.full((n, k), -1, np.int64)
+    best = np.full((n, k), -np.inf, np.float32)
+    best[:, :width] = np.take_along_axis(scores, order, 1)
+    items[:, :width] = np.take_along_axis(chosen, order, 1)
+    items[best == -np.inf] = -1
+    return items, best
+
+
+def history_matrix(histories: Ragged, items: int, decay: float = 1.0) -> sparse.csr_array:
+    """float32 [histories, items]: decay ** age summed over the history; the newest item has age 0."""
+    age = np.repeat(histories.offsets[1:], histories.lengths) - 1 - np.arange(len(histories.values))
+    weights = (np.float32(decay) ** age).astype(np.float32)
+    shape = (len(histories), items)
+    # A copy: adding up repeats moves the matrix's own arrays, and they would be the histories'.
+    matrix = sparse.csr_array((weights, histories.values, histories.offsets), shape=shape, copy=True)
+    matrix.sum_duplicates()
+    return matrix
+
+
+def item_counts(split: Split) -> np.ndarray:
+    """float32 [items]: training interactions of each item."""
+    rows = split.rows("train")
+    return np.bincount(split.data.item[rows], minlength=split.data.number_of_items).astype(np.float32)
+
+
+def training_matrix(split: Split) -> sparse.csr_array:
+    """float32 [users, items]: training interaction counts."""
+    data, rows = split.data, split.rows("train")
+    shape = (data.number_of_users, data.number_of_items)
+    matrix = sparse.coo_array((np.ones(len(rows), np.float32), (data.user[rows], data.item[rows])), shape)
+    return sparse.csr_array(matrix)

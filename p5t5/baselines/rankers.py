@@ -1,0 +1,212 @@
+"""What a model has to beat at ranking: each baseline a Scorer, fitted on training rows only.
+
+A number below the count floor is not a win, whatever else it beats.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import sparse
+
+from p5t5.baselines.base import Scorer, history_matrix, item_counts, training_matrix
+from p5t5.baselines.text_similarity import where_described
+from p5t5.core.errors import UserError
+from p5t5.core.ragged import Ragged
+from p5t5.data.cooccurrence import cooccurrence
+from p5t5.data.splits import Split
+
+
+class Popularity(Scorer):
+    """The number of training interactions, the same for everybody."""
+
+    name = "popularity"
+
+    def __init__(self, split: Split):
+        self._restore({"counts": item_counts(split)})
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"counts": self.counts}
+
+    def _restore(self, state: Mapping[str, np.ndarray]) -> None:
+        self.counts = np.asarray(state["counts"], np.float32)
+        self.number_of_items = len(self.counts)
+
+    def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
+        return np.tile(self.counts, (len(histories), 1))
+
+
+class CountFloor(Scorer):
+    """Co-occurrence counts, untuned: the number that every trained model should beat.
+
+    Counts within 10 steps of the same user's training sequence, weight 1/gap forward and 0.5/gap
+    backward; the history's last 20 items vote with 0.8 decay; divided by √(training interactions + 1).
+    """
+
+    name = "count_floor"
+
+    def __init__(self, split: Split, longest: int = 20, decay: float = 0.8):
+        self._restore(
+            {
+                **_packed(sparse.csr_array(cooccurrence(split)).astype(np.float32)),
+                "scale": 1 / np.sqrt(item_counts(split) + 1),
+                "longest": np.array(longest),
+                "decay": np.array(decay),
+            }
+        )
+
+    def state(self) -> dict[str, np.ndarray]:
+        fixed = {"scale": self.scale, "longest": np.array(self.longest), "decay": np.array(self.decay)}
+        return {**_packed(self.counts), **fixed}
+
+    def _restore(self, state: Mapping[str, np.ndarray]) -> None:
+        self.counts, self.scale = _unpacked(state), state["scale"]
+        self.number_of_items = len(self.scale)
+        self.longest, self.decay = int(state["longest"]), float(state["decay"])
+
+    def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
+        votes = history_matrix(_last(histories, self.longest), self.number_of_items, self.decay)
+        return (votes @ self.counts).toarray() * self.scale
+
+
+class ItemKNN(Scorer):
+    """implicit's cosine item-kNN: the history votes through each item's nearest neighbours."""
+
+    name = "item_knn"
+
+    def __init__(self, split: Split, neighbours: int = 100):
+        model = _implicit("nearest_neighbours").CosineRecommender(K=neighbours, num_threads=1)
+        with warnings.catch_warnings():  # it warns of a conversion that it makes itself
+            warnings.simplefilter("ignore")
+            model.fit(sparse.csr_matrix(training_matrix(split)), show_progress=False)
+        self._restore(_packed(sparse.csr_array(model.similarity).astype(np.float32)))
+
+    def state(self) -> dict[str, np.ndarray]:
+        return _packed(self.similarity)
+
+    def _restore(self, state: Mapping[str, np.ndarray]) -> None:
+        self.similarity = _unpacked(state)
+        self.number_of_items = self.similarity.shape[0]
+
+    def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
+        return (history_matrix(histories, self.number_of_items) @ self.similarity.T).toarray()
+
+
+class ALS(Scorer):
+    """implicit's alternating least squares (Hu et al. 2008); the history is folded in."""
+
+    name = "als"
+    nonnegative = False
+
+    def __init__(self, split: Split, factors: int = 64, regularisation: float = 0.05, seed: int = 0):
+        model = _implicit("als").AlternatingLeastSquares(
+            factors=factors, regularization=regularisation, random_state=seed, num_threads=1
+        )
+        model.fit(sparse.csr_matrix(training_matrix(split)), show_progress=False)
+        self._restore({"items": model.item_factors, "regularisation": np.array(regularisation)})
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"items": self.items, "regularisation": np.array(self.regularisation)}
+
+    def _restore(self, state: Mapping[str, np.ndarray]) -> None:
+        self.items = np.asarray(state["items"], np.float32)
+        self.regularisation = float(state["regularisation"])
+        self.number_of_items = len(self.items)
+        gram = self.items.T.astype(np.float64) @ self.items
+        self.gram = gram + self.regularisation * np.eye(len(gram))
+
+    def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
+        """With implicit's confidence, 1 a visit: only repeated visits give a history a matrix of its own."""
+        seen = history_matrix(histories, self.number_of_items)
+        wanted = seen.astype(np.float64) @ self.items
+        folded = np.linalg.solve(self.gram, wanted.T).T
+        for row in np.unique(np.repeat(np.arange(len(histories)), np.diff(seen.indptr))[seen.data > 1]):
+            part = slice(seen.indptr[row], seen.indptr[row + 1])
+            own = self.items[seen.indices[part]].astype(np.float64)
+            folded[row] = np.linalg.solve(self.gram + (own.T * (seen.data[part] - 1)) @ own, wanted[row])
+        return folded.astype(np.float32) @ self.items.T
+
+
+class BPR(Scorer):
+    """implicit's Bayesian personalised ranking; needs ``users``: training users, or −1 for the mean of them.
+
+    An iteration of implicit draws as many pairs as there are interactions. Its own 100 iterations at a learning rate of
+    .01 leave small data half trained, below popularity; here an item is met about MEETINGS times. The learning rate and
+    the regularisation were chosen on validation rows of three data sets (docs/lab.md).
+    """
+
+    name = "bpr"
+    nonnegative = False
+    MEETINGS, MOST_DRAWS = 4000, 200_000_000  # an hour or so on a large catalogue
+
+    def __init__(
+        self,
+        split: Split,
+        factors: int = 63,
+        seed: int = 0,
+        learning_rate: float = 0.03,
+        regularisation: float = 0.05,
+    ):
+        matrix = sparse.csr_matrix(training_matrix(split))
+        model = _implicit("bpr").BayesianPersonalizedRanking(
+            factors=factors,
+            learning_rate=learning_rate,
+            regularization=regularisation,
+            iterations=-(
+                -min(self.MEETINGS * split.data.number_of_items, self.MOST_DRAWS) // max(matrix.nnz, 1)
+            ),
+            random_state=seed,
+            num_threads=1,
+        )
+        model.fit(matrix, show_progress=False)
+        self._restore({"users": np.asarray(model.user_factors), "items": np.asarray(model.item_factors)})
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"users": self.users, "items": self.items}
+
+    def _restore(self, state: Mapping[str, np.ndarray]) -> None:
+        self.users, self.items = state["users"], state["items"]
+        self.number_of_items = len(self.items)
+
+    def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
+        if users is None:
+            raise UserError("bpr scores known users, not histories alone: give the users' numbers")
+        known = np.where((users >= 0)[:, None], self.users[users], self.users.mean(0))
+        return (known @ self.items.T).astype(np.float32)
+
+
+def _packed(matrix: sparse.csr_array) -> dict[str, np.ndarray]:
+    return {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr}
+
+
+def _unpacked(state: Mapping[str, np.ndarray]) -> sparse.csr_array:
+    size = len(state["indptr"]) - 1
+    return sparse.csr_array((state["data"], state["indices"], state["indptr"]), (size, size))
+
+
+def _last(histories: Ragged, longest: int) -> Ragged:
+    lengths = np.minimum(histories.lengths, longest)
+    from_end = np.repeat(histories.offsets[1:], histories.lengths) - np.arange(len(histories.values))
+    return Ragged.from_lengths(histories.values[from_end <= longest], lengths)
+
+
+def _implicit(module: str):
+    try:
+        return importlib.import_module(f"implicit.{module}")
+    except ImportError as error:
+        raise UserError('this baseline needs the package implicit: pip install "p5t5[baselines]"') from error
+
+
+def default_scorers(split: Split, with_implicit: bool | None = None) -> list[Scorer]:
+    """Popularity and the count floor; likeness of text where items have texts in common; implicit's item-kNN, ALS
+    and BPR too where it is installed."""
+    scorers: list[Scorer] = [Popularity(split), CountFloor(split), *where_described(split)]
+    if with_implicit is None:
+        with_implicit = importlib.util.find_spec("implicit") is not None
+    if with_implicit:
+        scorers += [ItemKNN(split), ALS(split), BPR(split)]
+    return scorers

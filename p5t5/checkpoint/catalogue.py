@@ -1,0 +1,121 @@
+"""All items with their identifiers, titles and the trie over identifiers: what a checkpoint knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from p5t5.core.errors import UserError
+from p5t5.decoding.trie import Trie
+
+TABLE, TRIE = "catalogue.parquet", "trie.safetensors"
+USUAL_BIAS = "usual_bias"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Items by number (row): ids and titles for people, tokens and trie for the model.
+
+    - ``items``: DataFrame with ``item_id``, ``title`` and, if known, ``attributes`` (one text an item)
+      and ``identifier`` (its spelling, tokens joined by a space) and ``usual_bias`` (float32, NaN for items
+      that came later: how much better than the mean it is rated, `p5t5.inference.rating_calibration`).
+    - ``tokens``: int32 [items, levels], token ids of the identifiers, −1 behind shorter ones.
+    - ``trie``: over these tokens (with ``</s>`` where they differ in length).
+    """
+
+    items: pd.DataFrame
+    tokens: np.ndarray
+    trie: Trie
+
+    @staticmethod
+    def build(
+        item_ids: Sequence[str],
+        tokens: np.ndarray,
+        titles: Sequence[str] | None = None,
+        attributes: Sequence[str] | None = None,
+        identifiers: Sequence[str] | None = None,
+        eos: int = 1,
+    ) -> Catalogue:
+        """``titles`` default to the ids. UserError for ids that are not unique or columns of other lengths."""
+        columns = {
+            "item_id": item_ids,
+            "title": titles if titles is not None else item_ids,
+            "attributes": attributes,
+            "identifier": identifiers,
+        }
+        texts = {name: [str(v) for v in values] for name, values in columns.items() if values is not None}
+        for name, values in texts.items():
+            if len(values) != len(tokens):
+                raise UserError(f"catalogue: {len(tokens)} identifiers, but {len(values)} values in {name!r}")
+        items = pd.DataFrame(texts)
+        twice = items["item_id"][items["item_id"].duplicated()]
+        if len(twice):
+            raise UserError(f"catalogue: item_id {twice.iloc[0]!r} occurs more than once")
+        tokens = np.ascontiguousarray(tokens, np.int32)
+        return Catalogue(items, tokens, Trie.build(tokens, eos=eos))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @cached_property
+    def item_ids(self) -> list[str]:
+        return self.items["item_id"].tolist()
+
+    @cached_property
+    def titles(self) -> list[str]:
+        return self.items["title"].tolist()
+
+    @cached_property
+    def index_of(self) -> dict[str, int]:
+        """item_id → item number."""
+        return {item_id: number for number, item_id in enumerate(self.item_ids)}
+
+    @property
+    def usual_bias(self) -> np.ndarray | None:
+        """float32 [items], NaN where unknown; None where none were kept."""
+        return self.items[USUAL_BIAS].to_numpy(np.float32) if USUAL_BIAS in self.items else None
+
+    def keep_usual_bias(self, bias: np.ndarray) -> None:
+        """Keeps these [items], in this very table: UserError where their number is another."""
+        if len(bias) != len(self):
+            raise UserError(f"catalogue: {len(self)} items, but {len(bias)} values in {USUAL_BIAS!r}")
+        self.items[USUAL_BIAS] = np.asarray(bias, np.float32)
+
+    def numbers(self, item_ids: Sequence[str]) -> np.ndarray:
+        """int64: item numbers, −1 for ids that are not in the catalogue."""
+        return np.fromiter((self.index_of.get(i, -1) for i in item_ids), np.int64, len(item_ids))
+
+    def save(self, folder: str | Path) -> None:
+        """Writes catalogue.parquet and trie.safetensors, each under a temporary name first."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.trie.save(folder / TRIE)
+        present = self.tokens >= 0
+        tokens = [row[keep] for row, keep in zip(self.tokens, present, strict=True)]
+        temporary = folder / f"{TABLE}.tmp"
+        self.items.assign(tokens=tokens).to_parquet(temporary, index=False)
+        temporary.replace(folder / TABLE)
+
+    @staticmethod
+    def load(folder: str | Path) -> Catalogue:
+        """UserError where a file is missing, unreadable, or the two files do not belong together."""
+        path = Path(folder) / TABLE
+        try:
+            table = pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read as the catalogue of a checkpoint ({error})") from error
+        trie = Trie.load(Path(folder) / TRIE)
+        if len(trie) != len(table):
+            raise UserError(
+                f"{folder}: {TABLE} has {len(table)} items, {TRIE} {len(trie)}: save them together"
+            )
+        lengths = table["tokens"].str.len().to_numpy()
+        tokens = np.full((len(table), int(lengths.max(initial=1))), -1, np.int32)
+        if len(table):
+            tokens[np.arange(tokens.shape[1]) < lengths[:, None]] = np.concatenate(table["tokens"].to_numpy())
+        return Catalogue(table.drop(columns="tokens"), tokens, trie)

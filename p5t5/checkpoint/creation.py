@@ -1,0 +1,184 @@
+"""Makes an untrained checkpoint from data: names, tokenizer, network, embeddings, catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from p5t5.checkpoint.catalogue import Catalogue
+from p5t5.checkpoint.checkpoint import FORMAT, Checkpoint, about_data, user_key
+from p5t5.checkpoint.embedding_init import item_and_user_vectors, own_dimensions, with_own_part, word_vectors
+from p5t5.checkpoint.hub import load_model, resolve, set_dropout
+from p5t5.core.errors import UserError
+from p5t5.data.splits import Split
+from p5t5.identifiers.base import Identifiers
+from p5t5.identifiers.methods import fit_identifiers
+from p5t5.model.configuration import PRESETS, preset_config
+from p5t5.model.initialization import (
+    grow_vocabulary,
+    initialise,
+    read_as_done,
+    set_word_starts,
+    start_identifiers,
+)
+from p5t5.model.modeling import P5T5ForConditionalGeneration
+from p5t5.tasks.base import BuildOptions
+from p5t5.tasks.columns import describe_items
+from p5t5.text.pretraining_corpus import answer_words, training_texts
+from p5t5.text.prompts import Prompt, seen_words
+from p5t5.text.tokenizer import identifier_ids, load_tokenizer, text_tokens, train_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+def create_checkpoint(
+    split: Split,
+    prompts: Sequence[Prompt],
+    *,
+    model: str = "tiny",
+    options: BuildOptions | None = None,
+    item_identifiers: str = "atomic",
+    user_identifiers: str = "atomic",
+    vocabulary_size: int = 4000,
+    dropout: float = 0.1,
+    whole_word_embeddings: bool = False,
+    start_from_factors: bool = True,
+    seed: int = 0,
+) -> Checkpoint:
+    """An untrained checkpoint for this data.
+
+    ``model`` is a preset (trained from scratch, with a tokenizer of its own) or a T5 checkpoint's
+    folder or Hub id (its tokenizer and weights, the vocabulary grown by the identifiers).
+    ``user_identifiers`` may be "none": users are then known by their history alone. From scratch,
+    embeddings start at what the training rows say (`embedding_init`) unless ``start_from_factors`` is
+    False. Raises UserError for an unknown preset or method, and where the tokenizer spells two names alike.
+    """
+    data, options = split.data, options or BuildOptions(seed=seed)
+    items = fit_identifiers(item_identifiers, split, of="item", seed=seed)
+    users = None
+    if user_identifiers != "none":
+        users = fit_identifiers(user_identifiers, split, of="user", seed=seed)
+    pieces = items.pieces() + ([] if users is None else users.pieces())
+    if model in PRESETS:
+        tokenizer = _new_tokenizer(split, prompts, options, pieces, vocabulary_size, seed)
+        size = -(-len(tokenizer) // 8) * 8
+        config = preset_config(model, size, dropout=dropout, whole_word_embeddings=whole_word_embeddings)
+        network = initialise(config, seed=seed)
+    else:
+        tokenizer = load_tokenizer(resolve(model), pieces)
+        network = load_model(model)
+        if whole_word_embeddings:
+            network = P5T5ForConditionalGeneration.from_t5(network, whole_word_embeddings=True)
+        grow_vocabulary(network, max(len(tokenizer), network.config.vocab_size), seed=seed)
+        set_dropout(network, dropout)
+    ids = identifier_ids(tokenizer, pieces)
+    if items.words:  # named in plain text: the tokens are the text's own, and start as they are
+        tokens = text_tokens(tokenizer, items.spellings())
+        check_distinct(tokens, items.spellings(), model)
+    else:
+        tokens = tokens_of(ids, items.piece_index())
+    own = 0
+    if start_from_factors and model in PRESETS:
+        user_tokens = None if users is None else tokens_of(ids[len(items.pieces()) :], users.piece_index())
+        own = _start_embeddings(network, tokenizer, split, items, tokens, user_tokens, options, seed)
+    if whole_word_embeddings:
+        later = tokens[:, 1:] if not items.words else tokens[:0]
+        continuing = [int(i) for i in np.unique(later) if i >= 0]
+        set_word_starts(network, tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))), continuing)
+    catalogue = Catalogue.build(
+        data.item_ids.tolist(),
+        tokens,
+        data.titles,
+        describe_items(data.items, words=options.max_words),
+        items.spellings(),
+    )
+    spelled = [] if users is None else users.spellings()
+    keys = [user_key(user) for user in data.user_ids]
+    info = _info(split, model, options, items, users, own)
+    return Checkpoint(
+        network, tokenizer, catalogue, dict(zip(keys, spelled, strict=False)), list(prompts), info
+    )
+
+
+def _new_tokenizer(
+    split: Split, prompts: Sequence[Prompt], options: BuildOptions, pieces: list[str], size: int, seed: int
+) -> PreTrainedTokenizerFast:
+    texts = [*training_texts(split, options), *_literals(prompts)]
+    whole = [*answer_words(split.data), *seen_words(prompts)]  # in pieces they are half of a short prompt
+    return train_tokenizer(texts, pieces, size=size, seed=seed, whole=whole)
+
+
+def _start_embeddings(
+    network: P5T5ForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    split: Split,
+    items: Identifiers,
+    tokens: np.ndarray,
+    user_tokens: np.ndarray | None,
+    options: BuildOptions,
+    seed: int,
+) -> int:
+    """Starts words, items and users at what the training rows say of them; returns the number of identity dimensions.
+
+    ``tokens``, ``user_tokens``: int32 [items, levels] and [users, levels].
+    """
+    width = network.config.d_model
+    own = own_dimensions(split, width) if tokens.shape[1] == 1 and not items.words else 0
+    words, vectors = word_vectors(split, tokenizer, width - own, options, seed)
+    start_identifiers(network, words, np.pad(vectors, ((0, 0), (0, own))), seed=seed)
+    item_vectors, user_vectors = item_and_user_vectors(split, width - own, seed)
+    read_as_done(network, own)
+    if not items.words:
+        start_identifiers(network, tokens, with_own_part(item_vectors, own, seed), seed=seed)
+    if user_tokens is not None:
+        start_identifiers(network, user_tokens, np.pad(user_vectors, ((0, 0), (0, own))), seed=seed)
+    return own
+
+
+def _info(
+    split: Split, model: str, options: BuildOptions, items: Identifiers, users: Identifiers | None, own: int
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "model": model,
+        "rating_values": [float(value) for value in split.data.rating_values],
+        "options": asdict(replace(options, epoch=0)),
+        "split": split.scheme,
+        "data": about_data(split.data),
+        "identifiers": {"item": items.report(), "user": None if users is None else users.report()},
+        "own_dimensions": own,
+        "tasks": [],
+        "stages": [],
+    }
+
+
+def _literals(prompts: Iterable[Prompt]) -> list[str]:
+    """The fixed text of all prompts, for the tokenizer."""
+    return [
+        text
+        for prompt in prompts
+        for template in (prompt.input, prompt.target)
+        for kind, text in Prompt.pieces(template)
+        if kind == "text"
+    ]
+
+
+def tokens_of(ids: np.ndarray, piece_index: np.ndarray) -> np.ndarray:
+    """int32 [n, levels]: token ids of identifiers, −1 padded."""
+    return np.where(piece_index < 0, -1, ids[piece_index]).astype(np.int32)
+
+
+def check_distinct(tokens: np.ndarray, names: Sequence[str], model: str) -> None:
+    """UserError where a tokenizer that lacks a title's letters makes two names one."""
+    _, first, number = np.unique(tokens, axis=0, return_index=True, return_inverse=True)
+    same = np.flatnonzero(first[number.reshape(-1)] != np.arange(len(tokens)))
+    if len(same):
+        one, two = names[first[number.reshape(-1)[same[0]]]], names[same[0]]
+        raise UserError(
+            f"--item_identifiers title: the tokenizer of {model} spells {one!r} and {two!r} alike. "
+            "Choose other identifiers, or a model that is trained from scratch."
+        )

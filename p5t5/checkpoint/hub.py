@@ -1,0 +1,45 @@
+"""Model folders and Hub ids: where a model is read from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from p5t5.core.errors import UserError
+from p5t5.model.modeling import P5T5ForConditionalGeneration
+
+
+def load_model(folder_or_id: str | Path) -> P5T5ForConditionalGeneration:
+    """A p5t5 or plain T5 model from a folder or the Hub; UserError where there is none."""
+    folder = resolve(folder_or_id)
+    try:
+        return P5T5ForConditionalGeneration.from_pretrained(folder)
+    except (OSError, KeyError) as error:
+        raise UserError(f"{folder_or_id}: no T5 model could be read there: {error}") from error
+
+
+def set_dropout(model: P5T5ForConditionalGeneration, rate: float) -> None:
+    """Changes the dropout rate of a model that exists already."""
+    model.config.dropout_rate = rate
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = rate
+        elif isinstance(getattr(module, "dropout", None), float):  # T5Attention keeps the bare number
+            module.dropout = rate  # type: ignore[assignment]
+
+
+def resolve(folder_or_id: str | Path) -> Path:
+    """The folder itself, or the local copy of a Hub repository (only looked up in the cache when offline)."""
+    if Path(folder_or_id).is_dir():
+        return Path(folder_or_id)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(folder_or_id)))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(
+            f"there is no folder {folder_or_id}, and the Hub gives no repository of that name "
+            f"({type(error).__name__}). Check the path; without a network, put the model in a folder."
+        ) from error

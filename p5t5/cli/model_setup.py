@@ -1,0 +1,239 @@
+"""What pretrain and finetune share: the data, its split, and the model they start from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from p5t5.cli.options import option, required
+from p5t5.core.errors import UserError
+
+if TYPE_CHECKING:
+    from p5t5.checkpoint.checkpoint import Checkpoint
+    from p5t5.checkpoint.creation import create_checkpoint
+    from p5t5.data.splits import Split
+
+
+FEW = 20  # interactions a user
+AUTO = -1.0  # a dropout that follows the data
+
+
+@dataclass
+class StartOptions:
+    """The data, and the model that training starts from."""
+
+    data: str = required("data folder, as `p5t5 prepare` writes it")
+    out: str = required("folder for the trained model")
+    model: str = option(
+        "tiny",
+        "what to start from: a p5t5 model folder, a T5 checkpoint (folder or Hub id), or a preset to train from "
+        "scratch: tiny, mini, small, base",
+    )
+    split: str = option(
+        "loo",
+        "loo (leave one out), temporal, or random (8:1:1 as P5 did for ratings and words: leaks the future)",
+    )
+    prompts: str = option("", "folder of prompt files; empty: the ones that come with p5t5")
+    item_identifiers: str = option(
+        "atomic", "how items are named: atomic, random, sequential, collaborative, semantic, hybrid, title"
+    )
+    user_identifiers: str = option(
+        "auto",
+        "how users are named: as items, but by title; or none (history alone); auto: collaborative where there are no "
+        "ratings and few interactions a user, else atomic",
+    )
+    vocabulary_size: int = option(4000, "text pieces of a tokenizer trained from scratch")
+    dropout: float = option(
+        AUTO, "dropout rate; -1: 0.1 where the data hold texts to be written, else 0: lessons do more"
+    )
+    whole_word_embeddings: bool = option(False, "add an embedding of each token's word number to the encoder")
+    start_from_factors: bool = option(True, "from scratch: start identifiers at the factors of co-occurrence")
+    max_history: int = option(20, "items of a history that the model sees")
+    max_continue: int = option(10, "items that sequential/continue asks for")
+    candidates: int = option(100, "candidates of a choice in evaluation, the right one included")
+    train_candidates: int = option(20, "candidates of a choice in training")
+    max_words: int = option(80, "longest text of a slot, in words")
+    given: frozenset[str] = dataclasses.field(default=frozenset(), init=False)  # options that the user set
+
+
+def load_split(options: StartOptions) -> Split:
+    """Reads the data folder and splits it; rows that the p5t5 model to start from was trained on stay training rows."""
+    from p5t5.checkpoint.checkpoint import INFO
+    from p5t5.checkpoint.hub import resolve
+    from p5t5.data.explanations.build import check_split
+    from p5t5.data.records.loading import load
+    from p5t5.data.splits import split_by
+    from p5t5.model.configuration import PRESETS
+    from p5t5.updating.new_interactions import split_of
+
+    data = load(options.data)
+    check_split(options.data, options.split)
+    if options.model not in PRESETS and (path := resolve(options.model) / INFO).is_file():
+        with suppress(ValueError, KeyError, TypeError):  # of a damaged one, or other data: `start` says so
+            info = json.loads(path.read_text(encoding="utf-8"))
+            if info["split"] == options.split and info["data"]["hash"] == data.hash:
+                return split_of(info, data)
+    return split_by(options.split, data)
+
+
+def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
+    """The checkpoint to train: a p5t5 folder's, or a new one from a preset or a T5 checkpoint.
+
+    A p5t5 folder keeps its own prompts, identifiers and ways of building examples. UserError for an
+    option that was given and that the model has settled in another way.
+    """
+    if options.dropout != AUTO and not 0 <= options.dropout < 1:
+        raise UserError(f"--dropout {options.dropout}: must be at least 0 and below 1, or {AUTO:g} for auto.")
+    dropout = options.dropout if options.dropout != AUTO else _usual_dropout(split)
+    for name in ("max_history", "max_continue", "candidates", "train_candidates", "max_words"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name} {getattr(options, name)}: must be at least 1.")
+    from p5t5.checkpoint.checkpoint import INFO, Checkpoint
+    from p5t5.checkpoint.hub import resolve, set_dropout
+    from p5t5.model.configuration import PRESETS
+    from p5t5.tasks.base import BuildOptions
+    from p5t5.tasks.registry import TASKS
+    from p5t5.text.prompts import lint, load_prompts
+
+    if options.model not in PRESETS and (resolve(options.model) / INFO).is_file():
+        checkpoint = Checkpoint.load(options.model)
+        checkpoint.check_same(split.data)
+        if checkpoint.info["split"] != split.scheme:
+            raise UserError(
+                f"--split: {options.model} was trained on the split {checkpoint.info['split']}; with "
+                f"{split.scheme} its training data would hold test rows."
+            )
+        _refuse_idle(options, _settled(checkpoint))
+        if "prompts" in options.given and load_prompts(options.prompts or None) != checkpoint.prompts:
+            _refuse_idle(options, {"prompts": None})
+        set_dropout(checkpoint.model, dropout)
+        return checkpoint
+    if options.model not in PRESETS:
+        _refuse_idle(options, {"vocabulary_size": None, "start_from_factors": None})
+    prompts = load_prompts(options.prompts or None)
+    lint(prompts, {name: task.slots for name, task in TASKS.items()})
+    build = BuildOptions(
+        max_history=options.max_history,
+        max_continue=options.max_continue,
+        candidates=options.candidates,
+        train_candidates=options.train_candidates,
+        max_words=options.max_words,
+        seed=seed,
+    )
+    return create_checkpoint(
+        split,
+        prompts,
+        model=options.model,
+        options=build,
+        item_identifiers=options.item_identifiers,
+        user_identifiers=settled_user_identifiers(options.user_identifiers, split),
+        vocabulary_size=options.vocabulary_size,
+        dropout=dropout,
+        whole_word_embeddings=options.whole_word_embeddings,
+        start_from_factors=options.start_from_factors,
+        seed=seed,
+    )
+
+
+def _usual_dropout(split: Split) -> float:
+    """Texts are learnt by heart without it; of next items and ratings lessons keep a model as well, and cost nothing."""
+    return 0.1 if any(split.data.has(column) for column in ("review", "explanation")) else 0.0
+
+
+def settled_user_identifiers(method: str, split: Split) -> str:
+    """ "auto" spelled out: a token for each of many users is learnt by heart, and is most of the head's work; tokens
+    of a tree over their tastes are shared. But a rating can't be told without knowing whose it is."""
+    if method != "auto":
+        return method
+    return "collaborative" if few_each(split) and split.data.rating is None else "atomic"
+
+
+def few_each(split: Split) -> bool:
+    """Fewer than FEW training interactions a user, on average."""
+    return len(split.rows("train")) < FEW * split.data.number_of_users
+
+
+def _settled(checkpoint: Checkpoint) -> dict[str, Any]:
+    """option → the value that a p5t5 model has for it; None where it does not say."""
+    build, names = checkpoint.info["options"], checkpoint.info["identifiers"]
+    return {
+        **{
+            name: build[name]
+            for name in ("max_history", "max_continue", "candidates", "train_candidates", "max_words")
+        },
+        "item_identifiers": names["item"]["method"],
+        "user_identifiers": "none" if names["user"] is None else names["user"]["method"],
+        "whole_word_embeddings": checkpoint.model.config.whole_word_embeddings,
+        "vocabulary_size": None,
+        "start_from_factors": None,
+    }
+
+
+def _refuse_idle(options: StartOptions, settled: Mapping[str, Any]) -> None:
+    for name, own in settled.items():
+        if name in options.given and getattr(options, name) not in (own, "auto"):
+            keeps = "its own" if own is None else own
+            raise UserError(
+                f"--{name} {getattr(options, name)} has no effect: {options.model} keeps {keeps}. "
+                "Leave it out, or start from another model."
+            )
+
+
+def identity(stage: str, checkpoint: Checkpoint, **shaping: Any) -> dict[str, Any]:
+    """What makes a run of this stage this run, by name; ``shaping``: options that shape its examples.
+
+    A checkpoint of another run must not be gone on from, though its weights would fit.
+    """
+    info = checkpoint.info
+    build = {name: value for name, value in info["options"].items() if name not in ("seed", "epoch")}
+    return {
+        "stage": stage,
+        "data": info["data"]["hash"],
+        "split": info["split"],
+        "tokenizer": _digest(checkpoint.tokenizer.backend_tokenizer.to_str()),
+        "prompts": _digest([dataclasses.astuple(prompt) for prompt in checkpoint.prompts]),
+        "starting model": _digest([info["model"], info["stages"]]),
+        **{f"--{name}": value for name, value in {**build, **shaping}.items()},
+    }
+
+
+def identifier_tokens(checkpoint: Checkpoint) -> list[int]:
+    """The ids of all tokens that were made to name items and users, ascending; names in plain text have none."""
+    from p5t5.text.tokenizer import WORD_START
+
+    known = checkpoint.tokenizer.get_vocab()
+    spellings = [*checkpoint.catalogue.items["identifier"], *checkpoint.users.values()]
+    pieces = {WORD_START + piece for spelling in spellings for piece in spelling.split() if piece[0] == "<"}
+    return sorted(known[piece] for piece in pieces if piece in known)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def rates(text: str | Mapping[str, float], option_name: str) -> dict[str, float] | None:
+    """ "rating/score=1,sequential=2" (or a mapping from a recipe) → {task or family: number}; None if empty."""
+    if isinstance(text, Mapping):
+        text = ",".join(f"{name}={value}" for name, value in text.items())
+    found: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = part.partition("=")
+        try:
+            found[name.strip()] = float(value or 1)
+        except ValueError:
+            raise UserError(f"{option_name}: {part!r} is not TASK=NUMBER, such as rating/score=1.") from None
+    return found or None
+
+
+def quiet() -> None:
+    """Keeps transformers' loading reports and progress bars out of a command's output."""
+    from transformers.utils import logging as hf_logging
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    hf_logging.disable_progress_bar()

@@ -1,0 +1,115 @@
+"""Command-line options from dataclasses, with a YAML file as defaults: ``--config recipe.yaml``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from p5t5.core.errors import UserError
+
+
+def option(default: Any, help: str, **more: Any) -> Any:
+    """A dataclass field with a help text: ``steps: int = option(100, "how many")``."""
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(
+            default_factory=lambda: type(default)(default), metadata={"help": help, **more}
+        )
+    return dataclasses.field(default=default, metadata={"help": help, **more})
+
+
+def with_default(kind: Any, name: str, default: Any) -> Any:
+    """A field of the dataclass ``kind`` once more, for a dataclass that inherits it, with another default."""
+    return option(default, **next(f for f in dataclasses.fields(kind) if f.name == name).metadata)
+
+
+def required(help: str) -> Any:
+    """A dataclass field that the command line (or the YAML file) must give."""
+    return dataclasses.field(metadata={"help": help})
+
+
+def parse(
+    kinds: Sequence[Any], argv: Sequence[str] | None, *, name: str, about: str, example: str, words: str = ""
+) -> list[Any]:
+    """One instance of each dataclass in ``kinds``; the command line wins over ``--config``.
+
+    ``words``: the option of the first dataclass that takes words without an option's name before them.
+    A dataclass with a field ``given`` learns which options the user set, there or in the file.
+    Raises UserError for a key of the YAML file that is no option; argparse itself exits with code 2
+    for a wrong command line.
+    """
+    from transformers import HfArgumentParser
+
+    parser = HfArgumentParser(
+        kinds,
+        prog=f"p5t5 {name}",
+        description=about,
+        epilog=f"example:\n  {example}",
+        formatter_class=_Formatter,
+    )
+    parser.add_argument("--config", metavar="YAML", help="a file of options; the command line wins over it")
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--config")
+    known, _ = early.parse_known_args(argv)
+    in_file = _set_defaults(parser, kinds, Path(known.config)) if known.config else set()
+    *options, _rest, stray = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
+    if stray and (not words or any(word.startswith("-") for word in stray)):
+        parser.error(f"no such option: {' '.join(stray)}")  # exits with code 2
+    if stray:
+        setattr(options[0], words, [*getattr(options[0], words), *stray])
+    for chosen in options:
+        if hasattr(chosen, "given"):
+            chosen.given = frozenset(in_file | _on_command_line(parser, argv))
+    return options
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+def _on_command_line(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> set[str]:
+    """Names of the options that were typed: argparse leaves the others as they are in the namespace."""
+    untouched = object()
+    names = [action.dest for action in parser._actions]
+    found, _ = parser.parse_known_args(argv, argparse.Namespace(**dict.fromkeys(names, untouched)))
+    return {name for name in names if getattr(found, name) is not untouched}
+
+
+def _set_defaults(parser: argparse.ArgumentParser, kinds: Sequence[Any], path: Path) -> set[str]:
+    """Makes the file's values the defaults; returns their names."""
+    if not path.is_file():
+        raise UserError(f"--config: there is no file {path}.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--config: {path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"--config: {path} must hold `option: value` lines.")
+    names = {field.name for kind in kinds for field in dataclasses.fields(kind) if field.init}
+    unknown = sorted(set(values) - names)
+    if unknown:
+        raise UserError(f"--config: {path}: no option {', '.join(unknown)}; see `{parser.prog} --help`.")
+    for action in parser._actions:
+        if action.dest in values:
+            action.required = False
+            values[action.dest] = _plain(values[action.dest], action, path)
+    parser.set_defaults(**values)
+    return set(values)
+
+
+def _plain(value: Any, action: argparse.Action, path: Path) -> Any:
+    """A YAML value as argparse would have read it: an unquoted `no` is False to YAML, 1e-3 a string."""
+    if value is None:
+        raise UserError(f"--config: {path}: {action.dest} has no value.")
+    if action.type is None or (isinstance(value, (dict, list)) and action.type is str):
+        return value
+    if isinstance(value, bool) and action.type is str:
+        return "yes" if value else "no"
+    try:
+        return value if isinstance(value, bool) else action.type(str(value))  # type: ignore[operator]
+    except (TypeError, ValueError, argparse.ArgumentTypeError):
+        raise UserError(f"--config: {path}: {action.dest}: {value!r} is not what it takes.") from None

@@ -1,0 +1,1 @@
+"""Ragged arrays, keyed randomness, errors and files: what everything else stands on."""

@@ -1,0 +1,1 @@
+"""Explanations made from reviews or shared attributes."""

@@ -1,0 +1,122 @@
+"""Interaction sequences, a line a user: the format of the P5 and S3-Rec papers' Amazon files.
+
+``sequences.txt``: ``user item item …``, oldest first, no ratings, no times. ``items.tsv``: item_id,
+title and attributes. ``kg/`` (optional): a knowledge graph keyed by ``product.txt.gz``.
+"""
+
+from __future__ import annotations
+
+import ast
+import gzip
+from pathlib import Path
+
+import pandas as pd
+
+from p5t5.core.errors import UserError
+from p5t5.data.records.building import make_records
+from p5t5.data.records.cleaning import unescape_html
+from p5t5.data.records.tables import Records
+from p5t5.data.sources.files import read_table
+
+# Site-wide aggregates (also_bought, sales_rank, …) may contain test purchases: never read (benchmarks.md).
+RELATIONS = {"brand": ("brand", "brand_p_b"), "category": ("category", "category_p_c")}
+LEAKY_COLUMNS = ("sales_rank", "also_bought", "also_viewed", "bought_together", "related")
+UNKNOWN = ("", "Unknown", "unknown", "nan", "None")
+
+
+def read(raw: str | Path, name: str | None = None, all_items: bool = False, triples: bool = True) -> Records:
+    """A folder with sequences.txt and, where there are, items.tsv and kg/."""
+    folder = Path(raw)
+    path = folder / "sequences.txt"
+    if not path.is_file():
+        raise UserError(f"--raw: {folder} has no sequences.txt (a line a user: user item item …).")
+    interactions = _sequences(path)
+    table = _table(folder / "items.tsv")
+    asin = (
+        dict(zip(table["asin"], table["item_id"], strict=True))
+        if table is not None and "asin" in table
+        else {}
+    )
+    graph = _graph(folder / "kg", asin) if triples and asin and (folder / "kg").is_dir() else None
+    items = None if table is None else _items(table)
+    source = f"sequences.txt of {name or folder.name}, oldest first, no ratings, no times"
+    return make_records(
+        name or folder.name, interactions, items, triples=graph, info={"source": source}, all_items=all_items
+    )
+
+
+def _sequences(path: Path) -> pd.DataFrame:
+    users, items = [], []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        user, *sequence = line.split() or [""]
+        if not user:
+            continue
+        if user in seen:
+            raise UserError(
+                f"{path.name}, line {number}: user {user} has a line already ({seen[user]}); join them."
+            )
+        seen[user] = number
+        users += [user] * len(sequence)
+        items += sequence
+    return pd.DataFrame({"user_id": users, "item_id": items})
+
+
+def _table(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    table = read_table(path)
+    if "item_id" not in table:
+        raise UserError(f"{path.name}: no column item_id; there are {', '.join(table.columns)}.")
+    return table
+
+
+def _items(table: pd.DataFrame) -> pd.DataFrame:
+    out = {"item_id": table["item_id"].tolist()}
+    for column in table.columns:
+        if column not in ("item_id", "asin", *LEAKY_COLUMNS):
+            values = ["" if value in UNKNOWN else unescape_html(value) for value in table[column]]
+            out[column] = [_listed(value) for value in values] if column == "categories" else values
+    if "price" in out:
+        out["price"] = [_price(value) for value in out["price"]]
+    return pd.DataFrame(out)
+
+
+def _listed(value: str) -> str:
+    """``'Beauty', 'Makeup'`` (Python strings with commas between) → ``Beauty, Makeup``."""
+    try:
+        return ", ".join(str(part) for part in ast.literal_eval(f"[{value}]"))
+    except (ValueError, SyntaxError):
+        return value
+
+
+def _price(value: str) -> str:
+    try:
+        return f"{float(value):g}" if value else ""
+    except ValueError:
+        return value
+
+
+def _graph(folder: Path, asin: dict[str, str]) -> pd.DataFrame:
+    """head (item_id), relation, tail (a brand's or category's name), of items in the table."""
+    products = _lines(folder / "product.txt.gz")
+    heads, relations, tails = [], [], []
+    for relation, (names, links) in RELATIONS.items():
+        if not (folder / f"{names}.txt.gz").is_file() or not (folder / f"{links}.txt.gz").is_file():
+            continue
+        things = _lines(folder / f"{names}.txt.gz")
+        for product, line in zip(products, _lines(folder / f"{links}.txt.gz"), strict=False):
+            if product not in asin:
+                continue
+            for place in line.split():
+                tail = unescape_html(things[int(place)])
+                if tail not in UNKNOWN:
+                    heads.append(asin[product])
+                    relations.append(relation)
+                    tails.append(tail)
+    return pd.DataFrame({"head": heads, "relation": relations, "tail": tails})
+
+
+def _lines(path: Path) -> list[str]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return file.read().split("\n")

@@ -1,0 +1,181 @@
+"""What could have come next: a softmax over neighbours by count and by text, for each training row.
+
+The teacher is a blend as in `p5t5.fusion.blend`, without a model: count floor, likeness of text, popularity and
+whether the item is in the history (people seldom come back), gated by the length of the history and the
+popularity of the item. Its counts never know the user they speak to: users are dealt into FOLDS, and the counts for one
+fold come from the training rows of the others. The few weights, the same for all folds, are the likeliest for a sample
+of training rows so judged. Validation and test rows are never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from p5t5.baselines.base import Scorer
+from p5t5.baselines.rankers import CountFloor, Popularity
+from p5t5.baselines.text_similarity import where_described
+from p5t5.core.ragged import Ragged
+from p5t5.core.randomness import hashed
+from p5t5.data.splits import Split
+from p5t5.fusion.blend import SMOOTHING, Fusion, standardised_popularity
+from p5t5.fusion.fitting import Shortlists, likeliest_weights
+
+FOLDS = 6
+SHORTLIST = 50  # of each part
+ALTERNATIVES = 24  # items of a lesson
+FIT_ROWS = 4000  # training rows that the weights are fitted on
+MOST_CELLS = 3e9  # rows times items that are scored: beyond, lessons are on a sample of the rows
+MOST_TAUGHT = 2_000_000  # rows: their lessons take 200 bytes each
+MOST_COUNTED = (
+    3_000_000  # training rows that neighbours are counted on: beyond, those of a sample of the users
+)
+WHOLE = 2**31  # longer than any history
+
+
+def neighbour_lessons(
+    split: Split, seed: int = 0, progress: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(rows int64 [n]: training rows with a history, items int32 [n, K], shares float32 [n, K]).
+
+    ``shares``: the teacher's probabilities of its ALTERNATIVES best items, rows sum to 1.
+    """
+    rows = split.rows("train")
+    rows = rows[split.history_lengths(rows) > 0]
+    most = max(int(MOST_CELLS / split.data.number_of_items), FIT_ROWS)
+    rows = _sample(rows, min(most, MOST_TAUGHT), seed)
+    if not len(rows):
+        empty = np.zeros((0, ALTERNATIVES))
+        return rows, empty.astype(np.int32), empty.astype(np.float32)
+    if len(np.unique(split.data.user[rows])) < FOLDS:
+        return rows[:0], np.zeros((0, ALTERNATIVES), np.int32), np.zeros((0, ALTERNATIVES), np.float32)
+    users = np.arange(split.data.number_of_users)
+    fold = (hashed(seed, users) % np.uint64(FOLDS)).astype(np.int8)[split.data.user]
+    uncounted, described, quiet = _uncounted(split, seed), where_described(split), None if progress else True
+    teachers = [
+        _blend(_without(split, uncounted | (fold == number)), described)
+        for number in tqdm(range(FOLDS), desc="teachers", disable=quiet)
+    ]
+    chosen = _sample(rows, FIT_ROWS, seed + 1)
+    lists = [
+        part
+        for number, teacher in enumerate(teachers)
+        for _, part in _shortlists(teacher, split, chosen[fold[chosen] == number])
+    ]
+    weights = likeliest_weights(_joined(lists), "gate")
+    items = np.zeros((len(rows), ALTERNATIVES), np.int32)
+    shares = np.zeros((len(rows), ALTERNATIVES), np.float32)
+    with tqdm(total=len(rows), desc="lessons", disable=quiet) as bar:
+        for number, teacher in enumerate(teachers):
+            mine = np.flatnonzero(fold[rows] == number)
+            for at, part in _shortlists(teacher, split, rows[mine]):
+                items[mine[at]], shares[mine[at]] = _likeliest(part, part.features("gate") @ weights)
+                bar.update(len(at))
+    return rows, items, shares
+
+
+def _sample(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """At most so many of the rows, ascending, drawn by the seed."""
+    return rows if len(rows) <= most else np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:most]])
+
+
+def _uncounted(split: Split, seed: int) -> np.ndarray:
+    """bool [n]: the interactions of users who are not drawn, so that at most MOST_COUNTED training rows are left."""
+    data = split.data
+    trained = np.bincount(data.user[split.rows("train")], minlength=data.number_of_users)
+    order = np.argsort(hashed(seed + 2, np.arange(data.number_of_users)), kind="stable")
+    left_out = np.empty(data.number_of_users, bool)
+    left_out[order] = np.cumsum(trained[order]) > MOST_COUNTED
+    return left_out[data.user]
+
+
+def _without(split: Split, left_out: np.ndarray) -> Split:
+    """The split, as if the interactions ``left_out`` bool [n] belonged to no part."""
+    return Split(split.data, split.scheme, np.where(left_out, np.int8(-1), split.part))
+
+
+def _blend(split: Split, described: Sequence[Scorer]) -> Fusion:
+    """The teacher's parts, ``described`` (which counts nothing) among them, its weights still 0."""
+    rows = split.rows("train")
+    lengths = np.log1p(split.history_lengths(rows)) if len(rows) else np.zeros(1)
+    parts: list[Scorer] = [Popularity(split), CountFloor(split), *described]
+    return Fusion(
+        parts,
+        "gate",
+        np.zeros((len(parts) + 2, 3)),
+        standardised_popularity(split),
+        (float(lengths.mean()), max(float(lengths.std()), 1e-6)),
+    )
+
+
+def _shortlists(teacher: Fusion, split: Split, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Shortlists]]:
+    """(places in ``rows``, what competes there) a chunk at a time: the best of each part but popularity."""
+    data = split.data
+    step = max((1 << 23) // data.number_of_items, 1)
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        histories = split.history_items(part, WHOLE)
+        past = np.zeros((len(part), data.number_of_items), bool)
+        past[histories.row_of_value, histories.values] = True
+        tables = [scorer.scores(histories, np.full(len(part), -1)) for scorer in teacher.parts]
+        keep = past.copy()
+        for scorer, table in zip(teacher.parts, tables, strict=True):
+            if scorer.name != Popularity.name:
+                width = min(SHORTLIST, data.number_of_items)
+                best = torch.topk(torch.from_numpy(table), width, sorted=False).indices
+                np.put_along_axis(keep, best.numpy(), True, axis=1)
+        row, item = np.nonzero(keep)
+        evidence = np.empty((len(row), len(tables) + 2), np.float32)
+        evidence[:, 0], evidence[:, -1] = 0, past[row, item]
+        for at, (scorer, table) in enumerate(zip(teacher.parts, tables, strict=True), 1):
+            evidence[:, at] = _evidence(table, row, item, scorer.nonnegative)
+        mean, deviation = teacher.length
+        length = ((np.log1p(histories.lengths) - mean) / deviation).astype(np.float32)
+        offsets = np.concatenate([[0], np.cumsum(keep.sum(1))])
+        truth = np.full(len(part), -1, np.int64)
+        hit = np.flatnonzero(item == data.item[part][row])
+        truth[row[hit]] = hit
+        lists = Shortlists(evidence, length[row], teacher.popularity[item], item, offsets, truth)
+        yield np.arange(start, start + len(part)), lists
+
+
+def _evidence(table: np.ndarray, row: np.ndarray, item: np.ndarray, nonnegative: bool) -> np.ndarray:
+    """`fusion.normalised` at the given places alone."""
+    mean = table.mean(1)
+    if not nonnegative:
+        return ((table[row, item] - mean[row]) / np.maximum(table.std(1), 1e-6)[row]).astype(np.float32)
+    known = mean > 0
+    level = np.where(known, mean, 1)
+    relative = np.where(known[row], table[row, item], 1) / level[row]
+    return np.log((relative + SMOOTHING) / (1 + SMOOTHING)).astype(np.float32)
+
+
+def _joined(lists: list[Shortlists]) -> Shortlists:
+    sizes = np.concatenate([np.diff(part.offsets) for part in lists])
+    starts = np.cumsum([0, *(part.offsets[-1] for part in lists)])
+    truth = [
+        np.where(part.truth >= 0, part.truth + start, -1) for part, start in zip(lists, starts, strict=False)
+    ]
+    evidence, length, popularity, item = (
+        np.concatenate([getattr(part, name) for part in lists])
+        for name in ("evidence", "length", "popularity", "item")
+    )
+    return Shortlists(
+        evidence, length, popularity, item, np.concatenate([[0], np.cumsum(sizes)]), np.concatenate(truth)
+    )
+
+
+def _likeliest(lists: Shortlists, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(items int32 [n, K], probabilities float32 [n, K]): a softmax over the best of each row, best first."""
+    table = Ragged(scores.astype(np.float32), lists.offsets).padded(-np.inf)
+    names = Ragged(lists.item.astype(np.int32), lists.offsets).padded(0)
+    if table.shape[1] < ALTERNATIVES:
+        more = ((0, 0), (0, ALTERNATIVES - table.shape[1]))
+        table, names = np.pad(table, more, constant_values=-np.inf), np.pad(names, more)
+    best = np.argsort(-table, axis=1, kind="stable")[:, :ALTERNATIVES]
+    table, names = np.take_along_axis(table, best, 1), np.take_along_axis(names, best, 1)
+    share = np.exp(table - table[:, :1])
+    return names, share / share.sum(1, keepdims=True)

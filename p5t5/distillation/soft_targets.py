@@ -1,0 +1,132 @@
+"""Lessons: what simple models of the training rows know, as soft targets beside the true answers.
+
+A small model learns a few thousand answers by heart. A teacher that never saw the row it speaks of (its counts and
+weights come from other users' or other folds' rows) says what else would have been likely: distillation (Hinton et
+al., 2015) from statistics instead of a larger model. ``strengths`` say how much of an answer's weight goes to the
+teacher. Taught are answers of one token: the next items where each has a token of its own, and ratings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from p5t5.core.encoded import Lessons
+from p5t5.core.errors import UserError
+from p5t5.data.splits import Split
+from p5t5.distillation.next_item_teacher import neighbour_lessons
+from p5t5.distillation.rating_teacher import rating_lessons
+from p5t5.tasks.base import DISLIKE, LIKE, WORDS
+from p5t5.tasks.rating import middle
+from p5t5.tasks.registry import TASKS
+from p5t5.text.rendering import Taught
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from p5t5.checkpoint.checkpoint import Checkpoint
+
+NEXT_ITEMS = ("sequential/next_item", "sequential/continue")
+
+RATINGS = ("rating/score", "rating/like", "review/score", "review/score_with_headline")
+
+TAUGHT = NEXT_ITEMS + RATINGS
+
+
+def check_strengths(strengths: Mapping[str, float]) -> None:
+    """UserError for a task that nobody teaches, or a share that is not from 0 (no lesson) to below 1."""
+    for task, strength in strengths.items():
+        if task not in TAUGHT:
+            raise UserError(f"--lessons: nobody teaches {task!r}; there are lessons on {', '.join(TAUGHT)}.")
+        if not 0 <= strength < 1:
+            raise UserError(f"--lessons: {task} has {strength}; a share must be at least 0 and below 1.")
+
+
+def teach(
+    checkpoint: Checkpoint,
+    split: Split,
+    strengths: Mapping[str, float],
+    seed: int = 0,
+    progress: bool = False,
+) -> tuple[Taught | None, list[str]]:
+    """The lessons on the tasks of ``strengths``, and a sentence for each task that can't be taught.
+
+    ``strengths``: task → share of the answer's weight, as `check_strengths` wants it.
+    """
+    check_strengths(strengths)
+    wanted = [task for task in TAUGHT if strengths.get(task, 0) > 0]
+    parts, off = _Parts(len(split.data)), []
+    if items := [task for task in NEXT_ITEMS if task in wanted]:
+        tokens = checkpoint.catalogue.tokens
+        if tokens.shape[1] > 1:
+            off.append(f"lessons on {' and '.join(items)} are off: an item's identifier has several tokens")
+        else:
+            rows, names, shares = neighbour_lessons(split, seed, progress)
+            if not len(rows):
+                off.append(
+                    f"lessons on {' and '.join(items)} are off: too few users to teach one by the others"
+                )
+            for strength in sorted({strengths[task] for task in items}):
+                same = [task for task in items if strengths[task] == strength]
+                parts.add(same, rows, tokens[names, 0], shares * np.float32(strength))
+    words = int(checkpoint.info["options"]["max_words"])
+    known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for task in wanted:
+        if task not in RATINGS or TASKS[task].missing(split.data):  # that the task is off is said elsewhere
+            continue
+        kind = "rating/score" if task == "rating/like" else task
+        if kind not in known:
+            known[kind] = rating_lessons(split, kind, words=words, seed=seed, progress=progress)
+        rows, shares = known[kind]
+        if not len(rows):
+            off.append(f"lessons on {task} are off: there are too few different ratings to fit a teacher")
+            continue
+        spelled = [f"{value:g}" for value in split.data.rating_values]
+        if task == "rating/like":
+            liked = shares[:, split.data.rating_values > middle(split.data.rating_values)].sum(1)
+            shares, spelled = np.stack([liked, 1 - liked], 1), [WORDS[LIKE], WORDS[DISLIKE]]
+        words_tokens = _tokens_of(checkpoint.tokenizer, spelled)
+        if words_tokens is None:
+            off.append(f"lessons on {task} are off: an answer has several tokens")
+            continue
+        parts.add([task], rows, np.tile(words_tokens, (len(rows), 1)), shares * np.float32(strengths[task]))
+    return parts.taught(), off
+
+
+class _Parts:
+    """Collects lessons task by task; ``interactions``: how many there are in the data."""
+
+    def __init__(self, interactions: int) -> None:
+        self.interactions, self.count = interactions, 0
+        self.numbers: dict[str, np.ndarray] = {}
+        self.tables: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, tasks: Sequence[str], rows: np.ndarray, tokens: np.ndarray, shares: np.ndarray) -> None:
+        """Lessons on ``rows`` int64 [n]: ``tokens`` and ``shares`` [n, K]."""
+        number = np.full(self.interactions, -1, np.int32)
+        number[rows] = self.count + np.arange(len(rows))
+        self.numbers |= dict.fromkeys(tasks, number)
+        self.tables.append((tokens.astype(np.int32, copy=False), shares.astype(np.float32, copy=False)))
+        self.count += len(rows)
+
+    def taught(self) -> Taught | None:
+        """One table of all; lessons with fewer alternatives are filled up with token 0 and share 0."""
+        if not self.count:
+            return None
+        width = max(tokens.shape[1] for tokens, _ in self.tables)
+        lessons = Lessons(np.zeros((self.count, width), np.int32), np.zeros((self.count, width), np.float32))
+        end = 0
+        for tokens, shares in self.tables:
+            part = slice(end, end := end + len(tokens))
+            lessons.tokens[part, : tokens.shape[1]], lessons.shares[part, : tokens.shape[1]] = tokens, shares
+        return Taught(lessons, self.numbers)
+
+
+def _tokens_of(tokenizer: PreTrainedTokenizerFast, spelled: Sequence[str]) -> np.ndarray | None:
+    """int32 [n]: the one token of each word; None where one has several."""
+    found = [tokenizer.backend_tokenizer.encode(word, add_special_tokens=False).ids for word in spelled]
+    if any(len(ids) != 1 for ids in found):
+        return None
+    return np.array([ids[0] for ids in found], np.int32)

@@ -1,0 +1,1 @@
+"""Protocols, judging and result rows."""

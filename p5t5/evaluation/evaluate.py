@@ -1,0 +1,144 @@
+"""A model's or a baseline's answers on the rows of one part, judged by one protocol for all.
+
+- **filtered**: the items of the user's visible history (everything before the row) are removed from the
+  ranking, as recommenders do. Where data repeats, a test item that is in the history is then a miss.
+  **unfiltered**: nothing is removed. **1+99**: one true item among uniform negatives that the user has
+  not met; the draws are fixed by the seed. **expected**: the probability-weighted rating. **choice**:
+  the likelier of two answers. **text**: written text; the field text_decoding says how it was decoded.
+- Every prediction counts: what cannot be parsed is wrong, never dropped.
+- The model's and the baselines' rows are the same, so every comparison is paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from p5t5.core.errors import UserError
+from p5t5.data.splits import Split
+from p5t5.evaluation.fused import measure
+from p5t5.evaluation.results import Evaluation, Measured
+from p5t5.evaluation.rows import PROTOCOLS, _about, _check, rows_of
+from p5t5.fusion.blend import Fusion
+from p5t5.inference.predictor import Asker
+from p5t5.metrics.text import require_packages
+from p5t5.tasks.registry import TASKS
+from p5t5.text.mixture import single, usable_prompts
+
+if TYPE_CHECKING:
+    from p5t5.checkpoint.checkpoint import Checkpoint
+
+
+def evaluate_checkpoint(
+    checkpoint: Checkpoint,
+    split: Split,
+    tasks: Sequence[str] | None = None,
+    part: str = "test",
+    prompts: Sequence[str] = ("seen", "held_out"),
+    seed: int = 0,
+    protocols: Sequence[str] = PROTOCOLS,
+    limit: int | None = None,
+    progress: bool = True,
+    *,
+    model_name: str = "p5t5",
+    checkpoint_name: str = "",
+    variant: str = "main",
+    samples: int = 3,
+    token_budget: int = 8192,
+    fusion: Fusion | None = None,
+) -> Evaluation:
+    """Asks the model every eligible row of ``part`` once a wording kind, and judges the answers.
+
+    - ``tasks``: names, or None for the checkpoint's own tasks (all tasks where it names none).
+    - ``prompts``: "seen" and "held_out" (one such wording a row, drawn by the seed), or prompt ids.
+    - ``limit``: at most so many users, chosen by the seed. ``samples``: questions kept for people.
+    - ``fusion``: what sequential/next_item is ranked with once more, in rows of "<model_name>+fusion".
+
+    Tasks that the data cannot feed are skipped, with a sentence in ``Evaluation.skipped``.
+    """
+    from tqdm import tqdm
+
+    _check(protocols)
+    data = split.data
+    checkpoint.check(data)
+    if fusion is not None:
+        fusion.check(data.hash)
+    asker = Asker(
+        checkpoint, data, token_budget
+    )  # its text is decoded as was chosen for the model, or greedily
+    options = replace(checkpoint.build_options(-1), seed=seed)
+    wanted = list(tasks if tasks is not None else checkpoint.info.get("tasks") or TASKS)
+    about = _about(split, part, seed, checkpoint_name, variant)
+    out = Evaluation()
+    if any(
+        "text" in TASKS[task].decoding and not rows_of(split, task, part, limit, seed)[1]
+        for task in wanted
+        if task in TASKS
+    ):
+        require_packages()
+    work = [(task, prompt) for task in wanted for prompt in _wordings(prompts, task, checkpoint)]
+    bar = tqdm(work, desc=f"evaluating {part}", disable=not progress, leave=False)
+    for task, prompt in bar:
+        bar.set_postfix_str(f"{task} {prompt}")
+        rows, reason = rows_of(split, task, part, limit, seed)
+        if not reason and prompt in ("seen", "held_out"):
+            usable = usable_prompts(checkpoint.prompts, task, data, held_out=prompt == "held_out")
+            reason = "" if len(usable) else f"{task} has no {prompt} wording that {data.name} can fill"
+        if not reason and TASKS[task].decoding.startswith("rating"):
+            reason = _other_scale(checkpoint, split)
+        if reason:
+            out.skipped += [] if reason in out.skipped else [reason]
+            continue
+        examples, index = single(split, task, checkpoint.prompts, part, options, prompt, rows)
+        started = perf_counter()
+        for answers in asker.ask(examples, index, split, options, protocols):
+            seconds, started = perf_counter() - started, perf_counter()
+            kept = np.arange(len(rows)) if answers.kept is None else answers.kept
+            measured = Measured(
+                model_name,
+                task,
+                prompt,
+                answers.protocol,
+                rows[kept],
+                data.user[rows[kept]],
+                answers.values,
+                answers.totals,
+                seconds,
+                answers.text_decoding,
+            )
+            out.add(measured, about)
+            if answers.calibration is not None:
+                asked = {"task": task, "model": model_name, "variant": variant, "prompt": prompt}
+                out.calibration.append({**asked, "protocol": answers.protocol, **answers.calibration})
+            if answers.shown and answers.protocol != "unfiltered":
+                out.samples += asker.samples(examples, index, answers, samples, seed, prompt)
+        if fusion is not None and task == "sequential/next_item":
+            inputs = asker.renderer.encode_inputs(examples, index)
+            name = f"{model_name}+fusion"
+            for measured in measure(
+                fusion, asker.model, inputs, asker.trie, split, rows, prompt, protocols, name, token_budget
+            ):
+                out.add(measured, about)
+    return out
+
+
+def _wordings(prompts: Sequence[str], task: str, checkpoint: Checkpoint) -> list[str]:
+    """The wording kinds, and those prompt ids that belong to the task."""
+    task_of = {prompt.id: prompt.task for prompt in checkpoint.prompts}
+    for name in prompts:
+        if name not in ("seen", "held_out") and name not in task_of:
+            raise UserError(
+                f"the checkpoint has no prompt {name!r}; ask for seen, held_out or one of its ids"
+            )
+    return [name for name in prompts if name in ("seen", "held_out") or task_of[name] == task]
+
+
+def _other_scale(checkpoint: Checkpoint, split: Split) -> str:
+    ours, theirs = checkpoint.rating_values, split.data.rating_values
+    if len(ours) == len(theirs) and np.allclose(ours, theirs):
+        return ""
+    return f"ratings are off: the model knows {ours.tolist()}, {split.data.name} has {theirs.tolist()}"

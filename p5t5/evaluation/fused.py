@@ -1,0 +1,52 @@
+"""Measures the blend of model and baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from p5t5.baselines.base import Scorer
+from p5t5.core.ragged import Ragged
+from p5t5.data.splits import Split
+from p5t5.decoding.trie import Trie
+from p5t5.evaluation.results import Measured
+from p5t5.fusion.blend import Fusion, rows_at_once
+from p5t5.fusion.fitting import TASK, WHOLE
+from p5t5.fusion.model_scores import model_table
+from p5t5.metrics.ranking import ranking_values
+from p5t5.tasks.registry import TASKS
+
+
+def measure(
+    fusion: Fusion,
+    model: Any,
+    inputs: Ragged,
+    trie: Trie,
+    split: Split,
+    rows: np.ndarray,
+    prompt: str,
+    protocols: Sequence[str],
+    name: str = "p5t5+fusion",
+    token_budget: int = 8192,
+) -> Iterator[Measured]:
+    """The fused rankings of the catalogue for the prompts ``inputs``, asked about ``rows``, judged by protocol."""
+    started = perf_counter()
+    data = split.data
+    ranks = {protocol: np.empty(len(rows), np.int64) for protocol in protocols}
+    step = rows_at_once(data.number_of_items)
+    for at in range(0, len(rows), step):
+        places = np.arange(at, min(at + step, len(rows)))
+        part = rows[places]
+        histories = split.history_items(part, WHOLE)
+        table = model_table(model, inputs.take(places), trie, data.number_of_items, token_budget)
+        scores = fusion.scores(table, histories, data.user[part])
+        for protocol in protocols:
+            exclude = histories if protocol == "filtered" else None
+            ranks[protocol][places] = Scorer().ranks(scores, data.item[part], exclude)
+    seconds = (perf_counter() - started) / max(len(protocols), 1)
+    for protocol in protocols:
+        values = ranking_values(ranks[protocol], TASKS[TASK].metrics)
+        yield Measured(name, TASK, prompt, protocol, rows, data.user[rows], values, seconds=seconds)

@@ -1,0 +1,270 @@
+"""Result rows: what was measured of whom, on which rows, with an interval; and paired comparisons.
+
+Everything that is shown anywhere (report, model card, README) is made from such rows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from p5t5.core.errors import UserError
+from p5t5.metrics.intervals import (
+    CHUNK,
+    Statistic,
+    bootstrap_interval,
+    first_mean,
+    paired_bootstrap,
+    resampling_counts,
+    root_mean,
+)
+from p5t5.metrics.rating import auc, calibration_error
+from p5t5.metrics.text import bleu1, bleu2, bleu4
+
+FIELDS = (
+    "dataset",
+    "split",
+    "model",
+    "family",
+    "task",
+    "prompt",
+    "protocol",
+    "metric",
+    "value",
+    "ci95",
+    "n",
+    "seed",
+    "seconds",
+    "checkpoint",
+    "quoted",
+    "variant",
+    "scheme",
+    "aggregate",
+    "text_decoding",
+)
+
+
+def first_of_second(means: np.ndarray) -> np.ndarray:
+    """The ratio of two means: matches among those examples that have something to match."""
+    with np.errstate(invalid="ignore"):
+        return means[..., 0] / means[..., 1]
+
+
+# Metrics that are not plain means of their values.
+STATISTICS: dict[str, Statistic] = {
+    "rmse": root_mean,
+    "ece": calibration_error,
+    "bleu1": bleu1,
+    "bleu2": bleu2,
+    "bleu4": bleu4,
+    "feature_match": first_of_second,
+}
+
+SEEN_WORDINGS = "seen_wordings"  # what answers to held-out wordings are compared with
+
+LOWER_IS_BETTER = ("rmse", "mae", "ece", "width80", "feature_overlap")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One answerer on one task, wording and protocol, example by example.
+
+    - ``rows``: int64 [n], the interactions asked about; ``users``: int [n], whose they are.
+    - ``values``: metric → float [n] or [n, m], of which the metric is a statistic of the mean (the mean
+      itself unless STATISTICS names another). For "auc": [n, 2], score and whether positive.
+    - ``totals``: metric → a number of all answers together (diversity), which has no interval.
+    """
+
+    model: str
+    task: str
+    prompt: str  # "seen", "held_out", an id; "" for what reads no prompt
+    protocol: str
+    rows: np.ndarray
+    users: np.ndarray
+    values: Mapping[str, np.ndarray]
+    totals: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    text_decoding: str = ""  # how text was decoded; "" for baselines and for what writes none
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation hands back: result rows, samples for people, and the values behind the rows."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    measured: list[Measured] = field(default_factory=list)
+    calibration: list[dict[str, Any]] = field(default_factory=list)  # predicted against observed ratings
+    skipped: list[str] = field(default_factory=list)  # sentences on what was not evaluated and why
+
+    def add(self, measured: Measured, about: Mapping[str, Any]) -> None:
+        """``about``: the fields that all rows of this evaluation share."""
+        self.measured.append(measured)
+        self.rows += result_rows(measured, about)
+
+    def extend(self, other: Evaluation) -> None:
+        self.rows += other.rows
+        self.samples += other.samples
+        self.measured += other.measured
+        self.calibration += other.calibration
+        self.skipped += [sentence for sentence in other.skipped if sentence not in self.skipped]
+
+
+def result_rows(measured: Measured, about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A flat row a metric, with every field of FIELDS."""
+    seed = int(about.get("seed", 0))
+    shared = {
+        "checkpoint": "",
+        "quoted": False,
+        "variant": "main",
+        "aggregate": "seed",
+        **about,
+        "model": measured.model,
+        "family": measured.task.split("/")[0],
+        "task": measured.task,
+        "prompt": measured.prompt,
+        "protocol": measured.protocol,
+        "n": len(measured.rows),
+        "seconds": round(measured.seconds, 3),
+        "text_decoding": measured.text_decoding,
+        "seed": seed,
+    }
+    rows = []
+    for metric, values in measured.values.items():
+        value, low, high = _interval(metric, values, measured.users, seed)
+        rows.append({**shared, "metric": metric, "value": _number(value), "ci95": _range(low, high)})
+    for metric, value in measured.totals.items():
+        rows.append({**shared, "metric": metric, "value": _number(value), "ci95": None})
+    return [{name: row[name] for name in FIELDS} for row in rows]
+
+
+def compare(ours: Evaluation, baselines: Evaluation, seed: int = 0) -> list[dict[str, Any]]:
+    """Paired bootstraps over users of every pair that answered the same task under the same protocol.
+
+    ``difference`` is ours − theirs. ``better`` says whether the interval lies wholly on ours' good side
+    (True), wholly on the other (False), or across 0 (None).
+    """
+    return [
+        row
+        for mine in ours.measured
+        for other in baselines.measured
+        if mine.task == other.task and mine.protocol.startswith(other.protocol)
+        for row in _paired(mine, other, other.model, seed)
+    ]
+
+
+def compare_wordings(ours: Evaluation, seed: int = 0) -> list[dict[str, Any]]:
+    """`compare` of a model's answers to held-out wordings with its own to seen ones, the same rows; ``relative``: the
+    difference in parts of what seen wordings have (None where that is 0), ``relative_ci95`` its interval."""
+    out = []
+    for mine in ours.measured:
+        for other in ours.measured:
+            kind = (mine.prompt, other.prompt) == ("held_out", "seen")
+            if kind and (mine.model, mine.task, mine.protocol) == (other.model, other.task, other.protocol):
+                both = np.isin(other.rows, mine.rows)
+                for row in _paired(mine, other, SEEN_WORDINGS, seed):
+                    out.append(_relative(row, other.values[row["metric"]][both]))
+    return out
+
+
+def _paired(mine: Measured, other: Measured, against: str, seed: int) -> Iterator[dict[str, Any]]:
+    """A row of `compare` a metric, of the rows that both answered."""
+    _, left, right = np.intersect1d(mine.rows, other.rows, return_indices=True)
+    for metric in ("ndcg@10", "rmse", "mae", "accuracy", "rouge1", "bleu4", "feature_match"):
+        if metric not in mine.values or metric not in other.values or not len(left):
+            continue
+        difference, low, high = paired_bootstrap(
+            mine.values[metric][left],
+            other.values[metric][right],
+            seed,
+            users=mine.users[left],
+            statistic=STATISTICS.get(metric, first_mean),
+        )
+        yield {
+            "task": mine.task,
+            "protocol": mine.protocol,
+            "metric": metric,
+            "model": mine.model,
+            "prompt": mine.prompt,
+            "against": against,
+            "difference": _number(difference),
+            "ci95": _range(low, high),
+            "better": _better(metric, low, high),
+            "n": len(left),
+            "seed": seed,
+        }
+
+
+def _relative(row: dict[str, Any], seen: np.ndarray) -> dict[str, Any]:
+    """``seen``: the metric's values of the seen wordings, as in `Measured.values`."""
+    whole = float(STATISTICS.get(row["metric"], first_mean)(seen.reshape(len(seen), -1).mean(0)))
+    parts = [row["difference"], *(row["ci95"] or [None, None])]
+    share, low, high = (None if part is None or not whole else _number(part / whole) for part in parts)
+    return {**row, "relative": share, "relative_ci95": None if low is None else [low, high]}
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a results file. UserError if it is none."""
+    try:
+        rows = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: no results could be read ({error}); make them with p5t5 evaluate"
+        ) from error
+    if not isinstance(rows, list) or any(not isinstance(row, dict) or "metric" not in row for row in rows):
+        raise UserError(
+            f"{path}: results are a list of rows with a field metric each; this is something else"
+        )
+    return rows
+
+
+def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A JSON list, a row a line; under a temporary name first."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
+    temporary.write_text("[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n")
+    temporary.replace(path)
+
+
+def find(rows: Iterable[Mapping[str, Any]], **fields: Any) -> Mapping[str, Any] | None:
+    """The first row with these values, or None."""
+    return next((row for row in rows if all(row.get(name) == value for name, value in fields.items())), None)
+
+
+def _interval(metric: str, values: np.ndarray, users: np.ndarray, seed: int) -> tuple[float, float, float]:
+    if metric != "auc":
+        return bootstrap_interval(values, seed, users=users, statistic=STATISTICS.get(metric, first_mean))
+    scores, positive = values[:, 0], values[:, 1] > 0
+    if not len(scores):
+        return math.nan, math.nan, math.nan
+    names, place = np.unique(users, return_inverse=True)
+    counts = resampling_counts(len(names), seed)
+    parts = [auc(scores, positive, counts[at : at + CHUNK, place]) for at in range(0, len(counts), CHUNK)]
+    drawn = np.concatenate(parts)
+    if np.isnan(drawn).all():
+        return float(auc(scores, positive)), math.nan, math.nan
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return float(auc(scores, positive)), float(low), float(high)
+
+
+def _better(metric: str, low: float, high: float) -> bool | None:
+    if metric in LOWER_IS_BETTER:
+        low, high = -high, -low
+    return True if low > 0 else False if high < 0 else None
+
+
+def _number(value: float) -> float | None:
+    """Six digits; None where the metric is undefined, since JSON has no NaN."""
+    return round(float(value), 6) if math.isfinite(value) else None
+
+
+def _range(low: float, high: float) -> list[float | None] | None:
+    return [_number(low), _number(high)] if math.isfinite(low) and math.isfinite(high) else None

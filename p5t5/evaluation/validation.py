@@ -1,0 +1,135 @@
+"""A quick look at validation rows while a model trains, shared out over the processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from p5t5.core.errors import UserError
+from p5t5.data.splits import Split
+from p5t5.evaluation.results import STATISTICS
+from p5t5.evaluation.rows import rows_of
+from p5t5.inference.predictor import Asker
+from p5t5.metrics.intervals import first_mean
+from p5t5.tasks.registry import TASKS
+from p5t5.text.mixture import single, usable_prompts
+
+if TYPE_CHECKING:
+    from p5t5.checkpoint.checkpoint import Checkpoint
+
+# What validation during training looks at, by the way a task is decoded.
+PRIMARY = {
+    "items": "ndcg@10",
+    "candidates": "ndcg@10",
+    "choice": "accuracy",
+    "rating": "rmse",
+    "text": "rouge1",
+    "rating_and_text": "rouge1",
+}
+SHORT_NAMES = {"sequential/next_item": "ndcg@10", "rating/score": "rmse"}
+
+# What a process found: metric → (the rows it asked about, the value of each).
+Part = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+class Validation:
+    """``validate(model)`` → {metric: value} for training: filtered, seen wordings; see `validation_metric`.
+
+    ``names``: the metrics, beforehand. ``others``: whether tasks are trained that are not looked at; then
+    ``tolerance`` is one standard error of each metric that is a mean over rows (Breiman et al. 1984: within it
+    of the best, take the other good). ``part`` and ``combine`` share the rows out over processes: every
+    row is asked once, with the wording and the candidates that it has on one process.
+    """
+
+    def __init__(
+        self, asker: Asker, split: Split, options: Any, rows: Mapping[str, np.ndarray], others: bool = False
+    ):
+        self.asker, self.split, self.options, self.rows = asker, split, options, rows
+        # What was fitted for an earlier stage says nothing of this one; and greedy is quick.
+        asker.text_options, asker.trust = {}, {}
+        self.names = [name_of(task) for task in rows]
+        self.others, self.tolerance = others, dict[str, float]()
+        self._prepared: dict[tuple[int, int], list[tuple]] = {}
+
+    def __call__(self, model: Any) -> dict[str, float]:
+        return self.combine([self.part(model, 0, 1)])
+
+    def part(self, model: Any, rank: int, world: int) -> Part:
+        """What the process ``rank`` of ``world`` measures."""
+        self.asker.model = getattr(model, "module", model)  # a DDP wrapper is not needed without gradients
+        found: Part = {}
+        for task, examples, index, inputs in self._prepare(rank, world):
+            metric = PRIMARY[TASKS[task].decoding]
+            for answers in self.asker.ask(examples, index, self.split, self.options, ("filtered",), inputs):
+                if metric in answers.values and answers.kept is None and task not in found:
+                    values = np.asarray(answers.values[metric], np.float64).reshape(len(examples), -1)
+                    found[task] = (examples.rows, values)
+        return found
+
+    def combine(self, parts: Sequence[Part]) -> dict[str, float]:
+        """The metrics over all rows, summed in the same order whatever the number of parts."""
+        out = {}
+        for task in self.rows:
+            mine = [part[task] for part in parts if task in part]
+            rows, values = (np.concatenate(column) for column in zip(*mine, strict=True))
+            metric = PRIMARY[TASKS[task].decoding]
+            statistic = STATISTICS.get(metric, first_mean)
+            out[name_of(task)] = float(statistic(values[np.argsort(rows, kind="stable")].mean(0)))
+            if self.others and statistic is first_mean:
+                self.tolerance[name_of(task)] = float(values[:, 0].std() / len(values) ** 0.5)
+        return out
+
+    def _prepare(self, rank: int, world: int) -> list[tuple]:
+        """Task, examples, wordings and rendered prompts of one process's rows; made once."""
+        if (rank, world) not in self._prepared:
+            prepared = []
+            for task, rows in self.rows.items():
+                mine = rows[rank::world]
+                if len(mine):
+                    prompts = self.asker.prompts
+                    examples, index = single(
+                        self.split, task, prompts, "validation", self.options, "seen", mine
+                    )
+                    inputs = self.asker.renderer.encode_inputs(examples, index)
+                    prepared.append((task, examples, index, inputs))
+            self._prepared = {(rank, world): prepared}
+        return self._prepared[rank, world]
+
+
+def validation_metric(
+    checkpoint: Checkpoint,
+    split: Split,
+    tasks: Sequence[str] | None = None,
+    limit: int | None = 500,
+    seed: int = 0,
+    token_budget: int = 8192,
+) -> Validation:
+    """A quick ``validate(model)`` for training: filtered, seen wordings, at most ``limit`` users by the seed.
+
+    ``tasks``: those that are trained (None: the checkpoint's). Of these only sequential/next_item is
+    looked at ("ndcg@10") and rating/score ("rmse"), because validation takes time from training; where
+    neither is trained, all of them are, each by its main metric ("review/score:rmse"). The prompts are
+    rendered once. Raises UserError when nothing is left to look at.
+    """
+    data = split.data
+    checkpoint.check(data)
+    own = list(tasks or checkpoint.info.get("tasks") or TASKS)
+    found = {}
+    for task in [name for name in SHORT_NAMES if name in own] or own:
+        rows, reason = rows_of(split, task, "validation", limit, seed)
+        if not reason and len(usable_prompts(checkpoint.prompts, task, data, held_out=False)):
+            found[task] = rows
+    if not found:
+        raise UserError(f"{data.name} has no validation rows of the tasks to validate on; choose other tasks")
+    options = replace(checkpoint.build_options(-1), seed=seed)
+    others = not set(own) <= {*found, "sequential/continue"}  # which says again what next_item says
+    return Validation(Asker(checkpoint, data, token_budget), split, options, found, others)
+
+
+def name_of(task: str) -> str:
+    """How a task's main metric is called: short for the two that are looked at most."""
+    metric = PRIMARY[TASKS[task].decoding]
+    return metric if SHORT_NAMES.get(task) == metric else f"{task}:{metric}"

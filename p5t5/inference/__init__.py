@@ -1,0 +1,1 @@
+"""One predictor: examples in, arrays out; requests and answers for people."""

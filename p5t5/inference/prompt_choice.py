@@ -1,0 +1,80 @@
+"""From what is known of a question to a rendered prompt: facts → slot columns → the wording to use."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from p5t5.inference.request import Filled
+from p5t5.text.prompts import PLACEHOLDER, Prompt
+
+# What else can answer a question whose own task the model has not learnt, or whose slots stay empty.
+SUBSTITUTES: Mapping[str, tuple[str, ...]] = {
+    "rating/verify": ("rating/score",),
+    "rating/like": ("rating/score", "direct/verify"),
+    "sequential/continue": ("sequential/next_item",),
+    "sequential/choose": ("direct/choose", "sequential/next_item"),
+    "sequential/verify": ("direct/verify", "rating/like"),
+    "explanation/explain_feature": ("explanation/explain",),
+    "explanation/rate_and_explain": ("explanation/explain",),
+    "review/score_with_headline": ("review/score",),
+    "direct/verify": ("rating/like", "rating/score"),
+    "direct/choose": ("sequential/choose", "sequential/next_item"),
+}
+
+# Slots that say something of the person who asks; a wording that uses more of them is preferred.
+PERSONAL = ({"user"}, {"history", "history_titles"}, {"rated_history", "rated_titles"})
+
+NAMED = {"history", "rated_history", "item"}  # slots that hold identifiers of items
+
+
+def choose_prompt(
+    prompts: Sequence[Prompt],
+    task: str,
+    filled: Filled,
+    similarity: np.ndarray | None = None,
+    allow_empty: bool = False,
+) -> int | None:
+    """The wording of ``task`` (an index into ``prompts``) to ask with; None if no wording can be filled.
+
+    Wordings that training has seen come first, then those that use most of what is known of the person,
+    then those that name items by identifier (what training learns best), then the nearest
+    (``similarity``, one number a prompt), then the first. ``allow_empty``: a history may be empty.
+    """
+    best: tuple[tuple, int] | None = None
+    for place, prompt in enumerate(prompts):
+        slots = set(PLACEHOLDER.findall(prompt.input))
+        if (
+            prompt.task != task
+            or not slots <= filled.columns.keys()
+            or (slots & filled.empty and not allow_empty)
+        ):
+            continue
+        used = sum(bool(slots & kind - filled.empty) for kind in PERSONAL)
+        near = 0.0 if similarity is None else float(similarity[place])
+        key = (not prompt.held_out, -len(slots & filled.empty), used, bool(slots & NAMED), near, -place)
+        if best is None or key > best[0]:
+            best = key, place
+    return None if best is None else best[1]
+
+
+def plan(
+    prompts: Sequence[Prompt],
+    task: str,
+    filled: Filled,
+    learnt: Collection[str] = (),
+    similarity: np.ndarray | None = None,
+) -> tuple[str, int] | None:
+    """(task, prompt index): the task itself where it can be asked, else its nearest substitute, else None.
+
+    ``learnt``: the tasks that the model was trained on; empty: unknown, all may be asked.
+    """
+    for allow_empty in (False, True):
+        for name in (task, *SUBSTITUTES.get(task, ())):
+            if learnt and name not in learnt:
+                continue
+            place = choose_prompt(prompts, name, filled, similarity, allow_empty)
+            if place is not None:
+                return name, place
+    return None

@@ -1,0 +1,155 @@
+"""Fits the rating calibration on validation rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from p5t5.baselines.rating import BiasOnly, Ratings
+from p5t5.baselines.review_regression import Reader, WordTable, texts_of
+from p5t5.core.randomness import hashed
+from p5t5.data.splits import Split
+from p5t5.inference.rating_calibration import KEY, LIKES, Asked, Recency, Trust, Usual, _digest, _liked
+from p5t5.metrics.rating import choice_probabilities
+from p5t5.tasks.base import BuildOptions
+from p5t5.tasks.columns import is_rated, rating_index
+from p5t5.tasks.registry import TASKS
+from p5t5.text.mixture import validation_sample
+
+if TYPE_CHECKING:
+    from p5t5.checkpoint.checkpoint import Checkpoint
+    from p5t5.inference.predictor import Asker
+
+GRID = np.linspace(0.0, 1.2, 25)
+
+ROWS = 2000  # validation rows a task, at most
+
+PENALTIES, FIXED = (2.0, 5.0, 10.0, 20.0), 5.0
+
+LEAST, MOST = 100, 2_000_000  # training ratings to choose penalties with
+
+HALF_LIVES, RECENT_PENALTIES = (1.5, 3.0, 6.0), (1.0, 2.0, 4.0)
+
+LATEST = 20_000  # people, each with the last training rating, to choose these with
+
+
+def fit_usual(split: Split, seed: int = 0) -> Usual | None:
+    """Biases of the training ratings; penalties chosen on a fifth of them that the rest did not see.
+
+    None without training ratings. No other row is read.
+    """
+    rows = split.rows("train")
+    rows = rows[is_rated(split.data, rows)]
+    if not len(rows):
+        return None
+    some = rows
+    if len(rows) > MOST:
+        some = rows[np.sort(np.argsort(hashed(seed, rows), kind="stable")[:MOST])]
+    held = hashed(seed + 1, some) % np.uint64(5) == 0
+    penalties = PENALTIES if len(rows) >= LEAST else (FIXED,)
+    seen = some[~held] if (~held).any() else some
+    biases = BiasOnly(split, penalties, train=Ratings(split, seen), validation=Ratings(split, some[held]))
+    recency = _fit_recency(split, rows, biases, seed)
+    biases.refit(Ratings(split, rows))
+    return Usual(biases.mean, biases.user_penalty, biases.item, recency)
+
+
+def _fit_recency(split: Split, rows: np.ndarray, biases: BiasOnly, seed: int) -> Recency | None:
+    """The recency with the least squared error on people's last training ratings, or None where that has less.
+
+    ``rows``: the rated training rows. Item biases are refitted on the others, with the penalties of ``biases``.
+    """
+    is_last = np.zeros(len(rows), bool)
+    is_last[len(rows) - 1 - np.unique(split.data.user[rows][::-1], return_index=True)[1]] = True
+    last, rest = rows[is_last], rows[~is_last]
+    if len(rest) < LEAST:
+        return None
+    biases.refit(Ratings(split, rest))
+    last = last[np.sort(np.argsort(hashed(seed, last), kind="stable")[:LATEST])]
+    asked, ratings = Asked.of_rows(split, last), Ratings(split, last)
+    choices = [None, *(Recency(*one) for one in product(HALF_LIVES, RECENT_PENALTIES))]
+    guesses = (Usual(biases.mean, biases.user_penalty, biases.item, one)(asked) for one in choices)
+    low, high = ratings.rating.min(), ratings.rating.max()
+    errors = [((np.clip(guess, low, high) - ratings.rating) ** 2).mean() for guess in guesses]
+    return choices[int(np.argmin(errors))]
+
+
+def fit_trust(asker: Asker, split: Split, tasks: Sequence[str], build: BuildOptions) -> dict[str, Trust]:
+    """Task → the trust of GRID with the highest likelihood of the true ratings on validation rows, the
+    nearer to 1 where it is the same. Tasks without a rating or without such rows are left out.
+    """
+    out: dict[str, Trust] = {}
+    usual: Usual | None = None
+    for task in tasks:
+        sample = None
+        if TASKS[task].decoding.startswith("rating") or task == LIKES:
+            sample = validation_sample(split, task, asker.prompts, build, ROWS)
+        if sample is None:
+            continue
+        examples, index = sample
+        rows = examples.rows
+        scores = asker.answer_scores(examples, asker.renderer.encode_inputs(examples, index), index)
+        assert split.data.rating is not None  # every eligible row has one
+        truth = rating_index(split.data, split.data.rating[rows])
+        if task == LIKES:
+            assert examples.answer is not None
+            truth = examples.answer
+        reads = "review" in TASKS[task].slots
+        if not reads and usual is None:
+            usual = fit_usual(split)
+        reader = Reader.fit(split, task, build) if reads else None
+        values = split.data.rating_values
+        one = Trust(1.0, _prior(split), None if reads else usual, values, reader, _liked(task, values))
+        asked = Asked.of_rows(split, rows, texts_of(examples, asker.prompts, index))
+        one.trust = fitted(one, scores, asked, truth)
+        out[task] = one
+    return out
+
+
+def fitted(like: Trust, scores: np.ndarray, asked: Asked, truth: np.ndarray) -> float:
+    """The trust of GRID that makes ``truth`` int [n] likeliest, with the priors of ``like``."""
+    priors, likelihood = like.log_priors(asked), []
+    for trust in GRID:
+        shares = choice_probabilities(Trust(trust, like.prior).blended(scores, priors))
+        likelihood.append(np.nansum(np.log(np.maximum(shares[np.arange(len(truth)), truth], 1e-12))))
+    best = max(range(len(GRID)), key=lambda place: (round(likelihood[place], 6), -abs(GRID[place] - 1)))
+    return float(GRID[best])
+
+
+def keep_trust(checkpoint: Checkpoint, found: Mapping[str, Trust]) -> None:
+    """Puts it beside what the model says of itself, item biases into the catalogue, and words into their table; it
+    holds until the model is trained further.
+    """
+    tasks: dict[str, dict[str, object]] = {
+        task: {"trust": one.trust, "prior": one.prior.tolist(), "personal": one.usual is not None}
+        for task, one in found.items()
+    }
+    kept: dict[str, object] = {"stages": len(checkpoint.info["stages"]), "tasks": tasks}
+    usual = next((one.usual for one in found.values() if one.usual is not None), None)
+    if usual is not None:
+        kept["usual"] = {
+            "mean": usual.mean,
+            "user_penalty": usual.user_penalty,
+            "recency": None if usual.recency is None else asdict(usual.recency),
+        }
+        checkpoint.catalogue.keep_usual_bias(usual.bias)
+    readers = {task: one.reader for task, one in found.items() if one.reader is not None}
+    checkpoint.words = WordTable.of(readers).data if readers else b""
+    for task, reader in readers.items():
+        tasks[task]["reading"] = {"constant": reader.constant, "shares": reader.shares.plain()}
+    if readers:
+        kept["words"] = _digest(checkpoint.words)
+    checkpoint.info[KEY] = kept
+
+
+def _prior(split: Split) -> np.ndarray:
+    """float64 [C]: how often each rating is given in training, one more counted of each."""
+    rows = split.rows("train")
+    assert split.data.rating is not None
+    places = rating_index(split.data, split.data.rating[rows[is_rated(split.data, rows)]])
+    counts = np.bincount(places, minlength=len(split.data.rating_values)) + 1.0
+    return counts / counts.sum()

@@ -1,0 +1,166 @@
+"""Chooses on validation rows how a task's text is decoded."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from p5t5.checkpoint.checkpoint import PHRASES
+from p5t5.data.splits import Split
+from p5t5.decoding.text_generation import TextOptions
+from p5t5.inference.item_phrases import Phrases, PhraseTable, written
+from p5t5.inference.text_writer import GREEDY, KEY, _digest, described, hints_of, saved_options, saved_phrases
+from p5t5.metrics import text as text_metrics
+from p5t5.tasks.base import BuildOptions
+from p5t5.tasks.registry import TASKS
+from p5t5.text.mixture import validation_sample
+
+if TYPE_CHECKING:
+    from p5t5.checkpoint.checkpoint import Checkpoint
+    from p5t5.inference.predictor import Asker
+
+TRIED = 32  # samples a prompt while settings are compared
+
+SAMPLES = 128  # and in answers: more of them are better, and cost time (docs/lab.md)
+
+# What is tried, in this order: one safe answer, or the consensus of samples that are ever more various.
+SETTINGS = (
+    GREEDY,
+    *(TextOptions(sample=True, samples=TRIED, temperature=degree, seed=0) for degree in (0.4, 0.5, 0.6, 0.7)),
+)
+
+BONUSES = (0.0, 2.0)  # where there is a hint
+
+SHARES = (0.0, 0.9)  # of a consensus, what training texts say of the item
+
+ROWS = 400  # validation rows a task, at most
+
+SENTENCE = 8  # words: where people's own texts are shorter on average, four in a row say little
+
+VARIETY = 0.5  # the least ratio of unique sentences, as a share of what people's own texts have
+
+
+def choose_text_options(
+    asker: Asker,
+    split: Split,
+    tasks: Sequence[str],
+    build: BuildOptions,
+    *,
+    limit: int = ROWS,
+    progress: Callable[[str], object] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Task → {"options": what differs from greedy, "validation": what was measured of each setting}.
+
+    On at most ``limit`` validation rows a task, in seen wordings: of the settings whose answers are at least VARIETY
+    times as often unique as people's own texts of these rows, the one with the highest geometric mean of ROUGE-1 and
+    BLEU-2, or the highest ROUGE-1 where people write fewer than SENTENCE words; where no answers are various enough,
+    the one with the most unique ones. Tasks without such rows are left out.
+    """
+    chosen = {}
+    for task in tasks:
+        sample = None
+        if "text" in TASKS[task].decoding:
+            sample = validation_sample(split, task, asker.prompts, build, limit)
+        if sample is None:
+            continue
+        examples, index = sample
+        inputs = asker.renderer.encode_inputs(examples, index)
+        references = list(examples.references or ())
+        least = VARIETY * text_metrics.unique_sentence_ratio(references)
+        hinted = hints_of(examples) is not None
+        # A few hundred rows share a few dozen runs of four words: too few to choose by.
+        metrics = ("rouge1", "bleu2") if text_metrics.lengths(references).mean() >= SENTENCE else ("rouge1",)
+        tried, drawn = [], {}
+        for options in settings(hinted, written(task) in asker.phrases):
+            if progress:
+                progress(f"{task}: {described(options)}")
+            drawing = replace(options, item_share=0.0)
+            if drawing not in drawn:
+                drawn[drawing] = asker.draw(examples, inputs, drawing)
+            texts = asker.settle(examples, drawn[drawing], options)
+            statistics = text_metrics.bleu_statistics(texts, references).mean(0)
+            measured = {
+                "rouge1": round(float(text_metrics.rouge(texts, references)[:, 0].mean()), 6),
+                "bleu2": round(float(text_metrics.bleu2(statistics)), 6),
+                "bleu4": round(float(text_metrics.bleu4(statistics)), 6),
+                "unique_sentences": round(text_metrics.unique_sentence_ratio(texts), 6),
+            }
+            tried.append((options, measured))
+        best, _ = max(tried, key=lambda pair: preference(pair[1], least, metrics))
+        if best.samples > 1:
+            best = replace(best, samples=SAMPLES)
+        chosen[task] = {
+            "options": {k: v for k, v in asdict(best).items() if v != getattr(GREEDY, k)},
+            "validation": {
+                "rows": len(examples),
+                "least_unique": round(least, 6),
+                "highest": list(metrics),
+                "tried": {described(options): measured for options, measured in tried},
+            },
+        }
+    return chosen
+
+
+def settings(hinted: bool, told: bool = False) -> list[TextOptions]:
+    """What `choose_text_options` tries. ``told``: of texts that training rows write of items."""
+    return [
+        replace(one, wanted_bonus=bonus, item_share=share)
+        for one in SETTINGS
+        for bonus in (BONUSES if hinted else (0.0,))
+        for share in (SHARES if told and one.samples > 1 else (0.0,))
+    ]
+
+
+def preference(
+    measured: Mapping[str, float], least: float, metrics: Sequence[str] = ("rouge1",)
+) -> tuple[bool, float]:
+    """The larger, the better: various enough first; then by the product of ``metrics``, or by variety where it is not
+    enough."""
+    enough = measured["unique_sentences"] >= least
+    return enough, math.prod(measured[name] for name in metrics) if enough else measured["unique_sentences"]
+
+
+def keep_options(
+    checkpoint: Checkpoint, chosen: Mapping[str, Any], phrases: Mapping[str, Phrases] | None = None
+) -> None:
+    """Puts the choice beside what the model says of itself; `write_options` also puts it into its folder.
+
+    ``phrases``: by slot; those that a chosen decoding looks at are kept.
+    """
+    known = (checkpoint.info.get(KEY) or {}).get("tasks", {}) if saved_options(checkpoint) else {}
+    tasks = {**known, **chosen}
+    used = {written(task) for task, one in tasks.items() if one["options"].get("item_share")}
+    both = {**saved_phrases(checkpoint), **(phrases or {})}
+    checkpoint.info[KEY] = {"stages": len(checkpoint.info["stages"]), "tasks": tasks}
+    checkpoint.phrases = b""
+    if used:
+        table = PhraseTable.of({slot: both[slot] for slot in sorted(used)}, checkpoint.catalogue.item_ids)
+        checkpoint.phrases = table.data
+        checkpoint.info[KEY]["phrases"] = {"digest": _digest(table.data), "lengths": table.lengths}
+
+
+def write_options(checkpoint: Checkpoint, folder: Path) -> None:
+    """Writes what `keep_options` kept into the checkpoint's folder: phrases.parquet, then p5t5.json. Raises OSError."""
+    path = folder / "p5t5.json"
+    info = json.loads(path.read_text(encoding="utf-8"))
+    if checkpoint.phrases:
+        _write(folder / PHRASES, checkpoint.phrases, path)
+    _write(path, (json.dumps({**info, KEY: checkpoint.info[KEY]}, indent=1) + "\n").encode("utf-8"), path)
+
+
+def _write(path: Path, content: bytes, like: Path) -> None:
+    """Replaces the file at once, with the rights of ``like``: another process may do the same."""
+    number, name = tempfile.mkstemp(".tmp", path.name, path.parent)
+    try:
+        with open(number, "wb") as file:
+            file.write(content)
+        shutil.copymode(like, name)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)

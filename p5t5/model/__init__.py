@@ -1,0 +1,1 @@
+"""The T5: configuration, forward pass, initialization and its CPU kernels."""

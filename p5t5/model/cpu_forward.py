@@ -1,0 +1,140 @@
+"""T5's encoder and decoder for training on a CPU, made of ``p5t5.model.cpu_kernels``: transformers' numbers, sooner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.models.t5.modeling_t5 import T5Attention, T5DenseActDense
+
+from p5t5.model.cpu_kernels import (
+    CrossAttention,
+    Diagonals,
+    FeedForward,
+    KeysAndValues,
+    Padding,
+    RMSNorm,
+    Rules,
+    SelfAttention,
+    noise,
+)
+
+
+def can_fuse(model: Any) -> bool:
+    """Whether ``decoder_states`` may stand in for the stacks: float32 or float64 weights on a CPU in plain modules.
+
+    Where somebody hooks, wraps or replaces a module (LoRA, FSDP), quantises, or wants activations
+    recomputed, transformers' own forward has to run.
+    """
+    if type(model.shared) is not nn.Embedding or type(model.lm_head) is not nn.Linear:
+        return False
+    weight = model.shared.weight
+    if weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.float64):
+        return False
+    if torch.is_autocast_enabled("cpu") or type(weight) is not nn.Parameter:
+        return False
+    for stack in (model.encoder, model.decoder):
+        if stack.gradient_checkpointing:
+            return False
+        for module in stack.modules():
+            if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+                return False
+            if isinstance(module, nn.Linear) and (type(module) is not nn.Linear or module.bias is not None):
+                return False
+    return all(
+        type(part) is nn.Linear
+        for stack in (model.encoder, model.decoder)
+        for block in stack.block
+        for part in _projections(block)
+    )
+
+
+def decoder_states(model: Any, inputs: Tensor, attention_mask: Tensor | None, targets: Tensor) -> Tensor:
+    """[B, T, d_model] of embedded ``inputs`` [B, S, d_model] and decoder inputs ``targets`` [B, T, d_model].
+
+    What ``model.encoder`` and ``model.decoder`` in training mode give, dropout included.
+    """
+    encoder, decoder = model.encoder, model.decoder
+    rules = Rules(model.config.num_heads, model.config.layer_norm_epsilon, encoder.dropout.p)
+    padding = _padding(attention_mask)
+    hidden = _dropped(inputs, rules.dropout)
+    bias = position_bias(encoder, inputs.shape[1])
+    for block in encoder.block:
+        hidden = _self_attention(block, hidden, bias, padding, rules)
+        hidden = _feed_forward(block, hidden, rules)
+    hidden = RMSNorm.apply(hidden, encoder.final_layer_norm.weight, rules.epsilon)
+    hidden = _dropped(hidden, rules.dropout)
+    crossed = [block.layer[1].EncDecAttention for block in decoder.block]
+    weight = torch.cat([part.weight for layer in crossed for part in (layer.k, layer.v)])
+    both = KeysAndValues.apply(hidden, weight, 2 * len(crossed), rules.heads)
+    hidden = _dropped(targets, rules.dropout)
+    bias = position_bias(decoder, targets.shape[1])
+    future = torch.ones(bias.shape[1:], dtype=torch.bool).triu_(1)
+    bias = bias.masked_fill(future, torch.finfo(bias.dtype).min)
+    for number, block in enumerate(decoder.block):
+        hidden = _self_attention(block, hidden, bias, None, rules)
+        layer = block.layer[1]
+        query = layer.EncDecAttention.q.weight * layer.layer_norm.weight
+        keys, values = both[2 * number : 2 * number + 2]
+        out = layer.EncDecAttention.o.weight
+        hidden = CrossAttention.apply(hidden, keys, values, query, out, padding, rules)
+        hidden = _feed_forward(block, hidden, rules)
+    hidden = RMSNorm.apply(hidden, decoder.final_layer_norm.weight, rules.epsilon)
+    return _dropped(hidden, rules.dropout)
+
+
+def position_bias(stack: Any, length: int) -> Tensor:
+    """[heads, length, length]: the stack's relative position biases."""
+    attention = stack.block[0].layer[0].SelfAttention
+    bucket = T5Attention._relative_position_bucket(
+        torch.arange(1 - length, length),
+        bidirectional=not stack.is_decoder,
+        num_buckets=attention.relative_attention_num_buckets,
+        max_distance=attention.relative_attention_max_distance,
+    )
+    return Diagonals.apply(attention.relative_attention_bias(bucket).t())
+
+
+def _self_attention(
+    block: Any, hidden: Tensor, bias: Tensor, padding: Padding | None, rules: Rules
+) -> Tensor:
+    layer = block.layer[0]
+    attention = layer.SelfAttention
+    qkv = torch.cat([attention.q.weight, attention.k.weight, attention.v.weight]) * layer.layer_norm.weight
+    return SelfAttention.apply(hidden, qkv, attention.o.weight, bias, padding, rules)
+
+
+def _feed_forward(block: Any, hidden: Tensor, rules: Rules) -> Tensor:
+    layer = block.layer[-1]
+    dense = layer.DenseReluDense
+    if not isinstance(dense, T5DenseActDense) or not isinstance(dense.act, nn.ReLU):
+        return layer(hidden)  # gated, or another activation: T5 v1.1
+    inner = dense.wi.weight * layer.layer_norm.weight
+    return FeedForward.apply(hidden.flatten(0, 1), inner, dense.wo.weight, rules).view_as(hidden)
+
+
+def _projections(block) -> list[nn.Module]:
+    """The linear modules of a block whose weights are read here."""
+    found = [getattr(block.layer[0].SelfAttention, name) for name in "qkvo"]
+    if block.is_decoder:
+        found += [getattr(block.layer[1].EncDecAttention, name) for name in "qkvo"]
+    dense = block.layer[-1].DenseReluDense
+    return found + ([dense.wi, dense.wo] if isinstance(dense, T5DenseActDense) else [])
+
+
+def _padding(attention_mask: Tensor | None) -> Padding | None:
+    """None where no key is padding."""
+    if attention_mask is None:
+        return None
+    padded = attention_mask == 0
+    columns = padded.any(0)
+    if not columns.any():
+        return None
+    start = int(columns.int().argmax())
+    return Padding(start, padded[:, None, None, start:])
+
+
+def _dropped(x: Tensor, rate: float) -> Tensor:
+    drop = noise(x.shape, rate)
+    return x if drop is None else x * (drop.kept.to(x.dtype) * drop.scale)

@@ -1,0 +1,301 @@
+"""T5's sublayers for training on a CPU, each a single step of autograd with its backward written out.
+
+transformers' modules build an attention mask in every layer, allocate a tensor for every elementwise
+step and keep autograd busy; at d_model 128 that costs more than the matrix products. Here a sublayer
+(norm, projections, attention or feed-forward, residual) is one function: projections of one input are one
+product, the norm's weight is multiplied into them, masks touch padded columns alone, and what nobody
+else holds is changed in place. The numbers are transformers' up to rounding (``tests/model/test_cpu_kernels.py``
+holds both against each other, and every backward against finite differences).
+
+Dropout's random numbers are bytes, for they cost more than what they drop: a rate is met to within 1/512
+and what is kept is scaled by the rate that was met.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+_relu_backward = torch.ops.aten.threshold_backward.grad_input
+
+
+class Padding(NamedTuple):
+    """Which keys are padding: none before column ``start``; ``mask`` bool [B, 1, 1, S - start] after it."""
+
+    start: int
+    mask: Tensor
+
+
+class Noise(NamedTuple):
+    """A dropout mask: ``kept`` bool, and what is kept is multiplied by ``scale``."""
+
+    kept: Tensor
+    scale: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.mul_(self.kept).mul_(self.scale)
+
+
+class Rules(NamedTuple):
+    """What a sublayer needs besides tensors."""
+
+    heads: int
+    epsilon: float
+    dropout: float
+
+
+def noise(shape: torch.Size | tuple[int, ...], rate: float) -> Noise | None:
+    """A dropout mask from torch's generator; None for rate 0."""
+    dropped = round(rate * 256)
+    if dropped == 0:
+        return None
+    count = torch.Size(shape).numel()
+    drawn = torch.empty(-(-count // 8), dtype=torch.int64).random_(-(2**63), None)
+    return Noise((drawn.view(torch.uint8)[:count] >= dropped).view(shape), 256 / (256 - dropped))
+
+
+def normed(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """(x / its root mean square, the factor [..., 1]); T5's norm without its weight."""
+    factor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    factor = factor.square_().mul_(1 / x.shape[-1]).add_(epsilon).rsqrt_()
+    return x * factor, factor
+
+
+def normed_backward(grad: Tensor, norm: Tensor, factor: Tensor) -> Tensor:
+    """The gradient of x; overwrites ``grad``, the one of ``normed(x)``."""
+    share = (grad * norm).sum(-1, keepdim=True).mul_(-1 / norm.shape[-1])
+    return grad.addcmul_(norm, share).mul_(factor)
+
+
+class RMSNorm(Function):
+    """``weight`` · x / rms(x)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        norm, factor = normed(x, epsilon)
+        ctx.save_for_backward(norm, factor, weight)
+        return norm * weight
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor):
+        norm, factor, weight = ctx.saved_tensors
+        return normed_backward(grad * weight, norm, factor), (grad * norm).flatten(0, -2).sum(0), None
+
+
+class FeedForward(Function):
+    """x + relu(normed(x) · innerᵀ) · outerᵀ for x [N, d]; ``inner`` has the norm's weight in it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, inner: Tensor, outer: Tensor, rules: Rules) -> Tensor:
+        norm, factor = normed(x, rules.epsilon)
+        hidden = (norm @ inner.t()).relu_()
+        ctx.noises = noise(hidden.shape, rules.dropout), noise(x.shape, rules.dropout)
+        if ctx.noises[0] is not None:
+            ctx.noises[0](hidden)
+        ctx.save_for_backward(norm, factor, hidden, inner, outer)
+        return _residual(x, hidden, outer, ctx.noises[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor):
+        norm, factor, hidden, inner, outer = ctx.saved_tensors
+        branch = _through(grad, ctx.noises[1])
+        back = branch @ outer
+        # What was dropped is 0 in ``hidden``, as what relu stopped.
+        _relu_backward(back, hidden, 0, grad_input=back)
+        if ctx.noises[0] is not None:
+            back.mul_(ctx.noises[0].scale)
+        to_x = normed_backward(back @ inner, norm, factor).add_(grad)
+        return to_x, back.t() @ norm, branch.t() @ hidden, None
+
+
+class SelfAttention(Function):
+    """x + attention(normed(x)) for x [B, S, d]; ``qkv`` [3·inner, d] has the norm's weight in it.
+
+    ``bias`` [heads, S, S] is added to the scores; a causal mask comes in it too.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, qkv: Tensor, out: Tensor, bias: Tensor, padding: Padding | None, rules: Rules
+    ) -> Tensor:
+        rows, length, width = x.shape
+        norm, factor = normed(x.reshape(-1, width), rules.epsilon)
+        parts = split_heads(norm @ qkv.t(), rows, 3, rules.heads)
+        chances, drop, mixed = _attend(parts[0], parts[1], parts[2], bias, padding, rules)
+        ctx.rules, ctx.drop, ctx.noise = rules, drop, noise((rows * length, width), rules.dropout)
+        ctx.save_for_backward(norm, factor, parts, chances, mixed, qkv, out)
+        return _residual(x.reshape(-1, width), mixed, out, ctx.noise).view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor):
+        norm, factor, parts, chances, mixed, qkv, out = ctx.saved_tensors
+        rows, flat = len(grad), grad.reshape(-1, grad.shape[-1])
+        branch = _through(flat, ctx.noise)
+        back = torch.empty_like(parts)
+        scores = _attend_backward(
+            branch @ out,
+            mixed,
+            rows,
+            (parts[0], parts[1], parts[2]),
+            chances,
+            ctx.drop,
+            (back[0], back[1], back[2]),
+        )
+        joined = join_heads(back, rows)
+        to_x = normed_backward(joined @ qkv, norm, factor).add_(flat).view_as(grad)
+        to_bias = (
+            scores.view(rows, ctx.rules.heads, *scores.shape[1:]).sum(0) if ctx.needs_input_grad[3] else None
+        )
+        return to_x, joined.t() @ norm, branch.t() @ mixed, to_bias, None, None
+
+
+class CrossAttention(Function):
+    """x + attention(normed(x), keys, values) for x [B, T, d]; keys and values [B·heads, S, d_kv]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        query: Tensor,
+        out: Tensor,
+        padding: Padding | None,
+        rules: Rules,
+    ) -> Tensor:
+        rows, length, width = x.shape
+        norm, factor = normed(x.reshape(-1, width), rules.epsilon)
+        queries = split_heads(norm @ query.t(), rows, 1, rules.heads)[0]
+        chances, drop, mixed = _attend(queries, keys, values, None, padding, rules)
+        ctx.rules, ctx.drop, ctx.noise = rules, drop, noise((rows * length, width), rules.dropout)
+        ctx.save_for_backward(norm, factor, queries, keys, values, chances, mixed, query, out)
+        return _residual(x.reshape(-1, width), mixed, out, ctx.noise).view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor):
+        norm, factor, queries, keys, values, chances, mixed, query, out = ctx.saved_tensors
+        rows, flat = len(grad), grad.reshape(-1, grad.shape[-1])
+        branch = _through(flat, ctx.noise)
+        back = torch.empty_like(queries), torch.empty_like(keys), torch.empty_like(values)
+        _attend_backward(branch @ out, mixed, rows, (queries, keys, values), chances, ctx.drop, back)
+        joined = join_heads(back[0][None], rows)
+        to_x = normed_backward(joined @ query, norm, factor).add_(flat).view_as(grad)
+        return to_x, back[1], back[2], joined.t() @ norm, branch.t() @ mixed, None, None
+
+
+class KeysAndValues(Function):
+    """x [B, S, d] · weightᵀ as ``groups`` tensors [B·heads, S, d_kv]: the keys and values of all decoder layers."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, groups: int, heads: int) -> tuple[Tensor, ...]:
+        flat = x.reshape(-1, x.shape[-1])
+        ctx.save_for_backward(flat, weight)
+        ctx.shape = x.shape
+        return tuple(split_heads(flat @ weight.t(), len(x), groups, heads).unbind(0))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor):
+        flat, weight = ctx.saved_tensors
+        rows, length = ctx.shape[:2]
+        inner = weight.shape[0] // len(grads)
+        joined = flat.new_empty(rows, length, len(grads), inner)
+        for group, grad in enumerate(grads):
+            heads = grad.shape[0] // rows
+            joined[:, :, group].view(rows, length, heads, -1).copy_(
+                grad.view(rows, heads, length, -1).transpose(1, 2)
+            )
+        joined = joined.view(-1, weight.shape[0])
+        return (joined @ weight).view(ctx.shape), joined.t() @ flat, None, None
+
+
+class Diagonals(Function):
+    """[heads, 2S − 1] values of the distances 1 − S … S − 1 → [heads, S, S]: entry (i, j) is that of j − i."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor) -> Tensor:
+        heads, distances = table.shape
+        length = (distances + 1) // 2
+        rows = table.contiguous().as_strided((heads, length, length), (distances, 1, 1))
+        return rows.flip(1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor):
+        heads, length, _ = grad.shape
+        spread = grad.new_zeros(heads, length, 2 * length)
+        # Row m of the flipped gradient belongs to the distances from m on: moved there, columns are distances.
+        spread.as_strided((heads, length, length), (2 * length * length, 2 * length + 1, 1)).copy_(
+            grad.flip(1)
+        )
+        return spread.sum(1)[:, :-1]
+
+
+def split_heads(flat: Tensor, rows: int, groups: int, heads: int) -> Tensor:
+    """[B·S, groups·heads·d] → contiguous [groups, B·heads, S, d]."""
+    parts = flat.view(rows, len(flat) // rows, groups, heads, -1).permute(2, 0, 3, 1, 4)
+    return parts.contiguous().view(groups, rows * heads, len(flat) // rows, -1)
+
+
+def join_heads(parts: Tensor, rows: int) -> Tensor:
+    """[groups, B·heads, S, d] → [B·S, groups·heads·d]."""
+    groups, both, length, size = parts.shape
+    joined = parts.view(groups, rows, both // rows, length, size).permute(1, 3, 0, 2, 4)
+    return joined.reshape(rows * length, -1)
+
+
+def _attend(
+    queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, padding: Padding | None, rules: Rules
+) -> tuple[Tensor, Noise | None, Tensor]:
+    """(probabilities [B·heads, T, S] before dropout, its mask, outputs [B·T, inner])."""
+    scores = torch.bmm(queries, keys.transpose(1, 2))
+    shaped = scores.view(-1, rules.heads, *scores.shape[1:])
+    if bias is not None:
+        shaped.add_(bias)
+    if padding is not None:
+        shaped[..., padding.start :].masked_fill_(padding.mask, torch.finfo(scores.dtype).min)
+    chances = torch.softmax(scores, -1, out=scores)
+    drop = noise(scores.shape, rules.dropout)
+    used = chances if drop is None else drop(chances.clone())
+    return chances, drop, join_heads(torch.bmm(used, values)[None], len(shaped))
+
+
+def _attend_backward(
+    grad: Tensor,
+    mixed: Tensor,
+    rows: int,
+    parts: tuple[Tensor, Tensor, Tensor],
+    chances: Tensor,
+    drop: Noise | None,
+    filled: tuple[Tensor, Tensor, Tensor],
+) -> Tensor:
+    """Fills in the gradients of the ``parts`` (queries, keys, values); returns the gradient of the scores. ``grad`` is of the outputs ``mixed`` [B·T, inner].
+
+    Softmax's backward subtracts sum(chances * gradient) from each row; that is also output · gradient of
+    the output (Dao et al. 2022, arXiv 2205.14135, appendix B), which is a far smaller sum.
+    """
+    (queries, keys, values), (to_queries, to_keys, to_values) = parts, filled
+    heads = len(queries) // rows
+    shares = (grad * mixed).view(rows, -1, heads, queries.shape[-1]).sum(-1).transpose(1, 2)
+    grad = split_heads(grad, rows, 1, heads)[0]
+    back = torch.bmm(grad, values.transpose(1, 2))
+    used = chances
+    if drop is not None:
+        drop(back)
+        used = drop(chances.clone())
+    torch.bmm(used.transpose(1, 2), grad, out=to_values)
+    back.sub_(shares.reshape(len(back), -1, 1)).mul_(chances)
+    torch.bmm(back, keys, out=to_queries)
+    torch.bmm(back.transpose(1, 2), queries, out=to_keys)
+    return back
+
+
+def _residual(x: Tensor, inner: Tensor, weight: Tensor, drop: Noise | None) -> Tensor:
+    if drop is None:
+        return torch.addmm(x, inner, weight.t())
+    return drop(inner @ weight.t()).add_(x)
+
+
+def _through(grad: Tensor, drop: Noise | None) -> Tensor:
+    return grad if drop is None else drop(grad.clone())

@@ -1,0 +1,1 @@
+"""From a question in plain text to a request."""

@@ -1,0 +1,1 @@
+"""HTML pages and the model card, made from result rows."""

@@ -1,0 +1,107 @@
+"""What a data set looks like in numbers: how much, of whom, when, and how unevenly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from p5t5.data.records.tables import IndexedRecords
+
+MANY_MONTHS = 48  # above that, times are counted by year
+
+
+@dataclass(frozen=True)
+class Measures:
+    """``per_user``, ``per_item``: int64, interactions of each, most first (items without any included).
+
+    ``ratings``: (values, counts), or None. ``periods``: (months or years, counts), or None. ``repeats``: share of
+    interactions with an item that the user met before. ``ties``: share at the same time as the user's one before,
+    None without times.
+    """
+
+    users: int
+    items: int
+    interactions: int
+    per_user: np.ndarray
+    per_item: np.ndarray
+    ratings: tuple[np.ndarray, np.ndarray] | None
+    periods: tuple[list[str], np.ndarray] | None
+    first: str
+    last: str
+    repeats: float
+    ties: float | None
+
+    def share_of_top(self, part: float) -> float:
+        """Share of the interactions that the most popular ``part`` of the items holds."""
+        return float(self.per_item[: max(1, round(part * self.items))].sum() / self.interactions)
+
+    @property
+    def testable(self) -> int:
+        """Users with three or more interactions: those that leave-one-out asks about."""
+        return int((self.per_user >= 3).sum())
+
+
+def measure(data: IndexedRecords) -> Measures:
+    """All of it in a few passes over the numbers."""
+    per_user, per_item = (
+        np.sort(np.bincount(codes, minlength=number))[::-1]
+        for codes, number in ((data.user, data.number_of_users), (data.item, data.number_of_items))
+    )
+    ratings = None if data.rating is None else np.unique(data.rating, return_counts=True)
+    pairs = data.user.astype(np.int64)
+    pairs *= data.number_of_items
+    pairs += data.item
+    pairs.sort()
+    repeats = float((pairs[1:] == pairs[:-1]).sum() / len(data))
+    periods, ties, first, last = None, None, "", ""
+    if data.timestamp is not None:
+        same = (data.timestamp[1:] == data.timestamp[:-1]) & (data.user[1:] == data.user[:-1])
+        ties = float(same.sum() / len(data))
+        first, last = day(data.timestamp.min()), day(data.timestamp.max())
+        periods = _periods(data.timestamp)
+    return Measures(
+        data.number_of_users,
+        data.number_of_items,
+        len(data),
+        per_user,
+        per_item,
+        ratings,
+        periods,
+        first,
+        last,
+        repeats,
+        ties,
+    )
+
+
+def day(seconds: int) -> str:
+    """2026-01-31; a time that no calendar holds stays a number."""
+    if not -62_135_596_800 <= seconds < 253_402_300_800:  # the years 1 to 9999
+        return f"second {seconds}"
+    return str(np.datetime64(int(seconds), "s").astype("datetime64[D]"))
+
+
+def _periods(timestamp: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Interactions in each month, or year where there are many months; gaps are zeros. At most 200 columns."""
+    days = timestamp // 86_400
+    days.sort()
+    starts = np.flatnonzero(np.concatenate([[True], days[1:] != days[:-1]]))
+    counts = np.diff(np.append(starts, len(days)))
+    days = days[starts]
+    for unit, most in (("M", MANY_MONTHS), ("Y", 200)):
+        number = days.astype("datetime64[D]").astype(f"datetime64[{unit}]").astype(np.int64)
+        if number.max() - number.min() < most:
+            found = np.bincount(number - number.min(), counts)
+            labels = (number.min() + np.arange(len(found))).astype(f"datetime64[{unit}]")
+            return [str(label) for label in labels], found
+    return [], np.zeros(0)
+
+
+def histogram(counts: np.ndarray) -> tuple[list[str], list[int]]:
+    """How many users (items) have 0, 1, 2, 3–4, 5–8, 9–16, … interactions."""
+    bins = np.where(counts > 2, 2 + np.ceil(np.log2(np.maximum(counts, 2))).astype(np.int64) - 1, counts)
+    found = np.bincount(bins)
+    first = 0 if found[0] else 1
+    labels = ["0", "1", "2"] + [f"{2 ** (n - 2) + 1}–{2 ** (n - 1)}" for n in range(3, len(found))]
+    return labels[first : len(found)], found[first:].tolist()

@@ -1,0 +1,196 @@
+"""The model card and the README's table: both made from result rows and the checkpoint's info, never by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from p5t5._version import __version__
+from p5t5.core.errors import UserError
+from p5t5.data.splits import spoken
+from p5t5.reporting.results_page import NAMES, is_ours
+
+Row = Mapping[str, Any]
+
+QUESTIONS = {
+    "sequential": "I loved Alien (1979) and Fargo (1996). What should I watch next?",
+    "other": "What should I try next?",
+}
+METHOD = (
+    "One split for all tasks; full ranking over the whole catalogue; 95 % intervals by bootstrap over users. "
+    "“filtered” removes the items of the user's history from the ranking, “1+99” ranks the true item among 99 drawn "
+    "uniformly; ratings are probability-weighted; “held-out” wordings were never trained on; unparsable answers "
+    "count as wrong."
+)
+# task, protocol, metric of the table, in this order.
+TABLE = (
+    ("sequential/next_item", "filtered", "ndcg@10"),
+    ("sequential/next_item", "filtered", "hr@10"),
+    ("sequential/next_item", "unfiltered", "ndcg@10"),
+    ("sequential/choose", "1+99", "ndcg@10"),
+    ("direct/choose", "1+99", "hr@1"),
+    ("direct/choose", "1+99", "ndcg@10"),
+    ("rating/score", "expected", "rmse"),
+    ("rating/score", "expected", "mae"),
+    ("rating/score", "expected, model alone", "rmse"),
+    ("review/score", "expected", "rmse"),
+    ("review/score", "expected, model alone", "rmse"),
+    ("review/headline", "text", "rouge1"),
+    ("explanation/explain", "text", "rouge1"),
+    ("explanation/explain", "text", "bleu4"),
+    ("explanation/explain", "text", "feature_match"),
+    ("explanation/explain_feature", "text", "rouge1"),
+)
+
+
+def card_template() -> str:
+    """The template that comes with p5t5: inside the wheel, or at the top of the repository."""
+    package = Path(__file__).resolve().parents[1]
+    for path in (package / "model_card.md", package.parent / "model_card.md"):
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    raise UserError("model_card.md is missing beside p5t5: install it again")
+
+
+def fill_model_card(
+    template: str, rows: Sequence[Row], info: Mapping[str, Any], folder: str = "path/to/model"
+) -> str:
+    """The card of a model: ``info`` is its p5t5.json, ``rows`` its results (none yet: it says so).
+
+    Raises UserError for a placeholder that is unknown, so that no card is published with a hole in it.
+    """
+    data = info.get("data") or {}
+    tasks = list(info.get("tasks") or [])
+    families = list(dict.fromkeys(task.split("/")[0] for task in tasks))
+    dataset = str(data.get("name", "unnamed data"))
+    known = {
+        "dataset": dataset,
+        "families": ", ".join(families) or "none yet, it has only been pretrained",
+        "version": str((info.get("versions") or {}).get("p5t5", __version__)),
+        "folder": folder,
+        "question": QUESTIONS["sequential" if "ml-" in dataset else "other"],
+        "facts": _facts(info),
+        "results": readme_table(rows) if rows else "Not evaluated yet: run `p5t5 evaluate`.",
+        "method": METHOD if rows else "",
+        "training": _training(info),
+        "items": f"{_items(info):,}",
+    }
+    try:
+        text = Template(template).substitute(known)
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"model card template: no such placeholder: {error}; known are ${', $'.join(known)}"
+        ) from error
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def training_card(info: Mapping[str, Any], folder: str = "path/to/model") -> str:
+    """The card of a model that has been trained and not yet evaluated."""
+    return fill_model_card(card_template(), [], info, folder)
+
+
+def readme_table(rows: Sequence[Row]) -> str:
+    """A Markdown table: a line a task, metric and protocol; ours first, the baselines beside.
+
+    Bold marks the best of a line. "" where nothing of the table was measured. Rows of several splits make a
+    table each, and a split that is not in time order is named above its table.
+    """
+    tables = {}
+    for scheme in dict.fromkeys(row["scheme"] for row in rows):
+        tables[scheme] = _table([row for row in rows if row["scheme"] == scheme and row["value"] is not None])
+    tables = {scheme: table for scheme, table in tables.items() if table}
+    if len(tables) < 2 and not any(spoken(scheme) != scheme for scheme in tables):
+        return "".join(tables.values())
+    return "\n\n".join(f"Split: {spoken(scheme)}.\n\n{table}" for scheme, table in tables.items())
+
+
+def _table(rows: Sequence[Row]) -> str:
+    ours = list(dict.fromkeys((row["model"], row["prompt"]) for row in rows if is_ours(row)))
+    lines = []
+    for task, protocol, metric in TABLE:
+        asked = {True: protocol, False: protocol.partition(",")[0]}  # baselines have one way to answer
+        own = [
+            row
+            for row in rows
+            if (row["task"], row["protocol"], row["metric"]) == (task, asked[is_ours(row)], metric)
+        ]
+        if not any(is_ours(row) for row in own):
+            continue
+        lower = metric in ("rmse", "mae")
+        best = (min if lower else max)(row["value"] for row in own)
+        cells = [
+            _cell([row for row in own if (row["model"], row["prompt"]) == column], best) for column in ours
+        ]
+        rivals = [row for row in own if not is_ours(row)]
+        rivals.sort(key=lambda row: row["value"] if lower else -row["value"])
+        beside = ", ".join(
+            f"{NAMES.get(row['model'], row['model'])} {_bold(row['value'], best)}" for row in rivals
+        )
+        lines.append(f"| {task} | {protocol} | {metric} | {' | '.join(cells)} | {beside} |")
+    if not lines:
+        return ""
+    heads = [
+        f"{model}, {'held-out' if prompt == 'held_out' else prompt} wordings" if prompt else model
+        for model, prompt in ours
+    ]
+    head = f"| task | protocol | metric | {' | '.join(heads)} | baselines |"
+    return "\n".join([head, "|" + "---|" * (4 + len(heads)), *lines])
+
+
+def _cell(rows: Sequence[Row], best: float) -> str:
+    if not rows:
+        return ""
+    row = rows[0]
+    interval = f" [{row['ci95'][0]:.3f}, {row['ci95'][1]:.3f}]" if row["ci95"] else ""
+    return _bold(row["value"], best) + interval
+
+
+def _bold(value: float, best: float) -> str:
+    return f"**{value:.4f}**" if value == best else f"{value:.4f}"
+
+
+def _items(info: Mapping[str, Any]) -> int:
+    identifiers = (info.get("identifiers") or {}).get("item") or {}
+    return int(identifiers.get("count", 0))
+
+
+def _facts(info: Mapping[str, Any]) -> str:
+    """A Markdown list of what the model is."""
+    data, identifiers = info.get("data") or {}, info.get("identifiers") or {}
+    facts = {
+        "started from": info.get("model"),
+        "data": f"{data.get('name')} (hash {str(data.get('hash', ''))[:12]}), split {spoken(str(info.get('split')))}",
+        "tasks": ", ".join(info.get("tasks") or []),
+        "rating values": ", ".join(f"{value:g}" for value in info.get("rating_values") or []),
+        **{
+            f"{of} identifiers": (report or {}).get("method")
+            for of, report in identifiers.items()
+            if report is not None
+        },
+        "versions": ", ".join(f"{name} {version}" for name, version in (info.get("versions") or {}).items()),
+    }
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items() if value)
+
+
+def _training(info: Mapping[str, Any]) -> str:
+    """A Markdown list of the stages of training."""
+    lines = []
+    for stage in info.get("stages") or []:
+        rest = {name: value for name, value in stage.items() if name not in ("stage", "rates", "best")}
+        told = ", ".join(f"{name.replace('_', ' ')} {_said(value)}" for name, value in rest.items())
+        best = stage.get("best") or {}
+        if best:
+            told += f"; best validation {_said(best.get('metrics', best.get('value')))} at step {best.get('step')}"
+        lines.append(f"- {stage.get('stage')}: {told}")
+    return "\n".join(lines) or "Not trained yet."
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_said(part)}" for name, part in value.items())
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,362 @@
+"""results.json → one HTML file without anything outside it: figures, tables, curves, questions and answers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from p5t5.core.errors import UserError
+from p5t5.data.splits import spoken
+from p5t5.evaluation.results import LOWER_IS_BETTER, SEEN_WORDINGS, find
+from p5t5.reporting.calibration import calibration as calibration_figures
+from p5t5.reporting.plots import Bar, Curve, curve_plot, interval_plot
+
+Row = Mapping[str, Any]
+
+FAMILIES = {
+    "sequential": "Sequential: what comes next",
+    "rating": "Rating: how many stars",
+    "direct": "Direct: picking from candidates",
+    "review": "Review: headline and score",
+    "explanation": "Explanation: why this item",
+}
+
+# What is plotted of a task, the first metric that was measured; on which protocols.
+PLOTTED = ("ndcg@10", "rmse", "rouge1", "auc", "accuracy")
+
+NAMES = {
+    "p5t5": "p5t5",
+    "count_floor": "count floor",
+    "popularity": "popularity",
+    "text_likeness": "text likeness",
+    "item_knn": "item-kNN (implicit)",
+    "als": "ALS (implicit)",
+    "bpr": "BPR (implicit)",
+    "global_mean": "global mean",
+    "bias": "bias only",
+    "mf": "matrix factorisation",
+    "tfidf_ridge": "TF-IDF + ridge",
+    "surprise_svd": "biased MF (Surprise)",
+    "majority": "majority answer",
+    "most_common_text": "commonest text",
+    "random_of_item": "random text of the item",
+    "nearest_text": "nearest text",
+    "gold_feature": "the feature alone",
+    "nearest_with_feature": "nearest text with the feature",
+    "first_sentence": "first sentence",
+    SEEN_WORDINGS: "its answers to seen wordings",
+}
+
+# How an answer came to be shown. Those of other tasks than writing are all random.
+PICKED = {"best": " · among the best by ROUGE-1", "worst": " · among the worst by ROUGE-1"}
+
+METHOD = (
+    "Each row is one part's last-held-back interactions, asked once. Training, pretraining, identifiers and "
+    "counts saw training rows only; at test time the history includes the validation item. “Filtered” removes the "
+    "items of the user's history from the ranking, “unfiltered” removes nothing; 1+99 ranks the true item among "
+    "99 drawn uniformly from items that the user has not met (the same draws for all). Ratings are "
+    "probability-weighted means over the rating scale. “Seen” wordings were trained on (one a row, drawn by the "
+    "seed), “held-out” wordings never. What cannot be parsed counts as wrong. Text is decoded "
+    "in the way that did best on validation rows while it was still various. Intervals are 95 % bootstraps "
+    "over users; comparisons are paired on the same users."
+)
+
+
+def write_report(
+    path: str | Path,
+    rows: Sequence[Row],
+    *,
+    comparisons: Sequence[Row] = (),
+    samples: Sequence[Row] = (),
+    calibration: Sequence[Row] = (),
+    curves: Mapping[str, Sequence[Row]] | None = None,
+    data: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Writes the report; under a temporary name first.
+
+    - ``calibration``: tables of ratings, predicted against observed (`Evaluation.calibration`).
+    - ``curves``: stage ("pretrain", "finetune") → lines of its metrics.jsonl.
+    - ``data``: what to say of the data, name → value. ``notes``: sentences, such as on tasks that are off.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    html = render_report(rows, comparisons, samples, calibration, curves or {}, data or {}, notes)
+    temporary.write_text(html, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def render_report(
+    rows: Sequence[Row],
+    comparisons: Sequence[Row],
+    samples: Sequence[Row],
+    calibration: Sequence[Row],
+    curves: Mapping[str, Sequence[Row]],
+    data: Mapping[str, Any],
+    notes: Sequence[str],
+) -> str:
+    """The page as text."""
+    schemes = dict.fromkeys(row["scheme"] for row in rows)
+    if len(schemes) > 1:
+        raise UserError(
+            f"the results are of the splits {', '.join(map(str, schemes))}: a report is about one, keep them in files of "
+            "their own."
+        )
+    dataset = rows[0]["dataset"] if rows else data.get("name", "")
+    about = " · ".join(
+        dict.fromkeys(
+            f"{row['split']} rows, split {spoken(row['scheme'])}, seed {row['seed']}" for row in rows
+        )
+    )
+    body = [
+        f"<header><h1>p5t5 on {escape(str(dataset))}</h1><p class=sub>{escape(about)}</p></header>",
+        _headline(rows, comparisons),
+        _section("The data", _facts(data) + _list(notes)) if data or notes else "",
+    ]
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    for family, title in FAMILIES.items():
+        own = [task for task in tasks if task.split("/")[0] == family]
+        own.sort(key=lambda task: not any(row["task"] == task and row["model"] != "p5t5" for row in rows))
+        if own:
+            told = "".join(_task(task, [row for row in rows if row["task"] == task]) for task in own)
+            asked = [sample for sample in samples if sample["task"] in own]
+            drawn = calibration_figures([table for table in calibration if table["task"] in own])
+            body.append(_section(title, told + drawn + _samples(asked), family))
+    body.append(_section("Paired comparisons", _comparisons(comparisons)) if comparisons else "")
+    drawn = "".join(_curves(stage, lines) for stage, lines in curves.items())
+    body.append(_section("Learning curves", drawn) if drawn else "")
+    body.append(_section("How this was measured", f"<p>{escape(METHOD)}</p>"))
+    style = files("p5t5.reporting").joinpath("report.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>p5t5 on {escape(str(dataset))}</title><style>{style}</style></head>\n<body><main>"
+        + "\n".join(part for part in body if part)
+        + "</main></body></html>\n"
+    )
+
+
+def read_curve(path: str | Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; a last line that was cut off by a kill is left out. [] without a file."""
+    lines = []
+    if Path(path).is_file():
+        for line in Path(path).read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                break
+    return lines
+
+
+def name_of(row: Row) -> str:
+    """Who answered, and worded how: "p5t5, held-out wordings"."""
+    model = NAMES.get(row["model"], row["model"])
+    prompt = {"": "", "seen": "seen wordings", "held_out": "held-out wordings"}.get(
+        row["prompt"], row["prompt"]
+    )
+    variant = "" if row.get("variant", "main") == "main" else row["variant"]
+    return ", ".join(part for part in (model, variant, prompt) if part)
+
+
+def is_ours(row: Row) -> bool:
+    """Whether a row is a p5t5 model's (fusions included)."""
+    return str(row["model"]).startswith("p5t5")
+
+
+def _headline(rows: Sequence[Row], comparisons: Sequence[Row]) -> str:
+    """Tiles: the main number of each task that has a baseline, and whether it beats the strongest of them."""
+    tiles = []
+    for task, metric, protocol in (
+        ("sequential/next_item", "ndcg@10", "filtered"),
+        ("rating/score", "rmse", "expected"),
+        ("direct/choose", "ndcg@10", "1+99"),
+        ("review/score", "rmse", "expected"),
+        ("explanation/explain", "rouge1", "text"),
+    ):
+        keys = {"task": task, "metric": metric, "protocol": protocol}
+        ours = find([row for row in rows if is_ours(row)], prompt="seen", **keys)
+        if ours is None or ours["value"] is None:
+            continue
+        rival = strongest(rows, **keys)
+        name = rival["model"] if rival else ""
+        paired = find(comparisons, prompt="seen", against=name, **keys)
+        verdict, kind = _verdict(paired)
+        against = f"{NAMES.get(name, name)} {_number(rival['value'])}" if rival else ""
+        tiles.append(
+            f'<div class="tile {kind}"><div class=what>{escape(task)} · {escape(metric)}'
+            f"{' (lower is better)' if metric in LOWER_IS_BETTER else ''}</div>"
+            f"<div class=big>{_number(ours['value'])}</div><div class=ci>{_interval(ours)}</div>"
+            f"<div class=against>{escape(against)}</div><div class=verdict>{escape(verdict)}</div></div>"
+        )
+    return f"<div class=tiles>{''.join(tiles)}</div>" if tiles else ""
+
+
+def strongest(rows: Sequence[Row], task: str, metric: str, protocol: str) -> Row | None:
+    """The best row of a baseline, of those with this task, metric and protocol."""
+    wanted = {"task": task, "metric": metric, "protocol": protocol}
+    found = [
+        row
+        for row in rows
+        if not is_ours(row)
+        and row["value"] is not None
+        and all(row[key] == value for key, value in wanted.items())
+    ]
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    return max(found, key=lambda row: sign * row["value"], default=None)
+
+
+def _verdict(paired: Row | None) -> tuple[str, str]:
+    if paired is None:
+        return "", "open"
+    return {
+        True: ("better, paired", "good"),
+        False: ("worse, paired", "bad"),
+        None: ("no clear difference", "open"),
+    }[paired["better"]]
+
+
+def _task(task: str, rows: Sequence[Row]) -> str:
+    """A figure a protocol and the full table of one task."""
+    metric = next((name for name in PLOTTED if any(row["metric"] == name for row in rows)), None)
+    figures = []
+    for protocol in dict.fromkeys(row["protocol"] for row in rows if row["metric"] == metric):
+        shown = [row for row in rows if row["metric"] == metric and row["protocol"] == protocol]
+        shown = [row for row in shown if row["value"] is not None]
+        if len(shown) > 1 and (len(shown) > 2 or not all(map(is_ours, shown))):
+            lower = metric in LOWER_IS_BETTER
+            shown.sort(key=lambda row: row["value"] if lower else -row["value"])
+            bars = [_bar(row) for row in shown]
+            note = f"{protocol}, {'lower' if lower else 'higher'} is better"
+            figures.append(
+                f"<figure>{interval_plot(f'{task} {metric}', bars, from_zero=not lower, note=note)}</figure>"
+            )
+    return f"<h3>{escape(task)}</h3><div class=figures>{''.join(figures)}</div>" + _table(
+        rows, open_=not figures
+    )
+
+
+def _bar(row: Row) -> Bar:
+    low, high = row["ci95"] or (None, None)
+    label = name_of(row).removesuffix(" wordings")
+    return Bar(label, row["value"], low, high, "model" if is_ours(row) else "baseline")
+
+
+def _table(rows: Sequence[Row], open_: bool) -> str:
+    """Answerers by metrics, each value with its interval."""
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    protocols = list(dict.fromkeys(row["protocol"] for row in rows))
+    rows = sorted(rows, key=lambda row: protocols.index(row["protocol"]))
+    lines: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in rows:
+        lines.setdefault((name_of(row), row["protocol"]), {})[row["metric"]] = row
+    head = "".join(f"<th>{escape(metric)}</th>" for metric in ("", "protocol", *metrics, "n"))
+    body = []
+    for (name, protocol), cells in lines.items():
+        first = next(iter(cells.values()))
+        values = "".join(
+            f"<td>{_number(cells[metric]['value'])}<small>{_interval(cells[metric])}</small></td>"
+            if metric in cells
+            else "<td></td>"
+            for metric in metrics
+        )
+        kind = "ours" if is_ours(first) else "theirs"
+        body.append(
+            f"<tr class={kind}><th>{escape(name)}</th><td class=protocol>{escape(protocol)}"
+            f"<small>{escape(first.get('text_decoding') or '')}</small></td>{values}"
+            f"<td>{first['n']:,}</td></tr>"
+        )
+    table = (
+        f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+    return f"<details{' open' if open_ else ''}><summary>all numbers</summary>{table}</details>"
+
+
+def _comparisons(comparisons: Sequence[Row]) -> str:
+    body = []
+    for row in comparisons:
+        verdict, kind = _verdict(row)
+        body.append(
+            f"<tr><th>{escape(row['task'])}</th><td class=protocol>{escape(row['protocol'])}</td>"
+            f"<td>{escape(name_of(row))}</td><td>{escape(NAMES.get(row['against'], str(row['against'])))}</td>"
+            f"<td>{escape(row['metric'])}</td><td>{_signed(row['difference'])}<small>{_interval(row)}</small></td>"
+            f"<td class={kind}>{escape(verdict)}</td><td>{row['n']:,}</td></tr>"
+        )
+    names = ("task", "protocol", "model", "against", "metric", "difference", "", "n")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    return (
+        f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _curves(stage: str, lines: Sequence[Row]) -> str:
+    """The training loss of a stage, and each validation metric."""
+    losses = [line for line in lines if line.get("loss") is not None]
+    checks = [line for line in lines if line.get("validation")]
+    figures = []
+    if len(losses) > 1:
+        curve = Curve("loss", [line["step"] for line in losses], [line["loss"] for line in losses])
+        figures.append(curve_plot(f"{stage}: training loss", [curve], "step"))
+    for metric in dict.fromkeys(name for line in checks for name in line["validation"]):
+        found = [
+            (line["step"], line["validation"][metric]) for line in checks if metric in line["validation"]
+        ]
+        if len(found) > 1:
+            curve = Curve(metric, [step for step, _ in found], [value for _, value in found])
+            figures.append(curve_plot(f"{stage}: validation {metric}", [curve], "step"))
+    drawn = "".join(f"<figure>{figure}</figure>" for figure in figures)
+    return f"<div class=figures>{drawn}</div>" if drawn else ""
+
+
+def _samples(samples: Sequence[Row]) -> str:
+    cards = [
+        f"<article><div class=prompt>{escape(sample['task'])} · {escape(sample['prompt'])} "
+        f"({escape(str(sample['kind']).replace('_', '-'))}){escape(PICKED.get(str(sample.get('picked')), ''))}</div>"
+        f"<p class=q>{escape(_cut(sample['question'], 420))}</p><p class=a>{escape(_cut(sample['answer'], 420))}</p>"
+        f"<p class=t>truth: {escape(_cut(sample['truth'], 240))}</p></article>"
+        for sample in samples
+    ]
+    if not cards:
+        return ""
+    return f"<details><summary>sample questions and answers</summary><div class=cards>{''.join(cards)}</div></details>"
+
+
+def _facts(data: Mapping[str, Any]) -> str:
+    items = "".join(
+        f"<div><dt>{escape(str(name))}</dt><dd>{escape(f'{value:,}' if isinstance(value, int) else str(value))}</dd></div>"
+        for name, value in data.items()
+    )
+    return f"<dl class=facts>{items}</dl>" if items else ""
+
+
+def _list(sentences: Iterable[str]) -> str:
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f"<ul class=notes>{items}</ul>" if items else ""
+
+
+def _section(title: str, content: str, anchor: str = "") -> str:
+    return f"<section{f' id={anchor}' if anchor else ''}><h2>{escape(title)}</h2>{content}</section>"
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _signed(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:+.4f}"
+
+
+def _interval(row: Row) -> str:
+    if not row.get("ci95"):
+        return ""
+    low, high = row["ci95"]
+    return f"[{low:.3f}, {high:.3f}]"
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"

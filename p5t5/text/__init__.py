@@ -1,0 +1,1 @@
+"""From prompts to token ids: prompts, mixture, rendering, tokenizer, span corruption."""

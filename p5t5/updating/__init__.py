@@ -1,0 +1,1 @@
+"""New items, users and interactions for a model that is trained already."""

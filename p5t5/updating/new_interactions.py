@@ -1,0 +1,236 @@
+"""Which rows of a newer data folder a model has not been trained on, and a mixture of these with old ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from p5t5.checkpoint.checkpoint import about_data
+from p5t5.core.encoded import Encoded, on_disk
+from p5t5.core.errors import UserError
+from p5t5.data.records.tables import IndexedRecords
+from p5t5.data.splits import PARTS, Split, split_by
+from p5t5.tasks.registry import TASKS
+from p5t5.text import rendering
+from p5t5.text.mixture import Mixture
+
+TRAIN, VALIDATION, TEST = range(len(PARTS))
+
+# In p5t5.json, "data" is what the model is asked about, "trained" a list of the data that it was trained on, the last
+# one last. Each is what `about` says: with "moved", the numbers of the rows that `clean_split` moved into training, so
+# that the last one alone says what was trained on in all of them.
+
+
+def about(split: Split) -> dict[str, Any]:
+    """What a checkpoint keeps of data that is split as `clean_split` did."""
+    moved = np.flatnonzero(split.part != split_by(split.scheme, split.data).part)
+    return {**about_data(split.data), **({"moved": moved.tolist()} if len(moved) else {})}
+
+
+def trainings(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The data that a model was trained on; of models without the list, their data."""
+    return list(info.get("trained") or [info["data"]])
+
+
+def note_training(info: dict[str, Any]) -> None:
+    """Puts down that the model has now been trained on its data."""
+    known = list(info.get("trained") or [])
+    if not known or known[-1] != info["data"]:
+        info["trained"] = [*known, dict(info["data"])]
+
+
+def split_of(info: Mapping[str, Any], data: IndexedRecords) -> Split:
+    """The data's split for a model (``info``: its p5t5.json): rows that it was ever trained on are training rows.
+
+    UserError where that cannot be told of other data than the model's own.
+    """
+    if data.hash != info["data"]["hash"]:
+        return meeting(info, data)[0]
+    split = split_by(info["split"], data)
+    return replace(split, part=_with_moved(split.part, info["data"].get("moved", ())))
+
+
+def meeting(
+    info: Mapping[str, Any], data: IndexedRecords, old: IndexedRecords | None = None
+) -> tuple[Split, np.ndarray, np.ndarray]:
+    """How a model meets newer data: its split, and bool [n] which rows are new, and which were trained on.
+
+    New is what the data that it was last trained on did not have: see `new_rows`, also for ``old``.
+    """
+    last, raw = trainings(info)[-1], split_by(info["split"], data)
+    if not raw.in_time_order:
+        raise UserError(
+            f"the model was trained on the {raw.scheme} split, which draws other test rows from newer data: it can be asked "
+            "about its own data only. A model that is to meet newer data needs the split loo or temporal."
+        )
+    is_new = new_rows(last, data, old)
+    trained = trained_before(raw, is_new, last.get("moved", ()))
+    return clean_split(raw, trained), is_new, trained
+
+
+def new_rows(
+    known_data: Mapping[str, Any], data: IndexedRecords, old: IndexedRecords | None = None
+) -> np.ndarray:
+    """bool [n]: the interactions of ``data`` that the model's data did not have.
+
+    ``known_data`` is what the checkpoint says of its data (`about`). With ``old``, that data itself, they are found
+    by user, item and time; without, they are those after its last time. UserError where that cannot be told,
+    or where ``data`` lacks old rows or has them in another order.
+    """
+    if old is None:
+        return np.zeros(len(data), bool) if data.hash == known_data["hash"] else _later(known_data, data)
+    if old.hash != known_data["hash"]:
+        raise UserError(
+            f"--old {old.name} is not the data that the model was trained on: their hashes differ. "
+            "Give that folder, or leave --old out where the data has times."
+        )
+    timed = old.timestamp is not None and data.timestamp is not None
+    known: dict[tuple, int] = {}
+    for key in _keys(old, timed):
+        known[key] = known.get(key, 0) + 1
+    is_new = np.ones(len(data), bool)
+    for row, key in enumerate(_keys(data, timed)):
+        if known.get(key, 0):
+            known[key] -= 1
+            is_new[row] = False
+    kept = [key[:2] for row, key in enumerate(_keys(data, False)) if not is_new[row]]
+    if kept != [key[:2] for key in _keys(old, False)]:
+        missing = next((f"{user} with {item}" for (user, item, *_), left in known.items() if left), "")
+        raise UserError(
+            f"{data.name} must hold all interactions of {old.name}, in the same order for each user: "
+            + (f"it lacks {missing}." if missing else "the order differs.")
+        )
+    return is_new
+
+
+def _later(known_data: Mapping[str, Any], data: IndexedRecords) -> np.ndarray:
+    until, number = known_data.get("until"), known_data.get("interactions")
+    if until is None or number is None or data.timestamp is None:
+        raise UserError(
+            "it cannot be told which interactions are new, for the data has no times, or the model does not know its last: "
+            "give --old, the data folder that the model was trained on."
+        )
+    is_new = data.timestamp > until
+    if (known := int((~is_new).sum())) != number:
+        raise UserError(
+            f"{data.name} has {known} interactions up to the time that the model knows, but it was trained on {number}: "
+            "the newer folder must hold all old ones, and newer ones only. Where it holds late arrivals, give --old."
+        )
+    return is_new
+
+
+def _keys(data: IndexedRecords, timed: bool):
+    """(user id, item id, time or 0) of each row."""
+    times = data.timestamp.tolist() if timed and data.timestamp is not None else [0] * len(data)
+    return zip(data.user_ids[data.user].tolist(), data.item_ids[data.item].tolist(), times, strict=True)
+
+
+def trained_before(split: Split, is_new: np.ndarray, moved: Sequence[int] = ()) -> np.ndarray:
+    """bool [n]: the rows that were training rows when the data ended before the new ones.
+
+    ``moved``: numbers, among the rows that are not new, of those that `clean_split` put into training then.
+    """
+    data, old = split.data, np.flatnonzero(~is_new)
+    before = replace(
+        data,
+        user=data.user[old],
+        item=data.item[old],
+        rating=None if data.rating is None else data.rating[old],
+        timestamp=None if data.timestamp is None else data.timestamp[old],
+        texts={},
+    )
+    out = np.zeros(len(data), bool)
+    out[old] = _with_moved(split_by(split.scheme, before).part, moved) == TRAIN
+    return out
+
+
+def _with_moved(part: np.ndarray, moved: Sequence[int]) -> np.ndarray:
+    part = part.copy()
+    part[np.asarray(moved, np.int64)] = TRAIN
+    return part
+
+
+def clean_split(split: Split, trained: np.ndarray) -> Split:
+    """The split with validation rows that were trained on before (of users who then had too few rows) in training.
+
+    UserError where test rows were: rows came in before others that the model knows.
+    """
+    if (seen := np.flatnonzero(trained & (split.part == TEST))).size:
+        user = split.data.user_ids[split.data.user[seen[0]]]
+        raise UserError(
+            f"{split.data.name}: {len(seen)} test rows were training rows of the model, the first of user {user!r}: new "
+            "interactions lie before old ones. Train a model on the new data instead (`p5t5 finetune`)."
+        )
+    return replace(split, part=np.where(trained, TRAIN, split.part).astype(np.int8))
+
+
+def groups(
+    split: Split, is_new: np.ndarray, known_items: np.ndarray, known_users: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What an update is judged by: name → bool [n], interactions; "old" ones, "new" ones and kinds of these.
+
+    ``known_items`` bool [items], ``known_users`` bool [users]: what the model knew before.
+    """
+    user, item = known_users[split.data.user], known_items[split.data.item]
+    found = {"old rows": ~is_new, "new rows": is_new, "of new users": ~user, "of new items": ~item}
+    return {name: rows for name, rows in found.items() if (rows & (split.part == VALIDATION)).any()}
+
+
+def only(split: Split, among: np.ndarray) -> Split:
+    """The split whose validation part is the rows ``among``; its other validation rows are in no part."""
+    left_out = (split.part == VALIDATION) & ~among
+    return replace(split, part=np.where(left_out, -1, split.part).astype(np.int8))
+
+
+@dataclass(frozen=True)
+class MixtureAmong(Mixture):
+    """A mixture whose examples come from the training rows ``among``, bool [n]; tasks without any are off."""
+
+    among: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(name for name in super().tasks if len(self._mine(name)))
+
+    @cached_property
+    def eligible(self) -> dict[str, np.ndarray]:
+        return {name: self._mine(name) for name in self.tasks}
+
+    def _mine(self, task: str) -> np.ndarray:
+        rows = TASKS[task].eligible(self.split, "train")
+        return rows[self.among[rows]]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Examples from fresh training rows and, for the share ``replay`` of all, from those trained on before."""
+
+    fresh: MixtureAmong
+    old: MixtureAmong
+
+    @staticmethod
+    def of(mixture: Mixture, trained: np.ndarray, replay: float) -> Replay:
+        """From a mixture of all rows: an epoch asks about as many fresh rows as there are."""
+        fresh = (mixture.split.part == TRAIN) & ~trained
+        number = max(int(fresh.sum()), 1)
+        shared = {name: getattr(mixture, name) for name in ("split", "prompts", "weights", "options", "seed")}
+        shared["loss_weights"] = mixture.loss_weights
+        return Replay(
+            MixtureAmong(**shared, size=number, among=fresh),
+            MixtureAmong(**shared, size=round(number * replay / (1 - replay)), among=trained),
+        )
+
+    def render(
+        self, renderer: rendering.Renderer, epoch: int, taught: rendering.Taught | None = None
+    ) -> Encoded:
+        """An epoch's examples as token ids, with what is ``taught``; mapped into memory where
+        `rendering.render_mixture` would do so."""
+        parts = [part for part in (self.fresh, self.old) if part.size and part.tasks]
+        rendered = (rendering.render_mixture(renderer, part, epoch, taught) for part in parts)
+        if sum(part.size for part in parts) > rendering.RENDERED:
+            return on_disk(rendered)
+        return Encoded.concatenate(list(rendered))

@@ -1,0 +1,118 @@
+"""The command ``p5t5 prepare``: what it writes, what it says, how it fails."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from p5t5.cli.prepare import EXAMPLES, main
+from p5t5.data.records.loading import load, load_records
+
+
+def run(capsys, *arguments):
+    code = main([str(argument) for argument in arguments])
+    return (code, *capsys.readouterr())
+
+
+def ratings(folder):
+    rows = [f"u{n % 6},i{n * n % 7},{n % 5 + 1},{n}" for n in range(60)]
+    (folder / "r.csv").write_text("\n".join(["who,what,rating,timestamp", *rows]) + "\nu0,i0,,3\n")
+    return folder / "r.csv"
+
+
+def test_table_end_to_end(tmp_path, capsys):
+    path = ratings(tmp_path)
+    mapping = ("--columns", "user_id=who", "item_id=what")
+    code, out, err = run(capsys, "table", path, *mapping, "--out", tmp_path / "data")
+    assert (code, err) == (0, "")
+    assert "6 users, 4 items, 60 interactions" in out
+    assert "dropped: 1 row (rating missing); first r.csv, line 62, column rating: ''" in out
+    assert "tasks: rating/score" in out and "off: explanation/explain" in out
+    assert "no column explanation" in out and "the items have no titles" in out
+    assert len(load(tmp_path / "data")) == 60
+    facts = json.loads((tmp_path / "data" / "prepare.json").read_text())
+    assert facts["dropped"] == {"rating missing": 1} and facts["source"] == "tables r.csv"
+    assert "user_id = who (named), item_id = what (named), rating = rating (by its name)" in out
+    assert "report.html" in out and "who (named)" in (tmp_path / "data" / "report.html").read_text()
+
+
+def test_simulated_has_all_families_and_is_repeatable(tmp_path, capsys):
+    hashes = []
+    for name in ("a", "b"):
+        code, out, _ = run(capsys, "simulated", "--users", 30, "--out", tmp_path / name)
+        assert code == 0 and "off:" not in out
+        for task in (
+            "rating/score",
+            "sequential/next_item",
+            "explanation/explain",
+            "review/headline",
+            "direct/choose",
+        ):
+            assert task in out
+        hashes.append(load(tmp_path / name).hash)
+    assert hashes[0] == hashes[1]
+
+
+def test_k_core_and_sample(tmp_path, capsys):
+    arguments = ("simulated", "--users", 60, "--sample-users", 40, "--k-core", 3, "--out", tmp_path / "data")
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0 and "40 of 60 users drawn with seed 0" in out and "3-core: " in out
+    records = load_records(tmp_path / "data")
+    assert records.interactions["user_id"].nunique() <= 40
+    assert records.interactions["item_id"].value_counts().min() >= 3
+    assert set(records.items["item_id"]) == set(records.interactions["item_id"])
+    assert len(records.info["steps"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table", "{dir}/gone.csv", "--out", "{dir}/data"], "there is no file"),
+        (["table", "{dir}/r.csv", "--user", "whom", "--out", "{dir}/data"], "no column whom (--user)"),
+        (
+            ["table", "{dir}/r.csv", "--rating", "what", "--out", "{dir}/data"],
+            "column what: 'i0': rating is not a number",
+        ),
+        (["table", "{dir}/r.csv", "--columns", "user_id", "--out", "{dir}/data"], "not OURS=THEIRS"),
+        (["sequences", "--raw", "{dir}", "--out", "{dir}/data"], "has no sequences.txt"),
+        (["ml-100k", "--raw", "{dir}/r.csv", "--out", "{dir}/data"], "neither a folder nor a zip"),
+        (["amazon", "--raw", "{dir}", "--out", "{dir}/data"], "no file named reviews"),
+        (["simulated", "--users", "1", "--out", "{dir}/data"], "--users must be at least 8"),
+        (["simulated", "--k-core", "999", "--out", "{dir}/data"], "--core 999: no user and item are left"),
+        (["simulated", "--k-core", "-1", "--out", "{dir}/data"], "--core must be 0 or more"),
+        (["simulated", "--out", "{dir}/r.csv"], "is a file"),
+        (["simulated", "--out", "{dir}"], "holds other files"),
+        (["simulated", "--out", "{dir}/r.csv/below"], "cannot be written"),
+        (["simulated"], "--out"),
+        (["films"], "invalid choice: 'films'"),
+        ([], "SOURCE"),
+    ],
+)
+def test_mistakes_get_one_line_and_code_2(tmp_path, capsys, arguments, message):
+    ratings(tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    code, out, err = run(capsys, *[argument.format(dir=tmp_path) for argument in arguments])
+    assert code == 2 and out == ""
+    assert err.startswith("p5t5 prepare: ") and err.count("\n") == 1 and message in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == before  # nothing half-written
+
+
+@pytest.mark.parametrize("source", [None, *EXAMPLES])
+def test_help_shows_an_example(capsys, source):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"] if source is None else [source, "--help"])
+    assert stop.value.code == 0
+    assert EXAMPLES[source or "ml-100k"] in capsys.readouterr().out
+
+
+def test_explanations_from_attributes_can_be_left_out(tmp_path, capsys):
+    rows = [f"u{n % 6},i{n * n % 7},{n % 5 + 1},{n}" for n in range(60)]
+    (tmp_path / "r.csv").write_text("\n".join(["user_id,item_id,rating,timestamp", *rows]) + "\n")
+    items = [f"i{n},film {n},{('comedy', 'drama')[n % 2]}" for n in range(7)]
+    (tmp_path / "i.csv").write_text("\n".join(["item_id,title,genre", *items]) + "\n")
+    command = ("table", tmp_path / "r.csv", "--items", tmp_path / "i.csv", "--out")
+    code, out, _ = run(capsys, *command, tmp_path / "with")
+    assert code == 0 and load(tmp_path / "with").has("explanation") and "attributes" in out
+    code, out, _ = run(capsys, *command, tmp_path / "without", "--attribute_explanations", "false")
+    assert code == 0 and not load(tmp_path / "without").has("explanation")

@@ -1,0 +1,1 @@
+"""What tests share: paths, small data, tiny models. Import as ``from support.… import …``."""
