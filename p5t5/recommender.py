@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
 
 from p5t5.checkpoint.checkpoint import Checkpoint
@@ -29,6 +30,7 @@ from p5t5.questions.parsing import Question, read_question
 from p5t5.questions.profiles import Data, History, People, without
 from p5t5.tasks.registry import TASKS
 from p5t5.text.prompts import PLACEHOLDER
+from p5t5.updating.new_entities import add_items
 
 __all__ = ["Answer", "Rating", "Recommendation", "Recommender"]
 
@@ -72,6 +74,13 @@ class Recommender:
         self.checkpoint.save(os.fspath(folder), self.card)
         if self.fusion is not None:
             self.fusion.save(os.fspath(folder))
+
+    def add_items(self, items: pd.DataFrame) -> Recommender:
+        """A new Recommender that can also name the ``items`` (item_id, title, attributes) which this one lacks.
+
+        Without training: see `updating.new_entities.add_items`. A fusion belongs to one catalogue and is left out.
+        """
+        return Recommender(add_items(self.checkpoint, items), self.card)
 
     def __call__(
         self, text: str, k: int = 10, *, data: Data | None = None, exclude_seen: bool = True

@@ -16,7 +16,6 @@ from p5t5.core.errors import UserError
 
 if TYPE_CHECKING:
     from p5t5.checkpoint.checkpoint import Checkpoint
-    from p5t5.checkpoint.creation import create_checkpoint
     from p5t5.data.splits import Split
 
 
@@ -95,6 +94,7 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
         if getattr(options, name) < 1:
             raise UserError(f"--{name} {getattr(options, name)}: must be at least 1.")
     from p5t5.checkpoint.checkpoint import INFO, Checkpoint
+    from p5t5.checkpoint.creation import create_checkpoint
     from p5t5.checkpoint.hub import resolve, set_dropout
     from p5t5.model.configuration import PRESETS
     from p5t5.tasks.base import BuildOptions

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse
 
+from p5t5.baselines import base
 from p5t5.baselines import rankers as b
 from p5t5.baselines import rating as r
+from p5t5.baselines.review_regression import review_ridge
 from p5t5.baselines.text_similarity import TextLikeness
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
@@ -35,7 +37,7 @@ def altered(split: Split) -> Split:
     return Split(replace(data, item=item, rating=rating), split.scheme, split.part)
 
 
-class Table(b.Scorer):
+class Table(base.Scorer):
     name = "table"
 
     def __init__(self, table: np.ndarray):
@@ -108,7 +110,7 @@ def test_the_count_floor_against_a_slow_twin(split):
 
 def test_long_histories_are_cut_and_repeats_add_up():
     histories = Ragged.from_lists([[3, 1, 3], []])
-    matrix = b.history_matrix(histories, 4, 0.5).toarray()
+    matrix = base.history_matrix(histories, 4, 0.5).toarray()
     assert histories.to_lists() == [[3, 1, 3], []]
     assert matrix.tolist() == [[0, 0.5, 0, 1.25], [0, 0, 0, 0]]
     assert b._last(Ragged.from_lists([[1, 2, 3, 4], [], [5]]), 2).to_lists() == [[3, 4], [], [5]]
@@ -143,7 +145,7 @@ def test_als_folds_histories_in_as_implicit_does(split):
     model = als.AlternatingLeastSquares(factors=8, regularization=scorer.regularisation)
     model.item_factors = scorer.items
     histories = Ragged.from_lists([[1, 2, 3], [4], [5, 5, 5, 6], []])  # 5 three times
-    seen = sparse.csr_matrix(b.history_matrix(histories, scorer.number_of_items))
+    seen = sparse.csr_matrix(base.history_matrix(histories, scorer.number_of_items))
     folded = model.recalculate_user(np.arange(4), seen)
     np.testing.assert_allclose(scorer.scores(histories), folded @ scorer.items.T, atol=1e-4)
 
@@ -156,7 +158,7 @@ def test_bpr_takes_a_stranger_for_the_mean_user(split):
 
 
 def test_scorers_in_chunks_and_on_candidates(split, monkeypatch):
-    monkeypatch.setattr(b, "CHUNK", 7)
+    monkeypatch.setattr(base, "CHUNK", 7)
     rows = split.rows("test")
     histories = split.history_items(rows, 99)
     scorer = b.CountFloor(split)
@@ -165,7 +167,7 @@ def test_scorers_in_chunks_and_on_candidates(split, monkeypatch):
     found = scorer.candidate_scores(histories, candidates)
     assert found.to_lists() == [whole[row][candidates[row]].tolist() for row in range(len(rows))]
     items, _ = scorer.top(histories, 5)
-    assert np.array_equal(items, b.top_of(whole, 5)[0])
+    assert np.array_equal(items, base.top_of(whole, 5)[0])
 
 
 def test_bpr_says_that_it_needs_users(split):
@@ -253,7 +255,7 @@ def test_without_ratings(split):
     assert r.rating_baselines(bare) == []
     with pytest.raises(UserError, match="no rating column"):
         r.GlobalMean(bare)
-    assert r.review_ridge(bare, split.rows("test")) is None
+    assert review_ridge(bare, split.rows("test")) is None
 
 
 def test_surprise_predicts_what_it_predicts_itself_and_nothing_of_strangers(split):
@@ -287,16 +289,16 @@ def test_surprise_is_named_where_it_is_missing(split, monkeypatch):
 def test_ratings_are_in_the_reviews(split, columns):
     pytest.importorskip("sklearn")
     rows = split.rows("test")
-    guess = r.review_ridge(split, rows, columns)
+    guess = review_ridge(split, rows, columns)
     error = ((guess - split.data.rating[rows]) ** 2).mean()
     assert error < 0.5 * split.data.rating[rows].var()
-    assert r.review_ridge(split, rows[:0], columns).tolist() == []
+    assert review_ridge(split, rows[:0], columns).tolist() == []
 
 
 def test_reviews_without_a_word_give_no_ridge(split):
     pytest.importorskip("sklearn")
     silent = replace(split.data, texts={**split.data.texts, "review": ["!"] * len(split.data.user)})
-    assert r.review_ridge(Split(silent, split.scheme, split.part), split.rows("test")) is None
+    assert review_ridge(Split(silent, split.scheme, split.part), split.rows("test")) is None
 
 
 def test_known_values_on_real_data(shared_data):

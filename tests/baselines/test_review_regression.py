@@ -23,7 +23,7 @@ from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import Split, leave_one_out
-from p5t5.data.text_features import WordCounts
+from p5t5.data.text_features import WORD, WordCounts
 from p5t5.evaluation.evaluate import evaluate_checkpoint
 from p5t5.inference.predictor import Asker
 from p5t5.inference.rating_calibration import Asked, Trust, saved_trust
@@ -152,7 +152,7 @@ def test_words_and_pairs_have_their_names(texts):
     names, table = counts.names(), counts.table.toarray()
     assert len(set(names)) == len(names) <= table.shape[1]
     for text, row in zip(texts, table, strict=True):
-        found = reading.WORD.findall(text.lower())
+        found = WORD.findall(text.lower())
         wanted = Counter(found) + Counter(" ".join(pair) for pair in pairwise(found))
         assert {name: int(n) for name, n in zip(names, row, strict=False) if n} == dict(wanted)
     assert counts.names(np.arange(len(names))[::-1]) == names[::-1]

@@ -23,6 +23,7 @@ from support.decoding_cases import (
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.decoding import ranking as decoding
+from p5t5.decoding.batches import batches
 from p5t5.decoding.tree_scoring import PathTree
 from p5t5.model.configuration import P5T5Config
 from p5t5.model.modeling import P5T5ForConditionalGeneration
@@ -206,7 +207,7 @@ def test_rank_all_keeps_the_order_of_the_prompts():
 @given(st.lists(st.integers(1, 200), max_size=60), st.integers(1, 1000))
 @settings(max_examples=60, deadline=None)
 def test_batches_cover_every_row_within_the_budget(lengths, budget):
-    parts = decoding.batches(np.array(lengths, np.int64), budget)
+    parts = batches(np.array(lengths, np.int64), budget)
     assert sorted(np.concatenate(parts).tolist() if parts else []) == list(range(len(lengths)))
     for rows in parts:
         longest = max(lengths[row] for row in rows)

@@ -165,7 +165,7 @@ def test_a_text_is_not_the_answer_of_another_task(checkpoint, split, monkeypatch
         barred.append(list(never_first))
         return [[[5]]] * len(ids)
 
-    monkeypatch.setattr("p5t5.decoding.text_generation.draw_texts", draw)
+    monkeypatch.setattr("p5t5.inference.text_writer.draw_texts", draw)
     for task, pieces in (("review/headline", wanted), ("explanation/rate_and_explain", [])):
         rows = split.rows("test")[:4]
         examples, index = single(
@@ -304,7 +304,7 @@ def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_
 def test_a_question_is_answered_as_was_chosen(checkpoint, monkeypatch):
     options = TextOptions(sample=True, samples=2, seed=0, max_new_tokens=5)
     monkeypatch.setattr(
-        "p5t5.inference.text_writer.saved_options", lambda checkpoint: {"explanation/explain": options}
+        "p5t5.inference.answers.saved_options", lambda checkpoint: {"explanation/explain": options}
     )
     answerer = Answerer(checkpoint)
     used = []

@@ -6,8 +6,7 @@ import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
 from p5t5.core.ragged import Ragged
-from p5t5.decoding import ranking as decoding
-from p5t5.decoding.text_generation import consensus
+from p5t5.decoding.text_generation import consensus, draw_texts
 from p5t5.decoding.trie import Trie
 
 EOS, PAD, FIRST_ITEM = 1, 0, 60
@@ -124,5 +123,5 @@ def brute_force(model, ids, mask, rows, end) -> np.ndarray:
 
 def generate_text(model, input_ids: torch.Tensor, attention_mask: torch.Tensor, **options) -> list[list[int]]:
     """One answer a prompt: of several the one that the others are most like."""
-    drawn = decoding.draw_texts(model, input_ids, attention_mask, **options)
+    drawn = draw_texts(model, input_ids, attention_mask, **options)
     return [answers[consensus(answers)] for answers in drawn]

@@ -69,7 +69,7 @@ def test_the_afternoon_leaves_its_files(told):
 def test_links_and_options_exist():
     for path in re.findall(r"\]\(((?!http)[^)#]+)\)", PAGE):
         assert (ROOT / "docs" / path).exists(), path
-    source = (ROOT / "p5t5" / "commands" / "prepare.py").read_text() + (
+    source = (ROOT / "p5t5" / "cli" / "prepare.py").read_text() + (
         ROOT / "p5t5" / "sources" / "guessing.py"
     ).read_text()
     text = re.sub(r"```.*?```", "", PAGE[: PAGE.index("## Train")], flags=re.DOTALL)

@@ -20,7 +20,12 @@ def test_wheel_has_prompts_and_templates(tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     families = ("rating", "sequential", "explanation", "review", "direct")
     wanted = {f"p5t5/prompts/{family}.yaml" for family in families}
-    wanted |= {"p5t5/model_card.md", "p5t5/report/report.css", "p5t5/asking/questions.yaml", "p5t5/py.typed"}
+    wanted |= {
+        "p5t5/model_card.md",
+        "p5t5/reporting/report.css",
+        "p5t5/questions/questions.yaml",
+        "p5t5/py.typed",
+    }
     assert wanted <= names
     assert not [name for name in names if name.startswith(("tests/", "scripts/", "results/"))]
 

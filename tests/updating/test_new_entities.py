@@ -22,6 +22,7 @@ from p5t5.data.text_features import counted, described, unit, weighted, word_fea
 from p5t5.inference import rating_calibration as trust
 from p5t5.inference import text_writer as writing
 from p5t5.inference.item_phrases import Phrases
+from p5t5.inference.text_decoding_search import keep_options
 from p5t5.recommender import Recommender
 from p5t5.tasks.base import BuildOptions
 from p5t5.text.prompts import PLACEHOLDER, load_prompts
@@ -204,7 +205,7 @@ def test_what_is_said_of_items_stays_theirs_where_items_are_numbered_anew(atomic
     items = len(old.catalogue)
     found = {"explanation": Phrases.of(texts, np.array([0, items - 1, items - 1]), items)}
     how = {"options": {"sample": True, "samples": 2, "item_share": 1.0}}
-    writing.keep_options(old, {"explanation/explain": how}, found)
+    keep_options(old, {"explanation/explain": how}, found)
     grown = add_items(old, full.items)
     last = grown.catalogue.index_of[old.catalogue.item_ids[-1]]
     assert last != items - 1

@@ -437,6 +437,6 @@ def test_the_python_of_the_page_runs(road, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "cold-start.md").read_text(), re.DOTALL)
     names: dict = {}
     exec(compile(code.replace("runs/", ""), "docs/cold-start.md", "exec"), names)
-    assert "lens-9" in names["grown"].catalogue.item_ids
+    assert "lens-9" in names["updated"].catalogue.item_ids
     assert [one.item_id for one in names["found"]]
     assert isinstance(names["split"], Split) if "split" in names else True
