@@ -6,7 +6,7 @@ python benchmarks/ablation.py … --arms configs/ablations/amazon-beauty.yaml --
 An arms file names a recipe and a list of arms, each with a `name` and what it changes:
 
 - `set`: options of `p5t5 finetune`, instead of the recipe's;
-- `tasks`: rates that are added to the recipe's tasks or replace theirs; `without`: tasks or families to leave out;
+- `tasks`: rates that are added to the recipe's tasks or replace theirs; `without_item`: tasks or families to leave out;
   `families`: the only ones to train;
 - `pretrain`: a recipe of `p5t5 pretrain`, which gets --share of the minutes.
 
@@ -36,7 +36,7 @@ import numpy as np
 import yaml
 
 from p5t5.core.errors import UserError
-from p5t5.evaluation.example_values import read_values, write_values
+from p5t5.evaluation.example_values import read_example_values, write_example_values
 from p5t5.evaluation.results import STATISTICS, Measured
 from p5t5.metrics.intervals import bootstrap_interval, first_mean, paired_bootstrap
 
@@ -189,14 +189,14 @@ def run_of(arm: Arm, seed: int, arguments: argparse.Namespace) -> Run:
     if arm.pretrain is not None:
         wanted["share"] = arguments.share
     if path.is_file():
-        measured, about = read_values(path)
+        measured, about = read_example_values(path)
         if all(about.get(name) == value for name, value in wanted.items()):
             return Run(measured, about)
     folder = Path(arguments.work) / arm.stem(seed)
     shutil.rmtree(folder, ignore_errors=True)
     model = train(arm, seed, arguments, folder)
     measured, about = judged(model, arguments.data, arguments.asked)
-    write_values(path, measured, {**wanted, **about})
+    write_example_values(path, measured, {**wanted, **about})
     if not arguments.keep:
         shutil.rmtree(folder)
     return Run(measured, {**wanted, **about})

@@ -27,14 +27,14 @@ import numpy as np
 import pandas as pd
 
 from p5t5.baselines.base import Scorer, item_counts
-from p5t5.baselines.rankers import CountFloor, Popularity
-from p5t5.baselines.text_similarity import TextLikeness
+from p5t5.baselines.rankers import CooccurrenceRanker, Popularity
+from p5t5.baselines.text_similarity import ContentSimilarity
 from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.cli.main import main as p5t5
 from p5t5.data.records.loading import load_records
 from p5t5.data.records.tables import Records
 from p5t5.data.splits import Split, leave_one_out
-from p5t5.fusion.blend import centred, normalised
+from p5t5.fusion.blend import centred, normalized
 from p5t5.fusion.model_scores import model_table
 from p5t5.metrics.intervals import bootstrap_interval, paired_bootstrap
 from p5t5.metrics.ranking import hit, ndcg
@@ -97,13 +97,13 @@ class Scores:
 
     def __init__(self, checkpoint: Checkpoint, split: Split, cold: np.ndarray):
         self.checkpoint, self.split, self.cold = checkpoint, split, cold
-        self.texts = {f"text {decay}": TextLikeness(split, decay) for decay in DECAYS}
+        self.texts = {f"text {decay}": ContentSimilarity(split, decay) for decay in DECAYS}
         words = self.texts["text 1.0"].words
         counts = np.log1p(item_counts(split))
         guessed = carried_over(words[~cold], counts[~cold, None], words[cold])[:, 0]
         self.likely = counts.astype(np.float32)
         self.likely[cold] = guessed
-        self.scorers: list[Scorer] = [Popularity(split), CountFloor(split)]
+        self.scorers: list[Scorer] = [Popularity(split), CooccurrenceRanker(split)]
 
     def tables(self, rows: np.ndarray, part: str, strangers: bool) -> Table:
         """Every scorer but those with a parameter; these as "text 0.8".
@@ -134,7 +134,7 @@ class Scores:
 
 def blended(tables: Table, text: str, weight: float) -> np.ndarray:
     """The model's log-probabilities and the text's likeness, as `p5t5.fusion.blend` makes them alike."""
-    return centred(tables["p5t5"]) + weight * normalised(tables[text], True)
+    return centred(tables["p5t5"]) + weight * normalized(tables[text], True)
 
 
 def chosen(scores: Scores, tables: Table, rows: np.ndarray, among: np.ndarray) -> tuple[str, float]:

@@ -91,7 +91,7 @@ def evaluation_loop(world: World) -> tuple[float, dict]:
     times = interleaved(lambda: ours(a), lambda: theirs(b), min(size.repeats, 3))
     local = seconds(lambda: ours(a, scores="trie"))
     return ratio_line(
-        *times, users, users, batch=[a, b], agreement=agree, ours_trie_scores=summary([local], users)
+        *times, users, users, batch=[a, b], expected_f1=agree, ours_trie_scores=summary([local], users)
     )
 
 

@@ -37,7 +37,7 @@ from p5t5.core.errors import UserError
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import leave_one_out
 from p5t5.model.configuration import P5T5Config
-from p5t5.model.initialization import initialise
+from p5t5.model.initialization import initialize
 from p5t5.text.mixture import make_mixture
 from p5t5.text.prompts import load_prompts
 from p5t5.text.rendering import render_mixture
@@ -71,7 +71,7 @@ def problem():
     }
     size = checkpoint.model.config.vocab_size
     shape = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4}
-    return initialise(P5T5Config(vocab_size=size, dropout_rate=DROPOUT, **shape), seed=1), sources
+    return initialize(P5T5Config(vocab_size=size, dropout_rate=DROPOUT, **shape), seed=1), sources
 
 
 def options(stage: str, **changes) -> TrainOptions:

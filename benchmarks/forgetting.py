@@ -33,7 +33,7 @@ from p5t5.data.splits import Split
 from p5t5.evaluation.evaluate import evaluate_checkpoint
 from p5t5.evaluation.results import STATISTICS, Measured
 from p5t5.metrics.intervals import bootstrap_interval, first_mean, paired_bootstrap
-from p5t5.updating.new_interactions import groups, meeting, only
+from p5t5.updating.new_interactions import restrict_validation, split_newer_data, update_groups
 
 JUDGED = (("sequential/next_item", "filtered", "ndcg@10"), ("rating/score", "expected", "rmse"))
 BEFORE = "before"
@@ -80,12 +80,12 @@ def updated(
 def kinds_of(model: Checkpoint, old: Path, data: Path) -> tuple[Split, dict[str, np.ndarray]]:
     """The split in which ``model``, trained on ``old``, meets the data; and its kinds of interactions."""
     records = load(data)
-    split, is_new, _ = meeting(model.info, records, load(old))
+    split, is_new, _ = split_newer_data(model.info, records, load(old))
     known_items = model.catalogue.numbers(records.item_ids.tolist()) >= 0
     known_users = np.array([user_key(user) in model.users for user in records.user_ids], bool)
     if not model.users:  # known by their histories alone: by those of the old data
         known_users = np.isin(records.user_ids, load(old).user_ids)
-    return split, groups(split, is_new, known_items, known_users)
+    return split, update_groups(split, is_new, known_items, known_users)
 
 
 def measured(model: Checkpoint, split: Split, asked: int) -> dict[tuple, Measured]:
@@ -159,7 +159,7 @@ def main() -> None:
         text = ""
         for arm, checkpoint in updated(model, folder / "old", arguments, folder):
             for kind, rows in kinds.items():
-                found = measured(checkpoint, only(split, rows), arguments.asked)
+                found = measured(checkpoint, restrict_validation(split, rows), arguments.asked)
                 before.setdefault(kind, found)
                 minutes = 0.0 if arm == BEFORE else arguments.update_minutes
                 about = {"dataset": split.data.name, "seeds": [arguments.seed], "minutes": minutes}

@@ -28,7 +28,7 @@ from p5t5.cli.model_setup import rates
 from p5t5.data.records.loading import load
 from p5t5.data.records.tables import Records
 from p5t5.data.splits import split_by
-from p5t5.distillation.soft_targets import teach
+from p5t5.distillation.soft_targets import make_soft_targets
 from p5t5.evaluation.validation import validation_metric
 from p5t5.text.mixture import make_mixture
 from p5t5.text.prompts import load_prompts
@@ -133,7 +133,7 @@ def large(arguments: argparse.Namespace) -> Iterator[tuple[str, float, dict]]:
         done("model made")
         strengths = rates(FinetuneOptions().lessons, "--lessons") or {}
         asked = {task: share for task, share in strengths.items() if task in mixture.tasks}
-        taught, untaught = teach(made, split, asked)
+        taught, untaught = make_soft_targets(made, split, asked)
         assert taught is not None, untaught
         done("lessons")
 

@@ -14,7 +14,7 @@ from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.core.errors import UserError
 from p5t5.data.splits import Split
 from p5t5.evaluation.evaluate import evaluate_checkpoint
-from p5t5.evaluation.example_values import read_values, write_values
+from p5t5.evaluation.example_values import read_example_values, write_example_values
 from p5t5.evaluation.results import Measured
 from p5t5.fusion.blend import FILE, STATE, Fusion
 from p5t5.fusion.model_scores import fit_for
@@ -51,7 +51,7 @@ def answers(
         }
         path = out.with_suffix(f".{folder.resolve().name}.{about['digest']}{VALUES}")
         if path.is_file():
-            measured, before = read_values(path)
+            measured, before = read_example_values(path)
             if before == about:
                 yield measured, about
                 continue
@@ -64,7 +64,7 @@ def answers(
             fusion=fusion,
             samples=0,
         )
-        write_values(path, found.measured, about)
+        write_example_values(path, found.measured, about)
         yield found.measured, about
 
 

@@ -36,13 +36,13 @@ import sasrec
 
 from p5t5.baselines.base import Scorer
 from p5t5.baselines.ease import EASE
-from p5t5.baselines.rankers import ALS, BPR, CountFloor, ItemKNN, Popularity
-from p5t5.baselines.text_similarity import TextLikeness
+from p5t5.baselines.rankers import ALS, BPR, CooccurrenceRanker, ItemKNN, Popularity
+from p5t5.baselines.text_similarity import ContentSimilarity
 from p5t5.core.errors import UserError
 from p5t5.data.records.loading import load
 from p5t5.data.splits import Split, split_by
 from p5t5.evaluation.baselines import evaluate_baselines
-from p5t5.evaluation.example_values import read_values, write_values
+from p5t5.evaluation.example_values import read_example_values, write_example_values
 from p5t5.evaluation.results import Evaluation, Measured, compare, read_rows, result_rows, write_rows
 from p5t5.fusion.without_model import FusionWithoutModel
 
@@ -51,9 +51,9 @@ VALUES, COMPARISONS = ".values.parquet", ".comparisons.json"
 # The first are the defaults. Popularity and the count floor have nothing to tune.
 CHOICES: dict[str, tuple[Callable[..., Scorer], list[dict[str, Any]]]] = {
     "popularity": (Popularity, [{}]),
-    "count_floor": (CountFloor, [{}]),
+    "count_floor": (CooccurrenceRanker, [{}]),
     "item_knn": (ItemKNN, [{"neighbours": number} for number in (100, 20, 500)]),
-    "text_likeness": (TextLikeness, [{"decay": number} for number in (0.5, 0.2, 0.8, 1.0)]),
+    "text_likeness": (ContentSimilarity, [{"decay": number} for number in (0.5, 0.2, 0.8, 1.0)]),
     "ease": (EASE, [{"regularisation": value} for value in (200.0, 50.0, 1000.0, 4000.0)]),
     "als": (
         ALS,
@@ -212,7 +212,7 @@ def our_systems(
 def told(paths: Sequence[str]) -> Iterator[tuple[list[Measured], dict[str, Any]]]:
     """What `p5t5 evaluate --values true` has left of each file of results."""
     for path in paths:
-        measured, about = read_values(Path(path).with_suffix(VALUES))
+        measured, about = read_example_values(Path(path).with_suffix(VALUES))
         yield measured, {**about, "source": path}
 
 
@@ -225,7 +225,7 @@ def earlier(
     """
     if not (out.is_file() and out.with_suffix(VALUES).is_file()):
         return [], [], {}
-    measured, about = read_values(out.with_suffix(VALUES))
+    measured, about = read_example_values(out.with_suffix(VALUES))
     known = about.pop("made_by", {})
     made = {one.model: known.get(one.model) for one in measured}
     return (read_rows(out), measured, made) if about == identity else ([], [], {})
@@ -259,7 +259,7 @@ def run(arguments: argparse.Namespace) -> Iterator[str]:
 
     def keep() -> None:
         write_rows(out, rows)
-        write_values(out.with_suffix(VALUES), measured, {**identity, "made_by": made})
+        write_example_values(out.with_suffix(VALUES), measured, {**identity, "made_by": made})
         write_rows(out.with_suffix(COMPARISONS), comparisons)
 
     for name in stale:

@@ -23,11 +23,11 @@ from p5t5.core.ragged import Ragged
 from p5t5.data.records.cleaning import clean_text
 from p5t5.fusion.blend import Fusion
 from p5t5.inference.answers import Answer, Answerer, Rating, Recommendation
-from p5t5.inference.prompt_choice import choose_prompt, plan
-from p5t5.inference.request import Facts, fill
+from p5t5.inference.prompt_choice import choose_prompt, choose_task
+from p5t5.inference.request import PromptFacts, fill_slots
 from p5t5.questions.intent import Route, Router
 from p5t5.questions.parsing import Question, read_question
-from p5t5.questions.profiles import Data, History, People, without
+from p5t5.questions.profiles import Data, History, UserProfiles, without_item
 from p5t5.tasks.registry import TASKS
 from p5t5.text.prompts import PLACEHOLDER
 from p5t5.updating.new_entities import add_items
@@ -45,7 +45,7 @@ class Recommender:
         self.catalogue = checkpoint.catalogue
         self.card = card
         self._answerer = Answerer(checkpoint, fusion)
-        self._people = People(checkpoint)
+        self._people = UserProfiles(checkpoint)
 
     @staticmethod
     def from_pretrained(
@@ -120,8 +120,8 @@ class Recommender:
         facts = self._facts(question, route.task, data, notes)
         if route.task.endswith("/choose") and len(facts.candidates) < 2 <= route.names:
             return Answer("text", text=self._no_choice(question), task=route.task)
-        filled = fill([facts], self._answerer.options, self._answerer.attributes)
-        planned = plan(self.checkpoint.prompts, route.task, filled, self._learnt, route.by_prompt)
+        filled = fill_slots([facts], self._answerer.options, self._answerer.attributes)
+        planned = choose_task(self.checkpoint.prompts, route.task, filled, self._learnt, route.by_prompt)
         if planned is None:
             return Answer("text", text=self._cannot(route.task, question), task=route.task)
         task, place = planned
@@ -246,7 +246,7 @@ class Recommender:
     def _learnt(self) -> list[str]:
         return list(self.checkpoint.info.get("tasks") or [])
 
-    def _facts(self, question: Question, task: str, data: Data | None, notes: list[str]) -> Facts:
+    def _facts(self, question: Question, task: str, data: Data | None, notes: list[str]) -> PromptFacts:
         """The slots' values for this task, and notes on what was assumed."""
         choosing = task.endswith("/choose")
         choice = question.choice if choosing and len(question.choice) > 1 else ()
@@ -262,15 +262,15 @@ class Recommender:
         known = [item for item in question.items if item in history or item in question.others]
         said = {item: value for item, value in (question.ratings or {}).items() if item in known}
         rated = self._people.rated(said, {item: feelings[item] for item in known if item in feelings})
-        person = Facts()
+        person = PromptFacts()
         if data is not None and question.user is not None:
             person = self._people.of_data(question.user, data)
             if not task.startswith("sequential/"):  # "how would I rate it" of what was rated already
-                person = without(person, question.item)
+                person = without_item(person, question.item)
         guess = None
         if question.guess is not None and len(self.checkpoint.rating_values):
             guess = int(self._people.rating_place([question.guess])[0])
-        return Facts(
+        return PromptFacts(
             user=question.user,
             item=question.item,
             history=[*person.history, *history],
@@ -302,7 +302,7 @@ class Recommender:
             f"Found: {found or 'none'}."
         )
 
-    def _took_for_ratings(self, question: Question, facts: Facts) -> list[str]:
+    def _took_for_ratings(self, question: Question, facts: PromptFacts) -> list[str]:
         """A note on ratings that were not said as numbers."""
         guessed = [
             f"{self.catalogue.titles[item]} {self.checkpoint.rating_values[place]:g}"
@@ -330,11 +330,11 @@ class Recommender:
 
     # -- prompts
 
-    def _prompt(self, task: str, *facts: Facts) -> int:
+    def _prompt(self, task: str, *facts: PromptFacts) -> int:
         """The wording to ask with; UserError where the model cannot be asked this."""
         if self._learnt and task not in self._learnt:
             raise UserError(f"the model was not trained for {task}; it knows {', '.join(self._learnt)}.")
-        filled = fill(facts, self._answerer.options, self._answerer.attributes)
+        filled = fill_slots(facts, self._answerer.options, self._answerer.attributes)
         for allow_empty in (False, True):
             place = choose_prompt(self.checkpoint.prompts, task, filled, allow_empty=allow_empty)
             if place is not None:

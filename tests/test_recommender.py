@@ -23,8 +23,8 @@ from p5t5.data.records.cleaning import clean_text
 from p5t5.data.splits import leave_one_out
 from p5t5.decoding.ranking import rank_items, score_choices
 from p5t5.inference.answers import Answer
-from p5t5.inference.prompt_choice import SUBSTITUTES, choose_prompt, plan
-from p5t5.inference.request import Facts, fill
+from p5t5.inference.prompt_choice import SUBSTITUTES, choose_prompt, choose_task
+from p5t5.inference.request import PromptFacts, fill_slots
 from p5t5.questions.entity_linking import Linker
 from p5t5.questions.parsing import read_question
 from p5t5.recommender import Recommender
@@ -165,13 +165,15 @@ def test_user_guess_feature_review(linker):
 
 
 def test_fill_leaves_out_what_is_not_known():
-    filled = fill([Facts(history=[1, 2, 3], rated=[(1, 4)])], BuildOptions(max_history=2, max_titles=1))
+    filled = fill_slots(
+        [PromptFacts(history=[1, 2, 3], rated=[(1, 4)])], BuildOptions(max_history=2, max_titles=1)
+    )
     assert set(filled.columns) == {"history", "history_titles", "rated_history", "rated_titles"}
     assert filled.columns["history"].elements.to_lists() == [[2, 3, NOW]]
     assert filled.columns["history_titles"].elements.to_lists() == [[3, NOW]]
     assert filled.columns["rated_history"].elements.to_lists() == [[1, 4, NOW]]
     assert not filled.empty
-    assert fill([Facts()], BuildOptions()).empty == {
+    assert fill_slots([PromptFacts()], BuildOptions()).empty == {
         "history",
         "history_titles",
         "rated_history",
@@ -180,23 +182,26 @@ def test_fill_leaves_out_what_is_not_known():
 
 
 def test_fill_gives_columns_the_length_of_the_facts():
-    facts = [Facts(user=1, item=0, review="a b", feature="x"), Facts(user=0, item=5, review="c", feature="y")]
-    filled = fill(facts, BuildOptions(max_words=1), [f"about {item}" for item in range(6)])
+    facts = [
+        PromptFacts(user=1, item=0, review="a b", feature="x"),
+        PromptFacts(user=0, item=5, review="c", feature="y"),
+    ]
+    filled = fill_slots(facts, BuildOptions(max_words=1), [f"about {item}" for item in range(6)])
     assert filled.columns["user"].elements.to_lists() == [[1], [0]]
     for slot, texts in {"about": ["about", "about"], "review": ["a", "c"], "feature": ["x", "y"]}.items():
         assert [filled.texts[place] for place in filled.columns[slot].elements.values] == texts
-    assert "user" not in fill([Facts(user=1), Facts()], BuildOptions()).columns
+    assert "user" not in fill_slots([PromptFacts(user=1), PromptFacts()], BuildOptions()).columns
 
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(
     "facts",
     [
-        Facts(),
-        Facts(item=1),
-        Facts(user=0, item=1),
-        Facts(item=1, history=[2, 3], rated=[(2, 0)]),
-        Facts(
+        PromptFacts(),
+        PromptFacts(item=1),
+        PromptFacts(user=0, item=1),
+        PromptFacts(item=1, history=[2, 3], rated=[(2, 0)]),
+        PromptFacts(
             user=0,
             item=1,
             history=[2],
@@ -211,7 +216,7 @@ def test_fill_gives_columns_the_length_of_the_facts():
 )
 def test_a_chosen_wording_can_always_be_filled(task, facts):
     prompts = load_prompts()
-    filled = fill([facts], BuildOptions())
+    filled = fill_slots([facts], BuildOptions())
     for allow_empty in (False, True):
         place = choose_prompt(prompts, task, filled, allow_empty=allow_empty)
         if place is not None:
@@ -224,7 +229,7 @@ def test_a_chosen_wording_can_always_be_filled(task, facts):
 
 def test_the_nearest_fillable_wording_is_chosen():
     prompts = load_prompts()
-    filled = fill([Facts(history=[1])], BuildOptions())
+    filled = fill_slots([PromptFacts(history=[1])], BuildOptions())
     for prompt in prompts:
         slots = set(PLACEHOLDER.findall(prompt.input))
         if prompt.task == "sequential/next_item" and slots == {"history"} and not prompt.held_out:
@@ -236,12 +241,12 @@ def test_the_nearest_fillable_wording_is_chosen():
 
 def test_substitutes_are_asked_where_the_task_cannot_be():
     prompts = load_prompts()
-    filled = fill([Facts(item=1, history=[1], rated=[(1, 1)], candidates=[1, 2])], BuildOptions())
+    filled = fill_slots([PromptFacts(item=1, history=[1], rated=[(1, 1)], candidates=[1, 2])], BuildOptions())
     learnt = ["rating/score", "sequential/next_item"]
-    assert plan(prompts, "rating/like", filled, learnt)[0] == "rating/score"
-    assert plan(prompts, "direct/choose", filled, learnt)[0] == "sequential/next_item"
-    assert plan(prompts, "review/headline", filled, learnt) is None
-    assert plan(prompts, "rating/like", filled)[0] == "rating/like"
+    assert choose_task(prompts, "rating/like", filled, learnt)[0] == "rating/score"
+    assert choose_task(prompts, "direct/choose", filled, learnt)[0] == "sequential/next_item"
+    assert choose_task(prompts, "review/headline", filled, learnt) is None
+    assert choose_task(prompts, "rating/like", filled)[0] == "rating/like"
     assert set(SUBSTITUTES) <= set(TASKS) and {
         name for names in SUBSTITUTES.values() for name in names
     } <= set(TASKS)
@@ -427,7 +432,9 @@ def test_no_spelling_becomes_a_control_or_identifier_token(rec, text):
     }
     assert not reserved & set(rec.checkpoint.renderer.encode_text(cleaned)[:-1])
     if cleaned:
-        review = rec._answerer.inputs("review/headline", _place(rec, "review-1"), [Facts(review=cleaned)])
+        review = rec._answerer.inputs(
+            "review/headline", _place(rec, "review-1"), [PromptFacts(review=cleaned)]
+        )
         assert not reserved & set(review.values.tolist()[:-1])
 
 

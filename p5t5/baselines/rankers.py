@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from p5t5.baselines.base import Scorer, history_matrix, item_counts, training_matrix
-from p5t5.baselines.text_similarity import where_described
+from p5t5.baselines.text_similarity import content_rankers
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.cooccurrence import cooccurrence
@@ -40,7 +40,7 @@ class Popularity(Scorer):
         return np.tile(self.counts, (len(histories), 1))
 
 
-class CountFloor(Scorer):
+class CooccurrenceRanker(Scorer):
     """Co-occurrence counts, untuned: the number that every trained model should beat.
 
     Counts within 10 steps of the same user's training sequence, weight 1/gap forward and 0.5/gap
@@ -204,7 +204,7 @@ def _implicit(module: str):
 def default_scorers(split: Split, with_implicit: bool | None = None) -> list[Scorer]:
     """Popularity and the count floor; likeness of text where items have texts in common; implicit's item-kNN, ALS
     and BPR too where it is installed."""
-    scorers: list[Scorer] = [Popularity(split), CountFloor(split), *where_described(split)]
+    scorers: list[Scorer] = [Popularity(split), CooccurrenceRanker(split), *content_rankers(split)]
     if with_implicit is None:
         with_implicit = importlib.util.find_spec("implicit") is not None
     if with_implicit:

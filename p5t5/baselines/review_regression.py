@@ -84,15 +84,15 @@ def review_ridge(
 
 SLOTS = ("review", "headline")  # what is read, each with weights of its own
 
-MOST_FEATURES = 50_000  # words and pairs of words of a slot, the commonest
+MAX_FEATURES = 50_000  # words and pairs of words of a slot, the commonest
 
-MOST_READ = 200_000  # training reviews
+MAX_REVIEWS = 200_000  # training reviews
 
-MOST_CALIBRATED = 5_000_000  # shares that a calibration looks at
+MAX_CALIBRATION_REVIEWS = 5_000_000  # shares that a calibration looks at
 
 RIDGE_PENALTIES = (0.5, 1, 2, 4, 8)
 
-LEAST = 100  # training reviews; of fewer nothing is learnt
+MIN_TRAINING_REVIEWS = 100  # training reviews; of fewer nothing is learnt
 
 AT_ONCE = 10_000  # texts, when asked: the names of all their pairs are made
 
@@ -111,13 +111,15 @@ class Weights:
         return {word: row for row, word in enumerate(self.words)}
 
 
-class Reader:
+class ReviewRegressor:
     """constant + Σ weight · TF-IDF over the known words of what a prompt tells, as ``shares`` of the ratings.
 
     ``of_slot`` is asked for the weights when they are needed.
     """
 
-    def __init__(self, constant: float, shares: Shares, of_slot: Callable[[], Mapping[str, Weights]]) -> None:
+    def __init__(
+        self, constant: float, shares: RatingDistribution, of_slot: Callable[[], Mapping[str, Weights]]
+    ) -> None:
         self.constant, self.shares, self._of_slot = float(constant), shares, of_slot
 
     @cached_property
@@ -126,37 +128,37 @@ class Reader:
         return self._of_slot()
 
     @staticmethod
-    def fit(split: Split, task: str, options: BuildOptions, seed: int = 0) -> Reader | None:
+    def fit(split: Split, task: str, options: BuildOptions, seed: int = 0) -> ReviewRegressor | None:
         """From the task's training rows; penalty and shares are those of a fifth of them that the rest did not see.
 
         None where there are fewer than LEAST, no word is in two of them, or the scale has a single value. No other
         row is read.
         """
         data, rows = split.data, TASKS[task].eligible(split, "train")
-        if len(rows) > MOST_READ:
-            rows = np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:MOST_READ]])
+        if len(rows) > MAX_REVIEWS:
+            rows = np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:MAX_REVIEWS]])
         held = hashed(seed + 1, data.user[rows], data.item[rows]) % np.uint64(5) == 0
-        if len(data.rating_values) < 2 or len(rows) < LEAST or not held.any() or held.all():
+        if len(data.rating_values) < 2 or len(rows) < MIN_TRAINING_REVIEWS or not held.any() or held.all():
             return None
         assert data.rating is not None
         rating, tables, found = data.rating[rows].astype(np.float64), [], {}
         for slot, texts in texts_of(TASKS[task].build(split, rows, options)).items():
             counts = WordCounts.of(texts)
-            kept, rarity = common_columns(counts.table, most=MOST_FEATURES)
+            kept, rarity = common_columns(counts.table, most=MAX_FEATURES)
             tables.append(weighed(counts.table[:, kept].tocsr(), rarity))
             found[slot] = counts.names(kept), rarity
         table = sparse.csr_array(sparse.hstack(tables, "csr"))
         if not table.nnz:
             return None
         penalty, guess = _chosen(table, rating, held)
-        shares = Shares.fit(guess, rating_index(data, rating[held]), len(data.rating_values))
+        shares = RatingDistribution.fit(guess, rating_index(data, rating[held]), len(data.rating_values))
         solved, constant = ridge(table, rating, penalty)
         parts = np.split(solved, np.cumsum([part.shape[1] for part in tables])[:-1])
         weights = {
             slot: Weights(words, rarity.astype(np.float32), part.astype(np.float32))
             for (slot, (words, rarity)), part in zip(found.items(), parts, strict=True)
         }
-        return Reader(constant, shares, lambda: weights)
+        return ReviewRegressor(constant, shares, lambda: weights)
 
     def log_shares(self, texts: Mapping[str, Sequence[str]]) -> np.ndarray:
         """float64 [n, C]: log-probabilities of the ratings of n texts a slot; NaN where no word is known."""
@@ -196,7 +198,7 @@ def _chosen(table: sparse.csr_array, rating: np.ndarray, held: np.ndarray) -> tu
 
 
 @dataclass(frozen=True)
-class Shares:
+class RatingDistribution:
     """How often each value of a scale is the truth where such a number is said.
 
     Multinomial logistic regression on the number and its square, with a Gaussian prior of variance 1 about
@@ -213,13 +215,16 @@ class Shares:
     weights: np.ndarray
 
     @staticmethod
-    def fit(guess: np.ndarray, truth: np.ndarray, values: int) -> Shares:
+    def fit(guess: np.ndarray, truth: np.ndarray, values: int) -> RatingDistribution:
         """``guess`` float [n], ``truth`` int [n]: places among ``values`` values."""
-        step = -(-len(guess) * values // MOST_CALIBRATED)
+        step = -(-len(guess) * values // MAX_CALIBRATION_REVIEWS)
         guess, truth = guess[::step], truth[::step]
         scale = float(guess.min()), float(guess.max()), float(guess.mean()), max(float(guess.std()), 1e-9)
         start = np.log(np.bincount(truth, minlength=values) + 1)
-        known, at = Shares(*scale, start, np.zeros((3, values)))._features(guess), np.arange(len(guess))
+        known, at = (
+            RatingDistribution(*scale, start, np.zeros((3, values)))._features(guess),
+            np.arange(len(guess)),
+        )
 
         def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
             found = _softmax(known @ weights.reshape(3, values) + start)
@@ -229,7 +234,7 @@ class Shares:
             return value, (known.T @ found).ravel() + weights
 
         fitted = minimize(loss, np.zeros(3 * values), jac=True, method="L-BFGS-B", options={"maxiter": 100})
-        return Shares(*scale, start, fitted.x.reshape(3, values))
+        return RatingDistribution(*scale, start, fitted.x.reshape(3, values))
 
     def __call__(self, numbers: np.ndarray) -> np.ndarray:
         """float64 [n, C], each row summing to 1; NaN for NaN."""
@@ -240,12 +245,14 @@ class Shares:
         return np.stack([np.ones(len(scaled)), scaled, scaled**2], 1)
 
     def plain(self) -> dict[str, Any]:
-        """For JSON; `Shares.read` is its inverse."""
+        """For JSON; `RatingDistribution.read` is its inverse."""
         return {**asdict(self), "start": self.start.tolist(), "weights": self.weights.tolist()}
 
     @staticmethod
-    def read(plain: Mapping[str, Any]) -> Shares:
-        return Shares(**{**plain, "start": np.array(plain["start"]), "weights": np.array(plain["weights"])})
+    def read(plain: Mapping[str, Any]) -> RatingDistribution:
+        return RatingDistribution(
+            **{**plain, "start": np.array(plain["start"]), "weights": np.array(plain["weights"])}
+        )
 
 
 def _softmax(power: np.ndarray) -> np.ndarray:
@@ -271,14 +278,14 @@ def texts_of(
     return out
 
 
-class WordTable:
+class WordWeights:
     """The words of several tasks as the bytes of a Parquet file: task, slot, word, rarity, weight. Read when asked."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
 
     @staticmethod
-    def of(readers: Mapping[str, Reader]) -> WordTable:
+    def of(readers: Mapping[str, ReviewRegressor]) -> WordWeights:
         """``readers``: by task."""
         parts = [
             pd.DataFrame(
@@ -287,11 +294,11 @@ class WordTable:
             for task, reader in readers.items()
             for slot, own in reader.weights.items()
         ]
-        return WordTable(pd.concat(parts, ignore_index=True).to_parquet(None, index=False))
+        return WordWeights(pd.concat(parts, ignore_index=True).to_parquet(None, index=False))
 
-    def reader(self, task: str, constant: float, shares: Shares) -> Reader:
+    def reader(self, task: str, constant: float, shares: RatingDistribution) -> ReviewRegressor:
         """The task's reader, whose words are looked up when it is first asked."""
-        return Reader(constant, shares, lambda: self._weights(task))
+        return ReviewRegressor(constant, shares, lambda: self._weights(task))
 
     @cached_property
     def _frame(self) -> pd.DataFrame:

@@ -12,10 +12,10 @@ from p5t5.core.ragged import Ragged
 from p5t5.data.splits import Split
 from p5t5.data.text_features import word_features
 
-TABLE = 1 << 23  # profile weights that are held at a time: 32 MB
+MAX_PROFILE_CELLS = 1 << 23  # profile weights that are held at a time: 32 MB
 
 
-class TextLikeness(Scorer):
+class ContentSimilarity(Scorer):
     """score = profile · item: TF-IDF of the items' words, the profile a decayed sum over the history (Rocchio 1971).
 
     Reads titles and attributes, never an interaction; no prices, and no aggregates over purchases
@@ -41,7 +41,7 @@ class TextLikeness(Scorer):
     def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
         """Profiles are dense, the items sparse: a profile meets the words that most items have."""
         out = np.empty((len(histories), self.number_of_items), np.float32)
-        step = max(TABLE // max(self.words.shape[1], 1), 1)
+        step = max(MAX_PROFILE_CELLS // max(self.words.shape[1], 1), 1)
         for start in range(0, len(histories), step):
             rows = np.arange(start, min(start + step, len(histories)))
             votes = history_matrix(histories.take(rows), self.number_of_items, self.decay)
@@ -49,7 +49,7 @@ class TextLikeness(Scorer):
         return out
 
 
-def where_described(split: Split) -> list[Scorer]:
+def content_rankers(split: Split) -> list[Scorer]:
     """[TextLikeness] where any two items share a word, else nothing."""
-    scorer = TextLikeness(split)
+    scorer = ContentSimilarity(split)
     return [scorer] if scorer.words.nnz else []

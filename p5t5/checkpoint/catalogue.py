@@ -14,7 +14,7 @@ from p5t5.core.errors import UserError
 from p5t5.decoding.trie import Trie
 
 TABLE, TRIE = "catalogue.parquet", "trie.safetensors"
-USUAL_BIAS = "usual_bias"
+ITEM_BIAS = "item_bias"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Catalogue:
     """Items by number (row): ids and titles for people, tokens and trie for the model.
 
     - ``items``: DataFrame with ``item_id``, ``title`` and, if known, ``attributes`` (one text an item)
-      and ``identifier`` (its spelling, tokens joined by a space) and ``usual_bias`` (float32, NaN for items
+      and ``identifier`` (its spelling, tokens joined by a space) and ``item_bias`` (float32, NaN for items
       that came later: how much better than the mean it is rated, `p5t5.inference.rating_calibration`).
     - ``tokens``: int32 [items, levels], token ids of the identifiers, −1 behind shorter ones.
     - ``trie``: over these tokens (with ``</s>`` where they differ in length).
@@ -76,15 +76,15 @@ class Catalogue:
         return {item_id: number for number, item_id in enumerate(self.item_ids)}
 
     @property
-    def usual_bias(self) -> np.ndarray | None:
+    def item_bias(self) -> np.ndarray | None:
         """float32 [items], NaN where unknown; None where none were kept."""
-        return self.items[USUAL_BIAS].to_numpy(np.float32) if USUAL_BIAS in self.items else None
+        return self.items[ITEM_BIAS].to_numpy(np.float32) if ITEM_BIAS in self.items else None
 
     def keep_usual_bias(self, bias: np.ndarray) -> None:
         """Keeps these [items], in this very table: UserError where their number is another."""
         if len(bias) != len(self):
-            raise UserError(f"catalogue: {len(self)} items, but {len(bias)} values in {USUAL_BIAS!r}")
-        self.items[USUAL_BIAS] = np.asarray(bias, np.float32)
+            raise UserError(f"catalogue: {len(self)} items, but {len(bias)} values in {ITEM_BIAS!r}")
+        self.items[ITEM_BIAS] = np.asarray(bias, np.float32)
 
     def numbers(self, item_ids: Sequence[str]) -> np.ndarray:
         """int64: item numbers, −1 for ids that are not in the catalogue."""

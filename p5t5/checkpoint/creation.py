@@ -10,7 +10,12 @@ import numpy as np
 
 from p5t5.checkpoint.catalogue import Catalogue
 from p5t5.checkpoint.checkpoint import FORMAT, Checkpoint, about_data, user_key
-from p5t5.checkpoint.embedding_init import item_and_user_vectors, own_dimensions, with_own_part, word_vectors
+from p5t5.checkpoint.embedding_init import (
+    identity_dimensions,
+    item_and_user_vectors,
+    with_identity_part,
+    word_vectors,
+)
 from p5t5.checkpoint.hub import load_model, resolve, set_dropout
 from p5t5.core.errors import UserError
 from p5t5.data.splits import Split
@@ -19,10 +24,10 @@ from p5t5.identifiers.methods import fit_identifiers
 from p5t5.model.configuration import PRESETS, preset_config
 from p5t5.model.initialization import (
     grow_vocabulary,
-    initialise,
-    read_as_done,
+    initialize,
     set_word_starts,
     start_identifiers,
+    suppress_seen_items,
 )
 from p5t5.model.modeling import P5T5ForConditionalGeneration
 from p5t5.tasks.base import BuildOptions
@@ -67,7 +72,7 @@ def create_checkpoint(
         tokenizer = _new_tokenizer(split, prompts, options, pieces, vocabulary_size, seed)
         size = -(-len(tokenizer) // 8) * 8
         config = preset_config(model, size, dropout=dropout, whole_word_embeddings=whole_word_embeddings)
-        network = initialise(config, seed=seed)
+        network = initialize(config, seed=seed)
     else:
         tokenizer = load_tokenizer(resolve(model), pieces)
         network = load_model(model)
@@ -127,13 +132,13 @@ def _start_embeddings(
     ``tokens``, ``user_tokens``: int32 [items, levels] and [users, levels].
     """
     width = network.config.d_model
-    own = own_dimensions(split, width) if tokens.shape[1] == 1 and not items.words else 0
+    own = identity_dimensions(split, width) if tokens.shape[1] == 1 and not items.words else 0
     words, vectors = word_vectors(split, tokenizer, width - own, options, seed)
     start_identifiers(network, words, np.pad(vectors, ((0, 0), (0, own))), seed=seed)
     item_vectors, user_vectors = item_and_user_vectors(split, width - own, seed)
-    read_as_done(network, own)
+    suppress_seen_items(network, own)
     if not items.words:
-        start_identifiers(network, tokens, with_own_part(item_vectors, own, seed), seed=seed)
+        start_identifiers(network, tokens, with_identity_part(item_vectors, own, seed), seed=seed)
     if user_tokens is not None:
         start_identifiers(network, user_tokens, np.pad(user_vectors, ((0, 0), (0, own))), seed=seed)
     return own

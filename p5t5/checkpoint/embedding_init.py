@@ -60,11 +60,11 @@ def item_and_user_vectors(split: Split, dimensions: int, seed: int = 0) -> tuple
     return items, users
 
 
-def own_dimensions(split: Split, dimensions: int) -> int:
+def identity_dimensions(split: Split, dimensions: int) -> int:
     """How many of the dimensions tell one item from all others: 0 where people do come back to items.
 
     Items that are met together lie close, so that a model which reads a history in them can't rank the items
-    of the history low and their neighbours high. With a part of their own it can (`with_own_part`).
+    of the history low and their neighbours high. With a part of their own it can (`with_identity_part`).
     """
     rows = split.rows("train")
     pairs = split.data.user[rows].astype(np.int64) * split.data.number_of_items + split.data.item[rows]
@@ -72,7 +72,7 @@ def own_dimensions(split: Split, dimensions: int) -> int:
     return int(dimensions * OWN_DIMENSIONS) if again < SELDOM else 0
 
 
-def with_own_part(vectors: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
+def with_identity_part(vectors: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
     """float32 [items, d + dimensions], rows of norm 1: OWN_SHARE of the squared length in a random direction."""
     if not dimensions:
         return vectors

@@ -78,11 +78,11 @@ def _main(argv: Sequence[str] | None) -> None:
     from p5t5.checkpoint.checkpoint import Checkpoint
     from p5t5.data.explanations.build import check_split
     from p5t5.data.records.loading import load
-    from p5t5.data.splits import PARTS, split_by, spoken
+    from p5t5.data.splits import PARTS, split_by, split_label
     from p5t5.evaluation.baselines import evaluate_baselines
     from p5t5.evaluation.evaluate import evaluate_checkpoint
-    from p5t5.evaluation.example_values import write_values
-    from p5t5.evaluation.results import compare, compare_wordings, write_rows
+    from p5t5.evaluation.example_values import write_example_values
+    from p5t5.evaluation.results import compare, compare_prompts, write_rows
     from p5t5.tasks.registry import TASKS
     from p5t5.updating.new_interactions import split_of
 
@@ -135,19 +135,19 @@ def _main(argv: Sequence[str] | None) -> None:
         raise UserError("nothing was evaluated: " + "; ".join(s for part in found for s in part.skipped))
     write_rows(out, rows)
     comparisons = compare(found[0], found[1], options.seed) if len(found) == 2 else []
-    comparisons += compare_wordings(found[0], options.seed)
+    comparisons += compare_prompts(found[0], options.seed)
     _write(out.with_suffix(COMPARISONS), comparisons)
     _write(out.with_suffix(CALIBRATION), [table for part in found for table in part.calibration])
     _write(out.with_suffix(SAMPLES), [sample for part in found for sample in part.samples])
     if options.values:
         about = {"part": options.part, **_identity(split, checkpoint)}
-        write_values(out.with_suffix(VALUES), [one for part in found for one in part.measured], about)
+        write_example_values(out.with_suffix(VALUES), [one for part in found for one in part.measured], about)
     for sentence in dict.fromkeys(sentence for part in found for sentence in part.skipped):
         print(sentence)
     if options.fusion and options.part == "validation":
         print("fusion: its weights were fitted on validation rows, so these rows flatter it")
     if not split.in_time_order:
-        print(f"split: {spoken(split.scheme)}")
+        print(f"split: {split_label(split.scheme)}")
     print(_table(rows))
     for line in _verdicts(rows, comparisons):
         print(line)
@@ -172,10 +172,15 @@ def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[s
 
     from tqdm import tqdm
 
-    from p5t5.inference.item_phrases import fit_phrases, written
+    from p5t5.inference.item_phrases import fit_item_ngrams, target_slot
     from p5t5.inference.predictor import Asker
-    from p5t5.inference.text_decoding_search import choose_text_options, keep_options, settings, write_options
-    from p5t5.inference.text_writer import HINT, described, saved_options
+    from p5t5.inference.text_decoding_search import (
+        choose_text_options,
+        keep_text_options,
+        settings,
+        write_text_options,
+    )
+    from p5t5.inference.text_writer import HINT, describe_decoding, saved_options
     from p5t5.metrics.text import require_packages
     from p5t5.tasks.registry import TASKS
 
@@ -187,8 +192,10 @@ def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[s
         return
     require_packages()
     asker, build = Asker(checkpoint, split.data), replace(checkpoint.build_options(-1), seed=seed)
-    asker.phrases |= fit_phrases(checkpoint.tokenizer, split, missing, build)
-    ways = sum(len(settings(HINT in TASKS[task].slots, written(task) in asker.phrases)) for task in missing)
+    asker.phrases |= fit_item_ngrams(checkpoint.tokenizer, split, missing, build)
+    ways = sum(
+        len(settings(HINT in TASKS[task].slots, target_slot(task) in asker.phrases)) for task in missing
+    )
     with tqdm(desc="choosing how text is decoded", total=ways, unit=" ways", leave=False) as bar:
         chosen = choose_text_options(
             asker,
@@ -198,17 +205,17 @@ def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[s
             progress=lambda what: (bar.set_postfix_str(what), bar.update()),
         )
     where = "not kept, for the model is no folder of yours: copy it into one"
-    keep_options(checkpoint, chosen, asker.phrases)
+    keep_text_options(checkpoint, chosen, asker.phrases)
     if Path(model).is_dir():  # what lies in the Hub's cache is not ours to change
         try:
-            write_options(checkpoint, Path(model))
+            write_text_options(checkpoint, Path(model))
             where = str(Path(model) / "p5t5.json")
         except OSError as error:
             where = f"not kept in {model}: {error}"
     for task, decoding in saved_options(checkpoint).items():
         if task in chosen:
             rows = chosen[task]["validation"]["rows"]
-            print(f"{task}: {described(decoding)}, chosen on {rows} validation rows → {where}")
+            print(f"{task}: {describe_decoding(decoding)}, chosen on {rows} validation rows → {where}")
 
 
 def _fusion(model: str, checkpoint: Checkpoint, split: Split, seed: int) -> Fusion:
@@ -263,7 +270,7 @@ def _table(rows: list[dict]) -> str:
 def _verdicts(rows: list[dict], comparisons: list[dict]) -> list[str]:
     """One sentence for each comparison that a reader will ask for: with the floors, with the best baseline, and of
     held-out wordings with seen ones."""
-    from p5t5.evaluation.results import SEEN_WORDINGS
+    from p5t5.evaluation.results import SEEN_PROMPTS
     from p5t5.reporting.results_page import strongest
 
     words = {True: "better than", False: "worse than", None: "level with"}
@@ -272,7 +279,7 @@ def _verdicts(rows: list[dict], comparisons: list[dict]) -> list[str]:
         if one["metric"] not in ("ndcg@10", "rmse", "rouge1", "accuracy") or one["ci95"] is None:
             continue
         about, metric, model = f"{one['task']}, {one['protocol']}", one["metric"], one["model"]
-        if one["against"] == SEEN_WORDINGS:
+        if one["against"] == SEEN_PROMPTS:
             part = one["protocol"].endswith((", model alone", "history"))
             if one["relative_ci95"] is not None and not part:
                 low, high = one["relative_ci95"]

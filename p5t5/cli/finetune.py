@@ -78,17 +78,17 @@ def _main(argv: Sequence[str] | None) -> None:
     )
     import torch
 
-    from p5t5.distillation.soft_targets import NEXT_ITEMS, check_strengths, teach
+    from p5t5.distillation.soft_targets import NEXT_ITEMS, check_alphas, make_soft_targets
     from p5t5.evaluation.validation import validation_metric
     from p5t5.inference.predictor import Asker
-    from p5t5.inference.rating_calibration_fit import fit_trust, keep_trust
+    from p5t5.inference.rating_calibration_fit import fit_rating_calibration, keep_rating_calibration
     from p5t5.model.configuration import PRESETS
     from p5t5.reporting.model_card import training_card
     from p5t5.text.mixture import make_mixture
     from p5t5.text.rendering import render_mixture
     from p5t5.training.loop import train
     from p5t5.training.lora import Adapters
-    from p5t5.updating.new_interactions import note_training
+    from p5t5.updating.new_interactions import record_training
 
     if finetune.validation_users < 0 or finetune.epoch_size < 0:
         raise UserError("--validation_users and --epoch_size must not be negative.")
@@ -96,7 +96,7 @@ def _main(argv: Sequence[str] | None) -> None:
     if bad := [name for name, weight in weights.items() if not 0 < weight < float("inf")]:
         raise UserError(f"--loss_weights: {bad[0]} has {weights[bad[0]]}; a weight must be above 0.")
     strengths = rates(finetune.lessons, "--lessons") or {}
-    check_strengths(strengths)
+    check_alphas(strengths)
     quiet()
     began = time.monotonic()
     split = load_split(start_options)
@@ -121,7 +121,7 @@ def _main(argv: Sequence[str] | None) -> None:
         weights,
     )
     asked = {task: strength for task, strength in strengths.items() if task in mixture.tasks}
-    taught, untaught = teach(checkpoint, split, asked, training.seed, progress=True)
+    taught, untaught = make_soft_targets(checkpoint, split, asked, training.seed, progress=True)
     renderer = checkpoint.renderer_for(split.data)
     prepared = time.monotonic() - began
     result = train(
@@ -158,10 +158,12 @@ def _main(argv: Sequence[str] | None) -> None:
             **result.summary(),
         }
     )
-    note_training(checkpoint.info)
+    record_training(checkpoint.info)
     if result.is_main:
         asker = Asker(checkpoint, split.data)
-        keep_trust(checkpoint, fit_trust(asker, split, mixture.tasks, checkpoint.build_options(-1)))
+        keep_rating_calibration(
+            checkpoint, fit_rating_calibration(asker, split, mixture.tasks, checkpoint.build_options(-1))
+        )
         checkpoint.save(start_options.out, training_card(checkpoint.info))
         print(f"fine-tuned {result.steps} steps on {', '.join(mixture.tasks)} → {start_options.out}")
         if result.best is not None:

@@ -63,7 +63,7 @@ def _prepare(argv: Sequence[str] | None) -> int:
         raise UserError(f"--out: {options.out} cannot be written: {error}") from error
     report = DataReport(data, records.info, tasks(data))
     report.write(options.out / REPORT)
-    print("\n".join(told(records, data, options.out, report)))
+    print("\n".join(summary_lines(records, data, options.out, report)))
     return 0
 
 
@@ -100,7 +100,7 @@ def narrowed(
     )
 
 
-def told(records: Records, data: IndexedRecords, out: Path, report: DataReport) -> list[str]:
+def summary_lines(records: Records, data: IndexedRecords, out: Path, report: DataReport) -> list[str]:
     """What a person wants to know of a fresh data folder, in a few lines."""
     info = records.info
     lines = []

@@ -79,19 +79,21 @@ def _main(argv: Sequence[str] | None) -> None:
     from p5t5.checkpoint.checkpoint import Checkpoint, user_key
     from p5t5.cli.model_setup import quiet, rates
     from p5t5.data.records.loading import load
-    from p5t5.distillation.soft_targets import check_strengths
-    from p5t5.updating.new_interactions import groups, meeting
+    from p5t5.distillation.soft_targets import check_alphas
+    from p5t5.updating.new_interactions import split_newer_data, update_groups
 
     lessons = None if options.lessons == KEPT else rates(options.lessons, "--lessons") or {}
-    check_strengths(lessons or {})
+    check_alphas(lessons or {})
 
     quiet()
     checkpoint = Checkpoint.load(options.model)
     _check_trained(checkpoint, options.model)
     data = load(options.data)
     _check_tables(checkpoint, data)
-    split, is_new, trained = meeting(checkpoint.info, data, load(options.old) if options.old else None)
-    kinds = groups(
+    split, is_new, trained = split_newer_data(
+        checkpoint.info, data, load(options.old) if options.old else None
+    )
+    kinds = update_groups(
         split,
         is_new,
         checkpoint.catalogue.numbers(data.item_ids.tolist()) >= 0,
@@ -125,7 +127,7 @@ def _main(argv: Sequence[str] | None) -> None:
         print(", ".join(f"{name.replace('_', ' ')}: {number:,}" for name, number in counts.items()))
         for name, reason in off.items():
             print(f"{name}: not looked at: {reason}")
-        print(told(table))
+        print(format_table(table))
         print(f"updated {options.model} → {options.out}")
 
 
@@ -153,10 +155,10 @@ def _check_tables(checkpoint: Checkpoint, data: Any) -> None:
 
 def _grown(checkpoint: Checkpoint, split: Split) -> Checkpoint:
     from p5t5.updating.new_entities import add_items, add_users
-    from p5t5.updating.new_interactions import about, trainings
+    from p5t5.updating.new_interactions import data_record, trainings
 
     grown = add_users(add_items(checkpoint, split.data.items), split)
-    known = {"data": about(split), "trained": trainings(checkpoint.info)}
+    known = {"data": data_record(split), "trained": trainings(checkpoint.info)}
     grown.info = {**grown.info, **known, "stages": list(grown.info["stages"])}
     return grown
 
@@ -176,25 +178,27 @@ def _judged(
 
 def _validation(checkpoint: Checkpoint, split: Split, rows: np.ndarray, limit: int) -> Validation:
     from p5t5.evaluation.validation import validation_metric
-    from p5t5.updating.new_interactions import only
+    from p5t5.updating.new_interactions import restrict_validation
 
-    return validation_metric(checkpoint, only(split, rows), limit=limit or None)
+    return validation_metric(checkpoint, restrict_validation(split, rows), limit=limit or None)
 
 
 def _measured(checkpoint: Checkpoint, validation: Validation) -> dict[str, float]:
     """The metrics of the checkpoint as it is saved: its ratings trusted as was fitted for it. Text is greedy."""
-    from p5t5.inference.rating_calibration import saved_trust
+    from p5t5.inference.rating_calibration import saved_rating_calibration
 
-    validation.asker.trust = saved_trust(checkpoint)
+    validation.asker.trust = saved_rating_calibration(checkpoint)
     return validation(checkpoint.model)
 
 
 def _fit_trust(grown: Checkpoint, split: Split) -> None:
     from p5t5.inference.predictor import Asker
-    from p5t5.inference.rating_calibration_fit import fit_trust, keep_trust
+    from p5t5.inference.rating_calibration_fit import fit_rating_calibration, keep_rating_calibration
 
     asker = Asker(grown, split.data)
-    keep_trust(grown, fit_trust(asker, split, grown.info["tasks"], grown.build_options(-1)))
+    keep_rating_calibration(
+        grown, fit_rating_calibration(asker, split, grown.info["tasks"], grown.build_options(-1))
+    )
 
 
 def _count(validation: Validation) -> int:
@@ -212,10 +216,10 @@ def _train(
 ) -> bool:
     """Trains the grown model; True in the process that may write files. ``lessons``: None for those it had before."""
     from p5t5.cli.model_setup import identity
-    from p5t5.distillation.soft_targets import teach
+    from p5t5.distillation.soft_targets import make_soft_targets
     from p5t5.text.mixture import make_mixture
     from p5t5.training.loop import train
-    from p5t5.updating.new_interactions import Replay, note_training
+    from p5t5.updating.new_interactions import Replay, record_training
 
     last: dict[str, Any] = next((stage for stage in reversed(grown.info["stages"]) if stage.get("rates")), {})
     rates = last.get("rates") or dict.fromkeys(grown.info["tasks"], 1.0)
@@ -226,7 +230,7 @@ def _train(
     strengths = (last.get("lessons") or {}) if lessons is None else lessons
     asked = {task: strength for task, strength in strengths.items() if task in mixture.tasks}
     # On the split's training rows, old and new: teachers know no others.
-    taught, untaught = teach(grown, split, asked, training.seed, progress=True)
+    taught, untaught = make_soft_targets(grown, split, asked, training.seed, progress=True)
     replay = Replay.of(mixture, trained, options.replay)
     renderer = grown.renderer_for(split.data)
     result = train(
@@ -249,7 +253,7 @@ def _train(
     )
     told_of = {"rates": dict(rates), "loss_weights": weights, "lessons": asked if taught else {}}
     grown.info["stages"].append({"stage": "update", **told_of, "replay": options.replay, **result.summary()})
-    note_training(grown.info)
+    record_training(grown.info)
     return result.is_main
 
 
@@ -266,7 +270,7 @@ def _balanced(split: Split, kinds: Mapping[str, np.ndarray], seed: int) -> np.nd
     return chosen
 
 
-def told(table: Mapping[str, Mapping[str, Any]]) -> str:
+def format_table(table: Mapping[str, Mapping[str, Any]]) -> str:
     """The before/after table as text: a line a kind of validation rows and metric."""
     lines = [f"{'validation rows':<18}{'n':>7}  {'metric':<10}{'before':>9}{'after':>9}"]
     for name, entry in table.items():

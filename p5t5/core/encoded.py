@@ -12,7 +12,7 @@ from p5t5.core.ragged import Ragged
 
 
 @dataclass(frozen=True)
-class Lessons:
+class SoftTargets:
     """Soft targets: what a target token might have been instead, n of them with K alternatives each.
 
     ``tokens`` int32 [n, K]; ``shares`` float32 [n, K]: how much of the token's loss weight goes to each,
@@ -41,7 +41,7 @@ class Encoded:
     targets: Ragged
     weights: np.ndarray
     units: np.ndarray
-    lessons: Lessons | None = None
+    lessons: SoftTargets | None = None
     lesson: np.ndarray | None = None
 
     def __len__(self) -> int:

@@ -143,7 +143,7 @@ def split_by(scheme: str, data: IndexedRecords) -> Split:
     return SCHEMES[scheme](data)
 
 
-def spoken(scheme: str) -> str:
+def split_label(scheme: str) -> str:
     """How a split is called wherever figures are shown."""
     return _SPOKEN.get(scheme, scheme)
 

@@ -52,7 +52,7 @@ def item_words(items: pd.DataFrame) -> list[list[str]]:
     return rows
 
 
-def described(catalogue_items: pd.DataFrame) -> pd.DataFrame:
+def catalogue_texts(catalogue_items: pd.DataFrame) -> pd.DataFrame:
     """A catalogue's items (item_id, title, attributes) as a table to read words from: without prices and aggregates."""
     texts = catalogue_items.get("attributes")
     attributes = [""] * len(catalogue_items) if texts is None else texts.tolist()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from p5t5.core.ragged import Ragged
-from p5t5.decoding.tree_decoder import NEVER, Memory, TreeDecoder, log_normaliser, token_logits
+from p5t5.decoding.tree_decoder import NEVER, EncoderCache, TreeDecoder, log_normalizer, token_logits
 from p5t5.decoding.trie import Trie
 
 
@@ -148,7 +148,7 @@ def child_scores(
     logits = token_logits(model, hidden, tries.columns[level])
     logits = logits.gather(2, tries.codes[level][children].long())
     if scores == "vocabulary":
-        logits = logits - log_normaliser(model, hidden)[..., None]
+        logits = logits - log_normalizer(model, hidden)[..., None]
         return children, logits.masked_fill(~exists, NEVER)
     logits = logits.masked_fill(~exists, NEVER)
     total = torch.logsumexp(logits, -1, keepdim=True)
@@ -156,7 +156,13 @@ def child_scores(
 
 
 def beam_search(
-    model, memory: Memory, trie: Trie, k: int, filter: Filter | None, scores: str, width: int | None = None
+    model,
+    memory: EncoderCache,
+    trie: Trie,
+    k: int,
+    filter: Filter | None,
+    scores: str,
+    width: int | None = None,
 ) -> Found:
     """The K best items a user by beam search with K (or ``width``) beams; one decoder row a user in the
     first step.

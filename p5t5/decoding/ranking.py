@@ -19,7 +19,7 @@ from p5t5.core.ragged import Ragged
 from p5t5.decoding.batches import padded_batches
 from p5t5.decoding.beam import Filter, beam_search
 from p5t5.decoding.t5_layers import inference
-from p5t5.decoding.tree_decoder import remember
+from p5t5.decoding.tree_decoder import encode_prompts
 from p5t5.decoding.tree_scoring import exact_search, score_positions
 from p5t5.decoding.trie import Trie
 
@@ -79,7 +79,7 @@ def rank_items(
         empty = np.full((users, k), -1, np.int64)
         return Ranked(empty, np.full((users, k), -np.inf, np.float32), np.ones(users, bool))
     with inference(model):
-        memory = remember(model, input_ids, attention_mask)
+        memory = encode_prompts(model, input_ids, attention_mask)
         filter = Filter.of(trie, exclude, allow, input_ids.device)
         found = beam_search(model, memory, trie, k, filter, scores)
         if exact:
@@ -113,7 +113,7 @@ def score_items(
     padded = np.where(real, padded, padded.max(1, keepdims=True))  # padding adds no row to the tree
     order = np.argsort(padded, 1, kind="stable")
     with inference(model):
-        memory = remember(model, input_ids, attention_mask)
+        memory = encode_prompts(model, input_ids, attention_mask)
         ordered = score_positions(model, memory, trie, np.take_along_axis(padded, order, 1)).cpu().numpy()
     table = np.empty_like(ordered)
     np.put_along_axis(table, order, ordered, 1)
@@ -127,7 +127,7 @@ def all_item_scores(
     trie = trie if score_eos is None else trie.ended(score_eos)
     table = np.full((len(input_ids), len(trie.position_of_item)), -np.inf, np.float32)
     with inference(model):
-        memory = remember(model, input_ids, attention_mask)
+        memory = encode_prompts(model, input_ids, attention_mask)
         positions = np.broadcast_to(np.arange(len(trie)), (len(input_ids), len(trie)))
         table[:, trie.item_of_position] = score_positions(model, memory, trie, positions).cpu().numpy()
     return table

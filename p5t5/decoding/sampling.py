@@ -13,7 +13,7 @@ from p5t5.core.randomness import between_0_and_1, hashed, hashed_on
 BLOCK = 64  # columns whose probabilities are summed before one of them is drawn
 
 
-class Luck:
+class SampleNoise:
     """Random numbers that depend on the seed, the prompt's tokens, the sample and the step: on no other prompt, and so
     not on the batch. One stream a batch would give every batch the same ones, and many prompts like answers."""
 

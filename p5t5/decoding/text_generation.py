@@ -2,7 +2,7 @@
 ended leave the batch. Beams go to transformers' `generate`, which the greedy path equals token for token.
 
 Greedy text tends to one safe sentence for everybody, and a single sample to nonsense. Of many samples the
-one that the others are most like is neither (`consensus`), and what must be said can be asked for (`Wanted`).
+one that the others are most like is neither (`mbr_choice`), and what must be said can be asked for (`RequiredTokens`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torch import Tensor
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.decoding import text_generation
-from p5t5.decoding.sampling import Luck, draw_columns
+from p5t5.decoding.sampling import SampleNoise, draw_columns
 from p5t5.decoding.t5_layers import encode, inference, matmul
-from p5t5.decoding.tree_decoder import NEVER, ROW_CHUNK, TreeDecoder, remember
+from p5t5.decoding.tree_decoder import NEVER, ROW_CHUNK, TreeDecoder, encode_prompts
 
 
 def draw_texts(
@@ -28,7 +28,7 @@ def draw_texts(
     attention_mask: Tensor,
     *,
     forbid: Sequence[int] | np.ndarray = (),
-    wanted: Wanted | None = None,
+    wanted: RequiredTokens | None = None,
     never_first: Sequence[int] = (),
     **options,
 ) -> list[list[list[int]]]:
@@ -40,7 +40,7 @@ def draw_texts(
     no_repeat_ngram_size=3, repetition_penalty=1.0, sample=False, temperature=1.0, top_p=1.0, seed=None,
     samples=1, wanted_bonus=0.0); ``samples`` answers a prompt.
     """
-    return text_generation.draw(
+    return text_generation.generate(
         model, input_ids, attention_mask, TextOptions(**options), list(forbid), wanted, never_first
     )
 
@@ -50,8 +50,8 @@ class TextOptions:
     """How free text is decoded; the names are transformers'. ``sample``: draw instead of the best token.
 
     ``samples``: of so many draws the one that agrees best with the others is the answer. ``wanted_bonus``:
-    added to the logit of the first wanted token until it is said; more says it earlier. ``item_share``: of a sample's
-    gain, what is told of the item instead of by the other samples (`consensus`).
+    added to the logit of the first wanted token until it is said; more says it earlier. ``item_weight``: of a sample's
+    gain, what is told of the item instead of by the other samples (`mbr_choice`).
     """
 
     max_new_tokens: int = 48
@@ -65,7 +65,7 @@ class TextOptions:
     seed: int | None = None
     samples: int = 1
     wanted_bonus: float = 0.0
-    item_share: float = 0.0
+    item_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.samples > 1 and (not self.sample or self.num_beams > 1):
@@ -73,7 +73,7 @@ class TextOptions:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RequiredTokens:
     """Tokens that each answer must hold, in order and together.
 
     ``tokens``: a list a prompt, empty where nothing is wanted. ``word_starts``: bool [vocabulary], the
@@ -84,13 +84,13 @@ class Wanted:
     word_starts: np.ndarray
 
 
-def draw(
+def generate(
     model,
     input_ids: Tensor,
     attention_mask: Tensor,
     options: TextOptions,
     forbid: Sequence[int],
-    wanted: Wanted | None = None,
+    wanted: RequiredTokens | None = None,
     never_first: Sequence[int] = (),
 ) -> list[list[list[int]]]:
     """The answers to each prompt, ``options.samples`` of them: token ids without start, padding and ``</s>``.
@@ -113,13 +113,13 @@ def draw(
     return [texts[at : at + options.samples] for at in range(0, len(texts), options.samples)]
 
 
-def consensus(answers: Sequence[Sequence[int]], told: np.ndarray | None = None, share: float = 0.0) -> int:
+def mbr_choice(answers: Sequence[Sequence[int]], told: np.ndarray | None = None, share: float = 0.0) -> int:
     """The place of the answer that is most like the others; ties go to the first.
 
     Minimum Bayes risk (Kumar and Byrne 2004; Eikema and Aziz 2020): the samples stand for what people
     might have written, and the gain is the mean F1 of tokens and of pairs with each of the others, times BLEU's
     penalty for what is shorter than they are on average (Papineni et al. 2002): what is short agrees easily.
-    ``told``: float [answers], such a gain from elsewhere, which counts for ``share`` of it.
+    ``format_table``: float [answers], such a gain from elsewhere, which counts for ``share`` of it.
     """
     if len(answers) == 1:
         return 0
@@ -187,7 +187,7 @@ def _token_by_token(
     options: TextOptions,
     forbid: list[int],
     never_first: list[int],
-    wanted: Wanted | None = None,
+    wanted: RequiredTokens | None = None,
 ) -> Tensor:
     """long [B × samples, 1 + tokens]: the start token, the answer, padding behind ``</s>``."""
     eos, pad = int(model.config.eos_token_id), int(model.config.pad_token_id)
@@ -196,9 +196,9 @@ def _token_by_token(
     start = int(model.config.decoder_start_token_id)
     tokens = torch.full((rows, 1 + steps), pad, device=device)
     tokens[:, 0] = start
-    luck = Luck(input_ids, attention_mask, options.samples, options.seed) if options.sample else None
+    luck = SampleNoise(input_ids, attention_mask, options.samples, options.seed) if options.sample else None
     head = _Head(model, forbid, never_first)
-    memory = remember(model, input_ids, attention_mask)
+    memory = encode_prompts(model, input_ids, attention_mask)
     if options.samples > 1:
         memory = memory.repeated(options.samples)
     steering = None if wanted is None else _Steering(wanted, options, head)
@@ -270,7 +270,7 @@ class _Steering:
     All tokens here are columns of the head. ValueError where what is wanted is forbidden.
     """
 
-    def __init__(self, wanted: Wanted, options: TextOptions, head: _Head) -> None:
+    def __init__(self, wanted: RequiredTokens, options: TextOptions, head: _Head) -> None:
         device, vocabulary = head.place.device, len(head.place)
         table = torch.from_numpy(Ragged.from_lists(wanted.tokens).padded(-1).astype(np.int64)).to(device)
         columns = head.place[table.clamp(min=0)]

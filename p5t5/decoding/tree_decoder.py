@@ -20,7 +20,7 @@ ROW_CHUNK, VOCABULARY_CHUNK = 512, 8192  # rows times columns of the head at a t
 
 
 @dataclass(frozen=True)
-class Memory:
+class EncoderCache:
     """What the decoder needs of B prompts: cross-attention keys and values per layer, and the mask.
 
     ``keys``/``values``: one [B, heads, S, d_kv] a layer; ``mask``: bool [B, 1, 1, S] or None (no padding).
@@ -30,23 +30,23 @@ class Memory:
     keys: list[Tensor]
     values: list[Tensor]
     mask: Tensor | None
-    shared: Shared | None = None
+    shared: PromptGroups | None = None
 
     def __len__(self) -> int:
         """Users of the decoder."""
         return self.keys[0].shape[0] if self.shared is None else len(self.shared.prompt)
 
-    def rows(self, rows: Tensor) -> Memory:
+    def rows(self, rows: Tensor) -> EncoderCache:
         """Those of some users (long [n])."""
         if self.shared is not None:
             left, prompt = self.shared.prompt[rows].unique_consecutive(return_inverse=True)
-            return replace(self._prompts(left), shared=Shared.of(prompt))
+            return replace(self._prompts(left), shared=PromptGroups.of(prompt))
         return self._prompts(rows)
 
-    def repeated(self, times: int) -> Memory:
+    def repeated(self, times: int) -> EncoderCache:
         """``times`` users a prompt, one behind the other, without a copy."""
         prompt = torch.arange(len(self), device=self.keys[0].device).repeat_interleave(times)
-        return replace(self, shared=Shared.of(prompt))
+        return replace(self, shared=PromptGroups.of(prompt))
 
     def attend(self, layer: int, queries: Tensor) -> Tensor:
         """[B, W, heads * d_kv] of queries [B, heads, W, d_kv]; the users of a prompt are asked at once."""
@@ -59,13 +59,13 @@ class Memory:
         found = attend(together.flatten(1, 2).transpose(1, 2), keys, values, self.mask)
         return found.unflatten(1, (shared.most, width))[shared.prompt, shared.place]
 
-    def _prompts(self, rows: Tensor) -> Memory:
+    def _prompts(self, rows: Tensor) -> EncoderCache:
         mask = None if self.mask is None else self.mask[rows]
-        return Memory([k[rows] for k in self.keys], [v[rows] for v in self.values], mask)
+        return EncoderCache([k[rows] for k in self.keys], [v[rows] for v in self.values], mask)
 
 
 @dataclass(frozen=True)
-class Shared:
+class PromptGroups:
     """Which prompt each user has, long [users] and ascending, and its ``place`` among those of that prompt, of which no
     prompt has more than ``most``."""
 
@@ -74,13 +74,13 @@ class Shared:
     most: int
 
     @staticmethod
-    def of(prompt: Tensor) -> Shared:
+    def of(prompt: Tensor) -> PromptGroups:
         numbers = torch.arange(len(prompt), device=prompt.device)
         place = numbers - torch.searchsorted(prompt, prompt)
-        return Shared(prompt, place, int(place.max()) + 1)
+        return PromptGroups(prompt, place, int(place.max()) + 1)
 
 
-def remember(model, input_ids: Tensor, attention_mask: Tensor) -> Memory:
+def encode_prompts(model, input_ids: Tensor, attention_mask: Tensor) -> EncoderCache:
     """Run the encoder, and project the cross-attention keys and values of every layer, once."""
     states = encode(model, input_ids, attention_mask)
     count = model.config.num_heads
@@ -90,7 +90,7 @@ def remember(model, input_ids: Tensor, attention_mask: Tensor) -> Memory:
         keys.append(heads(linear(attention.k, states), count))
         values.append(heads(linear(attention.v, states), count))
     padded = not bool(attention_mask.all())
-    return Memory(keys, values, attention_mask.bool()[:, None, None, :] if padded else None)
+    return EncoderCache(keys, values, attention_mask.bool()[:, None, None, :] if padded else None)
 
 
 class TreeDecoder:
@@ -99,7 +99,7 @@ class TreeDecoder:
     Level 0 is one row a user, the start token. ``capacity``: rows a user over all levels.
     """
 
-    def __init__(self, model, memory: Memory, capacity: int) -> None:
+    def __init__(self, model, memory: EncoderCache, capacity: int) -> None:
         self.model, self.memory = model, memory
         self.heads = model.config.num_heads
         users, width = len(memory), memory.keys[0].shape[-1]
@@ -178,7 +178,7 @@ def token_logits(model, hidden: Tensor, tokens: Tensor | slice) -> Tensor:
     return matmul(hidden, model.lm_head.weight[tokens]).float()
 
 
-def log_normaliser(model, hidden: Tensor) -> Tensor:
+def log_normalizer(model, hidden: Tensor) -> Tensor:
     """float32 [B, W]: log of the sum of exp(logit) over the whole vocabulary, a block of logits at a time."""
     weight, flat = model.lm_head.weight, hidden.flatten(0, 1)
     blocks = [

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from p5t5.decoding.beam import Filter, Found, TrieOnDevice, beam_search, child_scores
-from p5t5.decoding.tree_decoder import NEVER, Memory, TreeDecoder, log_normaliser, token_logits
+from p5t5.decoding.tree_decoder import NEVER, EncoderCache, TreeDecoder, log_normalizer, token_logits
 from p5t5.decoding.trie import Trie
 
 CHUNK = 512  # paths a user in one tree: attention within a tree grows with its square
@@ -74,7 +74,7 @@ def _first_in_run(nodes: np.ndarray) -> np.ndarray:
     return first
 
 
-def score_positions(model, memory: Memory, trie: Trie, positions: np.ndarray) -> Tensor:
+def score_positions(model, memory: EncoderCache, trie: Trie, positions: np.ndarray) -> Tensor:
     """float32 [B, M]: log-probability of the item at each position (ascending in each row of [B, M]).
 
     Probabilities are over the whole vocabulary; ``</s>`` counts where the trie holds it.
@@ -94,14 +94,14 @@ def score_positions(model, memory: Memory, trie: Trie, positions: np.ndarray) ->
             tokens, parents = tree.tokens[level - 1], tree.parents[level - 1]
             hidden = decoder.step(torch.from_numpy(tokens).to(device), torch.from_numpy(parents).to(device))
         logits = token_logits(model, hidden, tries.columns[level])
-        logp = (logits - log_normaliser(model, hidden)[..., None]).flatten(1)
+        logp = (logits - log_normalizer(model, hidden)[..., None]).flatten(1)
         row, code = torch.from_numpy(tree.row[level]), torch.from_numpy(tree.child_codes[level])
         here = logp.gather(1, (row * logits.shape[-1] + code).to(device))
         total += here.where(torch.from_numpy(tree.goes_on[level]).to(device), 0.0)
     return total
 
 
-def _chunk(memory: Memory) -> int:
+def _chunk(memory: EncoderCache) -> int:
     """Paths a user in one tree, so that the mask of ancestors (users × heads × paths × rows, about three
     rows a path) stays near 2²⁵ numbers."""
     users, heads = memory.keys[0].shape[:2]
@@ -109,7 +109,7 @@ def _chunk(memory: Memory) -> int:
 
 
 def exact_search(
-    model, memory: Memory, trie: Trie, k: int, filter: Filter | None, scores: str, found: Found
+    model, memory: EncoderCache, trie: Trie, k: int, filter: Filter | None, scores: str, found: Found
 ) -> Found:
     """The proven K best of each user whose beam search was not certified.
 
@@ -136,7 +136,7 @@ def exact_search(
 
 
 def _above(
-    model, memory: Memory, trie: Trie, k: int, filter: Filter | None, scores: str, floor: float
+    model, memory: EncoderCache, trie: Trie, k: int, filter: Filter | None, scores: str, floor: float
 ) -> tuple[Tensor, Tensor]:
     """(scores [k], positions [k]) of one user's best items, given that the k-th scores at least ``floor``."""
     device = memory.keys[0].device
@@ -174,7 +174,7 @@ def _above(
 
 
 def _children_of(
-    model, memory: Memory, trie: Trie, tries: TrieOnDevice, level: int, nodes: Tensor, filter, scores
+    model, memory: EncoderCache, trie: Trie, tries: TrieOnDevice, level: int, nodes: Tensor, filter, scores
 ):
     """(children [W, C], log p [W, C]) of ascending nodes of one level, for one user."""
     positions = trie.first_position[level][nodes.cpu().numpy()].astype(np.int64)[None]

@@ -16,27 +16,27 @@ import torch
 from tqdm.auto import tqdm
 
 from p5t5.baselines.base import Scorer
-from p5t5.baselines.rankers import CountFloor, Popularity
-from p5t5.baselines.text_similarity import where_described
+from p5t5.baselines.rankers import CooccurrenceRanker, Popularity
+from p5t5.baselines.text_similarity import content_rankers
 from p5t5.core.ragged import Ragged
 from p5t5.core.randomness import hashed
 from p5t5.data.splits import Split
-from p5t5.fusion.blend import SMOOTHING, Fusion, standardised_popularity
+from p5t5.fusion.blend import SMOOTHING, Fusion, standardized_popularity
 from p5t5.fusion.fitting import Shortlists, likeliest_weights
 
 FOLDS = 6
 SHORTLIST = 50  # of each part
 ALTERNATIVES = 24  # items of a lesson
 FIT_ROWS = 4000  # training rows that the weights are fitted on
-MOST_CELLS = 3e9  # rows times items that are scored: beyond, lessons are on a sample of the rows
-MOST_TAUGHT = 2_000_000  # rows: their lessons take 200 bytes each
-MOST_COUNTED = (
+MAX_CELLS = 3e9  # rows times items that are scored: beyond, lessons are on a sample of the rows
+MAX_DISTILLED_ROWS = 2_000_000  # rows: their lessons take 200 bytes each
+MAX_COUNTED_ROWS = (
     3_000_000  # training rows that neighbours are counted on: beyond, those of a sample of the users
 )
 WHOLE = 2**31  # longer than any history
 
 
-def neighbour_lessons(
+def next_item_soft_targets(
     split: Split, seed: int = 0, progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(rows int64 [n]: training rows with a history, items int32 [n, K], shares float32 [n, K]).
@@ -45,8 +45,8 @@ def neighbour_lessons(
     """
     rows = split.rows("train")
     rows = rows[split.history_lengths(rows) > 0]
-    most = max(int(MOST_CELLS / split.data.number_of_items), FIT_ROWS)
-    rows = _sample(rows, min(most, MOST_TAUGHT), seed)
+    most = max(int(MAX_CELLS / split.data.number_of_items), FIT_ROWS)
+    rows = _sample(rows, min(most, MAX_DISTILLED_ROWS), seed)
     if not len(rows):
         empty = np.zeros((0, ALTERNATIVES))
         return rows, empty.astype(np.int32), empty.astype(np.float32)
@@ -54,7 +54,7 @@ def neighbour_lessons(
         return rows[:0], np.zeros((0, ALTERNATIVES), np.int32), np.zeros((0, ALTERNATIVES), np.float32)
     users = np.arange(split.data.number_of_users)
     fold = (hashed(seed, users) % np.uint64(FOLDS)).astype(np.int8)[split.data.user]
-    uncounted, described, quiet = _uncounted(split, seed), where_described(split), None if progress else True
+    uncounted, described, quiet = _uncounted(split, seed), content_rankers(split), None if progress else True
     teachers = [
         _blend(_without(split, uncounted | (fold == number)), described)
         for number in tqdm(range(FOLDS), desc="teachers", disable=quiet)
@@ -88,7 +88,7 @@ def _uncounted(split: Split, seed: int) -> np.ndarray:
     trained = np.bincount(data.user[split.rows("train")], minlength=data.number_of_users)
     order = np.argsort(hashed(seed + 2, np.arange(data.number_of_users)), kind="stable")
     left_out = np.empty(data.number_of_users, bool)
-    left_out[order] = np.cumsum(trained[order]) > MOST_COUNTED
+    left_out[order] = np.cumsum(trained[order]) > MAX_COUNTED_ROWS
     return left_out[data.user]
 
 
@@ -98,15 +98,15 @@ def _without(split: Split, left_out: np.ndarray) -> Split:
 
 
 def _blend(split: Split, described: Sequence[Scorer]) -> Fusion:
-    """The teacher's parts, ``described`` (which counts nothing) among them, its weights still 0."""
+    """The teacher's parts, ``describe_decoding`` (which counts nothing) among them, its weights still 0."""
     rows = split.rows("train")
     lengths = np.log1p(split.history_lengths(rows)) if len(rows) else np.zeros(1)
-    parts: list[Scorer] = [Popularity(split), CountFloor(split), *described]
+    parts: list[Scorer] = [Popularity(split), CooccurrenceRanker(split), *described]
     return Fusion(
         parts,
         "gate",
         np.zeros((len(parts) + 2, 3)),
-        standardised_popularity(split),
+        standardized_popularity(split),
         (float(lengths.mean()), max(float(lengths.std()), 1e-6)),
     )
 
@@ -143,7 +143,7 @@ def _shortlists(teacher: Fusion, split: Split, rows: np.ndarray) -> Iterator[tup
 
 
 def _evidence(table: np.ndarray, row: np.ndarray, item: np.ndarray, nonnegative: bool) -> np.ndarray:
-    """`fusion.normalised` at the given places alone."""
+    """`fusion.normalized` at the given places alone."""
     mean = table.mean(1)
     if not nonnegative:
         return ((table[row, item] - mean[row]) / np.maximum(table.std(1), 1e-6)[row]).astype(np.float32)

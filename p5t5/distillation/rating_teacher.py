@@ -16,16 +16,18 @@ from scipy import sparse
 from tqdm.auto import tqdm
 
 from p5t5.baselines.rating import BiasOnly, MatrixFactorisation, Ratings
-from p5t5.baselines.review_regression import MOST_FEATURES, MOST_READ, RIDGE_PENALTIES, Shares
+from p5t5.baselines.review_regression import MAX_FEATURES, MAX_REVIEWS, RIDGE_PENALTIES, RatingDistribution
 from p5t5.core.randomness import hashed
 from p5t5.data.splits import Split
 from p5t5.data.text_features import ridge, weighted, word_counts
 from p5t5.tasks.columns import cut_at_sentences, rating_index, shorten
 from p5t5.tasks.registry import TASKS
 
-LEAST = 20  # rows of a fold, for settings and shares to be learnt from it
-MOST_FACTORED = 2_000_000  # ratings beyond which factors would take many minutes, so that biases must do
-MOST_TAUGHT = 2_000_000  # ratings; the others get no lesson: their table would fill the memory
+MIN_TRAINING_REVIEWS = 20  # rows of a fold, for settings and shares to be learnt from it
+MAX_FACTORED_RATINGS = (
+    2_000_000  # ratings beyond which factors would take many minutes, so that biases must do
+)
+MAX_DISTILLED_ROWS = 2_000_000  # ratings; the others get no lesson: their table would fill the memory
 BIAS_PENALTIES = (2, 5, 10, 20)
 RANK, FACTOR_PENALTIES = 8, (8, 12, 18)
 NAMED = 0.35  # what user and item count beside a review's words, which together have norm 1
@@ -35,7 +37,7 @@ NAMED = 0.35  # what user and item count beside a review's words, which together
 Teacher = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def rating_lessons(
+def rating_soft_targets(
     split: Split, task: str, words: int = 80, seed: int = 0, folds: int = 5, progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """The training rows of a task on ratings that there is a lesson for, and what it says.
@@ -45,15 +47,15 @@ def rating_lessons(
     taught where a fold would have fewer than LEAST rows, or where the scale has a single value.
     """
     data, rows = split.data, TASKS[task].eligible(split, "train")
-    factored = len(rows) <= MOST_FACTORED
+    factored = len(rows) <= MAX_FACTORED_RATINGS
     reads = task.startswith("review/")
-    most = MOST_READ if reads else MOST_TAUGHT
+    most = MAX_REVIEWS if reads else MAX_DISTILLED_ROWS
     if len(rows) > most:
         rows = np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:most]])
     values = data.rating_values
     # By the pair: who rated an item twice must not be taught the one rating by the other.
     fold = (hashed(seed, data.user[rows], data.item[rows]) % np.uint64(folds)).astype(np.int64)
-    if len(values) < 2 or np.bincount(fold, minlength=folds).min() < LEAST:
+    if len(values) < 2 or np.bincount(fold, minlength=folds).min() < MIN_TRAINING_REVIEWS:
         return rows[:0], np.zeros((0, len(values)), np.float32)
     assert data.rating is not None
     truth = rating_index(data, data.rating[rows])
@@ -98,7 +100,7 @@ def _reader(split: Split, rows: np.ndarray, columns: Sequence[str], words: int) 
     for column in columns:
         cut = cut_at_sentences if column == "review" else shorten
         texts = [cut(data.texts[column][row], words) for row in rows.tolist()]
-        tables.append(weighted(word_counts(texts), most=MOST_FEATURES))
+        tables.append(weighted(word_counts(texts), most=MAX_FEATURES))
     for names in (data.user, data.item):
         known, place = np.unique(names[rows], return_inverse=True)
         entries = (np.full(n, NAMED), (np.arange(n), place))
@@ -120,4 +122,4 @@ def _reader(split: Split, rows: np.ndarray, columns: Sequence[str], words: int) 
 
 def calibrated(guess: np.ndarray, truth: np.ndarray, asked: np.ndarray, values: int) -> np.ndarray:
     """float64 [asked, values]: how often each value is the truth where a teacher gives such a number."""
-    return Shares.fit(guess, truth, values)(asked)
+    return RatingDistribution.fit(guess, truth, values)(asked)

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from p5t5.core.encoded import Lessons
+from p5t5.core.encoded import SoftTargets
 from p5t5.core.errors import UserError
 from p5t5.data.splits import Split
-from p5t5.distillation.next_item_teacher import neighbour_lessons
-from p5t5.distillation.rating_teacher import rating_lessons
+from p5t5.distillation.next_item_teacher import next_item_soft_targets
+from p5t5.distillation.rating_teacher import rating_soft_targets
 from p5t5.tasks.base import DISLIKE, LIKE, WORDS
 from p5t5.tasks.rating import middle
 from p5t5.tasks.registry import TASKS
-from p5t5.text.rendering import Taught
+from p5t5.text.rendering import DistilledRow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -32,38 +32,40 @@ NEXT_ITEMS = ("sequential/next_item", "sequential/continue")
 
 RATINGS = ("rating/score", "rating/like", "review/score", "review/score_with_headline")
 
-TAUGHT = NEXT_ITEMS + RATINGS
+DISTILLED = NEXT_ITEMS + RATINGS
 
 
-def check_strengths(strengths: Mapping[str, float]) -> None:
+def check_alphas(strengths: Mapping[str, float]) -> None:
     """UserError for a task that nobody teaches, or a share that is not from 0 (no lesson) to below 1."""
     for task, strength in strengths.items():
-        if task not in TAUGHT:
-            raise UserError(f"--lessons: nobody teaches {task!r}; there are lessons on {', '.join(TAUGHT)}.")
+        if task not in DISTILLED:
+            raise UserError(
+                f"--lessons: nobody teaches {task!r}; there are lessons on {', '.join(DISTILLED)}."
+            )
         if not 0 <= strength < 1:
             raise UserError(f"--lessons: {task} has {strength}; a share must be at least 0 and below 1.")
 
 
-def teach(
+def make_soft_targets(
     checkpoint: Checkpoint,
     split: Split,
     strengths: Mapping[str, float],
     seed: int = 0,
     progress: bool = False,
-) -> tuple[Taught | None, list[str]]:
+) -> tuple[DistilledRow | None, list[str]]:
     """The lessons on the tasks of ``strengths``, and a sentence for each task that can't be taught.
 
-    ``strengths``: task → share of the answer's weight, as `check_strengths` wants it.
+    ``strengths``: task → share of the answer's weight, as `check_alphas` wants it.
     """
-    check_strengths(strengths)
-    wanted = [task for task in TAUGHT if strengths.get(task, 0) > 0]
+    check_alphas(strengths)
+    wanted = [task for task in DISTILLED if strengths.get(task, 0) > 0]
     parts, off = _Parts(len(split.data)), []
     if items := [task for task in NEXT_ITEMS if task in wanted]:
         tokens = checkpoint.catalogue.tokens
         if tokens.shape[1] > 1:
             off.append(f"lessons on {' and '.join(items)} are off: an item's identifier has several tokens")
         else:
-            rows, names, shares = neighbour_lessons(split, seed, progress)
+            rows, names, shares = next_item_soft_targets(split, seed, progress)
             if not len(rows):
                 off.append(
                     f"lessons on {' and '.join(items)} are off: too few users to teach one by the others"
@@ -78,7 +80,7 @@ def teach(
             continue
         kind = "rating/score" if task == "rating/like" else task
         if kind not in known:
-            known[kind] = rating_lessons(split, kind, words=words, seed=seed, progress=progress)
+            known[kind] = rating_soft_targets(split, kind, words=words, seed=seed, progress=progress)
         rows, shares = known[kind]
         if not len(rows):
             off.append(f"lessons on {task} are off: there are too few different ratings to fit a teacher")
@@ -111,17 +113,19 @@ class _Parts:
         self.tables.append((tokens.astype(np.int32, copy=False), shares.astype(np.float32, copy=False)))
         self.count += len(rows)
 
-    def taught(self) -> Taught | None:
+    def taught(self) -> DistilledRow | None:
         """One table of all; lessons with fewer alternatives are filled up with token 0 and share 0."""
         if not self.count:
             return None
         width = max(tokens.shape[1] for tokens, _ in self.tables)
-        lessons = Lessons(np.zeros((self.count, width), np.int32), np.zeros((self.count, width), np.float32))
+        lessons = SoftTargets(
+            np.zeros((self.count, width), np.int32), np.zeros((self.count, width), np.float32)
+        )
         end = 0
         for tokens, shares in self.tables:
             part = slice(end, end := end + len(tokens))
             lessons.tokens[part, : tokens.shape[1]], lessons.shares[part, : tokens.shape[1]] = tokens, shares
-        return Taught(lessons, self.numbers)
+        return DistilledRow(lessons, self.numbers)
 
 
 def _tokens_of(tokenizer: PreTrainedTokenizerFast, spelled: Sequence[str]) -> np.ndarray | None:

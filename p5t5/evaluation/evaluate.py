@@ -80,7 +80,7 @@ def evaluate_checkpoint(
         if task in TASKS
     ):
         require_packages()
-    work = [(task, prompt) for task in wanted for prompt in _wordings(prompts, task, checkpoint)]
+    work = [(task, prompt) for task in wanted for prompt in _prompt_kinds(prompts, task, checkpoint)]
     bar = tqdm(work, desc=f"evaluating {part}", disable=not progress, leave=False)
     for task, prompt in bar:
         bar.set_postfix_str(f"{task} {prompt}")
@@ -126,7 +126,7 @@ def evaluate_checkpoint(
     return out
 
 
-def _wordings(prompts: Sequence[str], task: str, checkpoint: Checkpoint) -> list[str]:
+def _prompt_kinds(prompts: Sequence[str], task: str, checkpoint: Checkpoint) -> list[str]:
     """The wording kinds, and those prompt ids that belong to the task."""
     task_of = {prompt.id: prompt.task for prompt in checkpoint.prompts}
     for name in prompts:

@@ -19,10 +19,10 @@ KEYS = ["model", "task", "prompt", "protocol"]
 ABOUT = b"p5t5"
 
 
-def write_values(path: str | Path, measured: Sequence[Measured], about: Mapping[str, Any]) -> None:
+def write_example_values(path: str | Path, measured: Sequence[Measured], about: Mapping[str, Any]) -> None:
     """A line a model, task, wording, protocol, metric and row: model … metric, row, user, value.
 
-    Metrics whose rows have several numbers (BLEU's counts, AUC's pairs) are left out. ``about`` (plain
+    Metrics whose rows have several numbers (BLEU's counts, AUC's pairs) are left out. ``data_record`` (plain
     values: what data, which part) goes into the file's metadata. Under a temporary name first.
     """
     parts = [
@@ -54,8 +54,8 @@ def write_values(path: str | Path, measured: Sequence[Measured], about: Mapping[
     temporary.replace(path)
 
 
-def read_values(path: str | Path) -> tuple[list[Measured], dict[str, Any]]:
-    """What `write_values` was given: what was measured, and about what. UserError if it is no such file."""
+def read_example_values(path: str | Path) -> tuple[list[Measured], dict[str, Any]]:
+    """What `write_example_values` was given: what was measured, and about what. UserError if it is no such file."""
     try:
         table = parquet.read_table(path)
         about = json.loads((table.schema.metadata or {})[ABOUT])

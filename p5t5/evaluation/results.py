@@ -66,7 +66,7 @@ STATISTICS: dict[str, Statistic] = {
     "feature_match": first_of_second,
 }
 
-SEEN_WORDINGS = "seen_wordings"  # what answers to held-out wordings are compared with
+SEEN_PROMPTS = "seen_wordings"  # what answers to held-out wordings are compared with
 
 LOWER_IS_BETTER = ("rmse", "mae", "ece", "width80", "feature_overlap")
 
@@ -104,7 +104,7 @@ class Evaluation:
     skipped: list[str] = field(default_factory=list)  # sentences on what was not evaluated and why
 
     def add(self, measured: Measured, about: Mapping[str, Any]) -> None:
-        """``about``: the fields that all rows of this evaluation share."""
+        """``data_record``: the fields that all rows of this evaluation share."""
         self.measured.append(measured)
         self.rows += result_rows(measured, about)
 
@@ -159,7 +159,7 @@ def compare(ours: Evaluation, baselines: Evaluation, seed: int = 0) -> list[dict
     ]
 
 
-def compare_wordings(ours: Evaluation, seed: int = 0) -> list[dict[str, Any]]:
+def compare_prompts(ours: Evaluation, seed: int = 0) -> list[dict[str, Any]]:
     """`compare` of a model's answers to held-out wordings with its own to seen ones, the same rows; ``relative``: the
     difference in parts of what seen wordings have (None where that is 0), ``relative_ci95`` its interval."""
     out = []
@@ -168,7 +168,7 @@ def compare_wordings(ours: Evaluation, seed: int = 0) -> list[dict[str, Any]]:
             kind = (mine.prompt, other.prompt) == ("held_out", "seen")
             if kind and (mine.model, mine.task, mine.protocol) == (other.model, other.task, other.protocol):
                 both = np.isin(other.rows, mine.rows)
-                for row in _paired(mine, other, SEEN_WORDINGS, seed):
+                for row in _paired(mine, other, SEEN_PROMPTS, seed):
                     out.append(_relative(row, other.values[row["metric"]][both]))
     return out
 

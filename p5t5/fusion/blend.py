@@ -1,6 +1,6 @@
 """Model fusion: the model's log-probabilities blended with what counts, neighbours, factors and texts say.
 
-Every part gives the whole catalogue a score; `normalised` makes scores of different kinds alike, and a
+Every part gives the whole catalogue a score; `normalized` makes scores of different kinds alike, and a
 blend is a linear function of them, so the share of each part in an item's score can be told. The
 weights come from validation rows alone (p5t5.fusion.fitting); the parts from training rows alone.
 """
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from p5t5.baselines.base import Scorer, item_counts, top_of
-from p5t5.baselines.rankers import ALS, CountFloor, ItemKNN, Popularity
-from p5t5.baselines.text_similarity import TextLikeness, where_described
+from p5t5.baselines.rankers import ALS, CooccurrenceRanker, ItemKNN, Popularity
+from p5t5.baselines.text_similarity import ContentSimilarity, content_rankers
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.splits import Split
@@ -28,7 +28,7 @@ KINDS = ("sum", "reciprocal_rank", "gate")
 
 # BPR is left out: its state is a vector a user, and a checkpoint keeps nothing of a single person's behaviour.
 PARTS: dict[str, type[Scorer]] = {
-    part.name: part for part in (Popularity, CountFloor, TextLikeness, ItemKNN, ALS)
+    part.name: part for part in (Popularity, CooccurrenceRanker, ContentSimilarity, ItemKNN, ALS)
 }
 
 SMOOTHING = (
@@ -40,7 +40,7 @@ DEEPEST, RANK_OFFSET = 100, 60  # reciprocal ranks: places counted, and Cormack 
 FILE, STATE, FORMAT = "fusion.json", "fusion.safetensors", 1
 
 
-def normalised(table: np.ndarray, nonnegative: bool) -> np.ndarray:
+def normalized(table: np.ndarray, nonnegative: bool) -> np.ndarray:
     """float32 [n, items]: scores as evidence on one scale, row by row; their order stays.
 
     Counts and similarities become the log of their smoothed share, (s + 3 mean) / (4 sum), over
@@ -115,7 +115,7 @@ class Fusion:
             if self.kind == "reciprocal_rank":
                 yield reciprocal_ranks(table)
             else:
-                yield centred(table) if at == 0 else normalised(table, nonnegative)
+                yield centred(table) if at == 0 else normalized(table, nonnegative)
         yield in_history(histories, self.number_of_items)
 
     def gates(self, histories: Ragged) -> list[np.ndarray]:
@@ -259,11 +259,11 @@ def default_parts(split: Split, with_implicit: bool | None = None) -> list[Score
 
     if with_implicit is None:
         with_implicit = importlib.util.find_spec("implicit") is not None
-    parts: list[Scorer] = [Popularity(split), CountFloor(split), *where_described(split)]
+    parts: list[Scorer] = [Popularity(split), CooccurrenceRanker(split), *content_rankers(split)]
     return [*parts, ItemKNN(split), ALS(split)] if with_implicit else parts
 
 
-def standardised_popularity(split: Split) -> np.ndarray:
+def standardized_popularity(split: Split) -> np.ndarray:
     """float32 [items]: log(1 + training interactions) with mean 0 and deviation 1."""
     known = np.log1p(item_counts(split))
     return ((known - known.mean()) / max(float(known.std()), 1e-6)).astype(np.float32)

@@ -20,10 +20,10 @@ from p5t5.fusion.blend import (
     Fusion,
     centred,
     in_history,
-    normalised,
+    normalized,
     reciprocal_ranks,
     rows_at_once,
-    standardised_popularity,
+    standardized_popularity,
 )
 from p5t5.tasks.registry import TASKS
 
@@ -108,7 +108,7 @@ def fit_fusion(
         raise UserError("fusion: weights are learned on validation rows, and there are none.")
     lengths = np.log1p(split.history_lengths(rows))
     length = (float(lengths.mean()), max(float(lengths.std()), 1e-6))
-    popularity = standardised_popularity(split)
+    popularity = standardized_popularity(split)
 
     def empty(kind: str) -> Fusion:
         width = 3 if kind == "gate" else 1
@@ -168,7 +168,7 @@ def shortlists(fusion: Fusion, split: Split, rows: np.ndarray, model: ModelTable
         tables: dict[str, list[np.ndarray]] = {base: [] for base in found}
         keep = np.zeros(own.shape, bool)
         for at, (table, nonnegative) in enumerate(fusion.raw(own, histories, users)):
-            tables["sum"].append(centred(table) if at == 0 else normalised(table, nonnegative))
+            tables["sum"].append(centred(table) if at == 0 else normalized(table, nonnegative))
             tables["reciprocal_rank"].append(reciprocal_ranks(table))
             keep |= tables["reciprocal_rank"][-1] >= np.float32(RANK_OFFSET / (RANK_OFFSET + SHORTLIST))
         keep &= np.isfinite(own)

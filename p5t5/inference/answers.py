@@ -18,17 +18,17 @@ from p5t5.decoding.ranking import expected_value, rank_all, score_choices, score
 from p5t5.fusion.blend import Fusion
 from p5t5.fusion.fitting import TASK as FUSED_TASK
 from p5t5.fusion.model_scores import rank as rank_fused
-from p5t5.inference.item_phrases import written
+from p5t5.inference.item_phrases import target_slot
 from p5t5.inference.predictor import after_number, score_beginnings
-from p5t5.inference.rating_calibration import Asked, saved_trust
-from p5t5.inference.request import Facts, fill
+from p5t5.inference.rating_calibration import RatingContext, saved_rating_calibration
+from p5t5.inference.request import PromptFacts, fill_slots
 from p5t5.inference.text_writer import (
     GREEDY,
     Writer,
-    answers_of_others,
-    hints_of,
+    answers_of_other_tasks,
+    required_words,
+    saved_item_ngrams,
     saved_options,
-    saved_phrases,
 )
 from p5t5.metrics.rating import central_interval, choice_probabilities
 from p5t5.tasks.base import WORDS, Examples
@@ -113,17 +113,19 @@ class Answerer:
         self.model = checkpoint.model.eval()
         self.catalogue = checkpoint.catalogue
         self.options = checkpoint.build_options()
-        self.trust = saved_trust(checkpoint)
+        self.trust = saved_rating_calibration(checkpoint)
         self.writer, self.text_options = Writer(checkpoint.tokenizer), saved_options(checkpoint)
-        self.phrases = saved_phrases(checkpoint)
+        self.phrases = saved_item_ngrams(checkpoint)
 
     @cached_property
     def attributes(self) -> list[str] | None:
-        """A text an item, for the slot ``about``."""
+        """A text an item, for the slot ``data_record``."""
         items = self.catalogue.items
         return items["attributes"].tolist() if "attributes" in items else None
 
-    def answer(self, task: str, place: int, facts: Facts, k: int = 10, seen: Sequence[int] = ()) -> Answer:
+    def answer(
+        self, task: str, place: int, facts: PromptFacts, k: int = 10, seen: Sequence[int] = ()
+    ) -> Answer:
         """The answer as the task's decoding asks. ``seen``: items never to recommend.
 
         Where the facts hold candidates, a task that ranks the catalogue ranks them alone.
@@ -165,7 +167,7 @@ class Answerer:
         self,
         task: str,
         place: int,
-        facts: Sequence[Facts],
+        facts: Sequence[PromptFacts],
         k: int,
         exclude: Ragged,
         allow: np.ndarray | None = None,
@@ -200,7 +202,7 @@ class Answerer:
         )
         return [self._named(items, scores) for items, scores in zip(ranked.items, ranked.scores, strict=True)]
 
-    def rank(self, task: str, place: int, facts: Facts) -> list[Recommendation]:
+    def rank(self, task: str, place: int, facts: PromptFacts) -> list[Recommendation]:
         """The candidates among the facts, best first; fused, where the task was."""
         if self.fusion is not None and task == FUSED_TASK:
             few = np.array(facts.candidates, np.int64)
@@ -216,26 +218,26 @@ class Answerer:
         ids = self.checkpoint.renderer.encode_text(text)
         return self.writer.write(self.model, Ragged.from_lists([ids]))[0]
 
-    def inputs(self, task: str, place: int, facts: Sequence[Facts]) -> Ragged:
+    def inputs(self, task: str, place: int, facts: Sequence[PromptFacts]) -> Ragged:
         """Ragged int32: the rendered prompts."""
         examples = self._examples(task, facts)
         return self.checkpoint.renderer.encode_inputs(examples, np.full(len(facts), place))
 
-    def _examples(self, task: str, facts: Sequence[Facts]) -> Examples:
-        filled = fill(facts, self.options, self.attributes)
+    def _examples(self, task: str, facts: Sequence[PromptFacts]) -> Examples:
+        filled = fill_slots(facts, self.options, self.attributes)
         return Examples(task, np.zeros(len(facts), np.int64), filled.columns, filled.texts)
 
-    def _asked(self, task: str, place: int, facts: Facts) -> Asked:
+    def _asked(self, task: str, place: int, facts: PromptFacts) -> RatingContext:
         """Whose usual rating of what, or which text, a rating is blended with."""
         places = np.array([place for _, place in facts.rated], np.int64)
-        return Asked(
+        return RatingContext(
             np.array([-1 if facts.item is None else facts.item]),
             Ragged.from_lists([[item for item, _ in facts.rated]]),
             self.checkpoint.rating_values[places].astype(np.float64),
             texts_of(self._examples(task, [facts]), self.checkpoint.prompts, np.array([place])),
         )
 
-    def _wording(self, task: str, place: int, facts: Facts) -> str:
+    def _wording(self, task: str, place: int, facts: PromptFacts) -> str:
         """The prompt as a person reads it."""
         ids = self.inputs(task, place, [facts]).values
         return str(self.checkpoint.tokenizer.decode(ids, skip_special_tokens=True)).strip()
@@ -245,14 +247,16 @@ class Answerer:
         ((_, ids, mask),) = padded_batches(inputs, max(int(inputs.lengths.sum()), 1), device)
         return ids, mask
 
-    def _written(self, task: str, place: int, facts: Facts) -> str:
+    def _written(self, task: str, place: int, facts: PromptFacts) -> str:
         examples = self._examples(task, [facts])
         inputs = self.checkpoint.renderer.encode_inputs(examples, np.full(1, place))
         options = self.text_options.get(task, GREEDY)
-        others = answers_of_others(task, self.checkpoint.tokenizer, self.checkpoint.rating_values)
+        others = answers_of_other_tasks(task, self.checkpoint.tokenizer, self.checkpoint.rating_values)
         item = np.array([-1 if facts.item is None else facts.item])
-        phrases = self.phrases.get(written(task))
-        return self.writer.write(self.model, inputs, options, hints_of(examples), others, phrases, item)[0]
+        phrases = self.phrases.get(target_slot(task))
+        return self.writer.write(
+            self.model, inputs, options, required_words(examples), others, phrases, item
+        )[0]
 
     def _choice_scores(self, ids: Tensor, mask: Tensor, place: int, words: Sequence[str]) -> np.ndarray:
         """float32 [1, words]: log-probability of each word as (the beginning of) the prompt's target."""

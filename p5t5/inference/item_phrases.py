@@ -1,6 +1,6 @@
 """Which words and pairs of words the training texts about each item hold: what samples of text are chosen by.
 
-Of many samples the one is answered that the others are most like (`decoding.text_generation.consensus`). A small model's
+Of many samples the one is answered that the others are most like (`decoding.text_generation.mbr_choice`). A small model's
 samples agree on what is safe; what people said of this item says better which of them is apt, and in any wording of
 the question the same. Counts of items alone are kept, no user's, and of what at least LEAST training texts hold.
 """
@@ -26,9 +26,9 @@ from p5t5.text.tokenizer import text_tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-LEAST = 2  # training texts that hold it, or it is not kept
+MIN_COUNT = 2  # training texts that hold it, or it is not kept
 PRIOR = 12.0  # texts: how much what all texts say counts beside an item's own
-MOST_TEXTS = 100_000  # training texts, drawn by a hash
+MAX_TEXTS = 100_000  # training texts, drawn by a hash
 ALL = -1  # the "item" of what all texts say
 NONE = -1  # the second token of a single one; both tokens of the row that counts an item's texts
 PAIR = 32  # bits: token << PAIR | next token + 1
@@ -36,7 +36,7 @@ LOW = (1 << PAIR) - 1
 
 
 @dataclass(frozen=True)
-class Phrases:
+class ItemNgrams:
     """How many texts hold each token or pair: ``code`` int64, ascending in each item, ``count`` int64.
 
     Rows of item i: ``start[i]`` to ``start[i + 1]``, of all texts the last such; ``texts`` int64: how many an item has;
@@ -49,14 +49,14 @@ class Phrases:
     texts: np.ndarray
     length: float
 
-    def agreement(self, item: int, answers: Sequence[Sequence[int]]) -> np.ndarray:
+    def expected_f1(self, item: int, answers: Sequence[Sequence[int]]) -> np.ndarray:
         """float64 [answers]: how much each is like what is said of the item, −1 for none: the expected F1 of its
         tokens with a text's, plus that of pairs.
 
         A text is thought to hold what ``PRIOR`` texts of all and the item's own hold, each independently.
         """
         tokens = Ragged.from_lists(answers)
-        owner, codes, pair = distinct_phrases(tokens)
+        owner, codes, pair = distinct_ngrams(tokens)
         share = PRIOR * self._counts(ALL, codes) / self.texts[ALL]
         number = 0
         if 0 <= item < len(self.texts) - 1:
@@ -80,24 +80,24 @@ class Phrases:
     @staticmethod
     def fit(
         split: Split, task: str, tokenizer: PreTrainedTokenizerFast, options: BuildOptions, seed: int = 0
-    ) -> Phrases | None:
+    ) -> ItemNgrams | None:
         """From what the task's training rows write; None where they have nothing in common. No other row is read."""
         rows = TASKS[task].eligible(split, "train")
-        if len(rows) > MOST_TEXTS:
-            rows = np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:MOST_TEXTS]])
+        if len(rows) > MAX_TEXTS:
+            rows = np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:MAX_TEXTS]])
         if not len(rows):
             return None
-        written = list(TASKS[task].build(split, rows, options).references or ())
-        table = text_tokens(tokenizer, written)
+        target_slot = list(TASKS[task].build(split, rows, options).references or ())
+        table = text_tokens(tokenizer, target_slot)
         tokens = Ragged.from_lists([row[row >= 0].tolist() for row in table])
-        return Phrases.of(tokens, split.data.item[rows], split.data.number_of_items)
+        return ItemNgrams.of(tokens, split.data.item[rows], split.data.number_of_items)
 
     @staticmethod
-    def of(texts: Ragged, item: np.ndarray, items: int) -> Phrases | None:
+    def of(texts: Ragged, item: np.ndarray, items: int) -> ItemNgrams | None:
         """``texts`` int32 tokens, ``item`` int [texts] of 0 … items − 1. None where no two texts say the same."""
-        owner, codes, _ = distinct_phrases(texts)
+        owner, codes, _ = distinct_ngrams(texts)
         names, place, count = np.unique(codes, return_inverse=True, return_counts=True)
-        kept = count[place] >= LEAST
+        kept = count[place] >= MIN_COUNT
         if not kept.any():
             return None
         own, code = item[owner[kept]].astype(np.int64), codes[kept]
@@ -105,11 +105,11 @@ class Phrases:
         own, code = own[order], code[order]
         first = np.flatnonzero(np.r_[True, (own[1:] != own[:-1]) | (code[1:] != code[:-1])][: len(own)])
         number = np.diff(np.r_[first, len(own)])
-        common = count >= LEAST
+        common = count >= MIN_COUNT
         lengths = np.bincount(own[first], minlength=items)[:items]
         start = np.r_[0, np.cumsum(np.r_[lengths, common.sum()])]
         had = np.bincount(item, minlength=items)
-        return Phrases(
+        return ItemNgrams(
             np.r_[code[first], names[common]],
             np.r_[number, count[common]],
             start.astype(np.int64),
@@ -118,26 +118,26 @@ class Phrases:
         )
 
 
-def written(task: str) -> str:
+def target_slot(task: str) -> str:
     """The name of the slot that a task's text answers: tasks that have it in common write the same texts."""
     return [name for name, slot in TASKS[task].slots.items() if slot.target][-1]
 
 
-def fit_phrases(
+def fit_item_ngrams(
     tokenizer: PreTrainedTokenizerFast, split: Split, tasks: Sequence[str], options: BuildOptions
-) -> dict[str, Phrases]:
-    """Slot (`written`) → what training texts say of each item, for the tasks that write."""
-    found: dict[str, Phrases] = {}
+) -> dict[str, ItemNgrams]:
+    """Slot (`target_slot`) → what training texts say of each item, for the tasks that write."""
+    found: dict[str, ItemNgrams] = {}
     able = [task for task in tasks if "text" in TASKS[task].decoding and not TASKS[task].missing(split.data)]
     for task in sorted(able, key=lambda task: -len(TASKS[task].eligible(split, "train"))):
-        if written(task) not in found:
-            one = Phrases.fit(split, task, tokenizer, options)
+        if target_slot(task) not in found:
+            one = ItemNgrams.fit(split, task, tokenizer, options)
             if one is not None:
-                found[written(task)] = one
+                found[target_slot(task)] = one
     return found
 
 
-def distinct_phrases(texts: Ragged) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def distinct_ngrams(texts: Ragged) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(text int64, code int64, whether it is a pair) of every token and pair of neighbours, once a text."""
     row = np.repeat(np.arange(len(texts)), texts.lengths)
     token = texts.values.astype(np.int64)
@@ -148,15 +148,15 @@ def distinct_phrases(texts: Ragged) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return both[:, 0], both[:, 1], (both[:, 1] & LOW) > 0
 
 
-class PhraseTable:
+class ItemNgramTable:
     """Phrases of several slots as the bytes of a Parquet file: slot, item_id, first, second, count. Read when asked."""
 
     def __init__(self, data: bytes, lengths: Mapping[str, float]) -> None:
         self.data, self.lengths = data, dict(lengths)
 
     @staticmethod
-    def of(found: Mapping[str, Phrases], item_ids: Sequence[str]) -> PhraseTable:
-        """``found``: by slot (`written`). Items are kept by their ids: more of them may come to be known later."""
+    def of(found: Mapping[str, ItemNgrams], item_ids: Sequence[str]) -> ItemNgramTable:
+        """``found``: by slot (`target_slot`). Items are kept by their ids: more of them may come to be known later."""
         parts = []
         names = [*item_ids, ""]  # the last is all of them
         for slot, own in found.items():
@@ -172,13 +172,13 @@ class PhraseTable:
             part["item_id"] = pd.Categorical.from_codes(item, categories=pd.Index(names))
             parts.append(part.assign(slot=slot)[["slot", "item_id", *columns]])
         data = pd.concat(parts, ignore_index=True).to_parquet(None, index=False, compression="zstd")
-        return PhraseTable(data, {slot: own.length for slot, own in found.items()})
+        return ItemNgramTable(data, {slot: own.length for slot, own in found.items()})
 
     @cached_property
     def _frame(self) -> pd.DataFrame:
         return pd.read_parquet(BytesIO(self.data))
 
-    def read(self, slot: str, item_ids: Sequence[str]) -> Phrases:
+    def read(self, slot: str, item_ids: Sequence[str]) -> ItemNgrams:
         """The slot's phrases, of items as numbered by ``item_ids``."""
         frame = self._frame[self._frame["slot"] == slot]
         number = {name: place for place, name in enumerate([*item_ids, ""])}
@@ -189,4 +189,4 @@ class PhraseTable:
         texts = np.bincount(item[~told], count[~told], len(number)).astype(np.int64)
         order = np.lexsort((code, item, ~told))[: told.sum()]
         start = np.r_[0, np.cumsum(np.bincount(item[told], minlength=len(number)))].astype(np.int64)
-        return Phrases(code[order], count[order], start, texts, self.lengths[slot])
+        return ItemNgrams(code[order], count[order], start, texts, self.lengths[slot])

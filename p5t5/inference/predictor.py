@@ -19,15 +19,15 @@ from p5t5.decoding.ranking import all_item_scores, rank_all, score_choices, scor
 from p5t5.decoding.text_generation import TextOptions
 from p5t5.decoding.trie import Trie
 from p5t5.evaluation.judging import Answers, text_values
-from p5t5.inference.item_phrases import written
-from p5t5.inference.rating_calibration import WHOLE, Asked, saved_trust
+from p5t5.inference.item_phrases import target_slot
+from p5t5.inference.rating_calibration import WHOLE, RatingContext, saved_rating_calibration
 from p5t5.inference.text_writer import (
     Writer,
-    answers_of_others,
-    described,
-    hints_of,
+    answers_of_other_tasks,
+    describe_decoding,
+    required_words,
+    saved_item_ngrams,
     saved_options,
-    saved_phrases,
 )
 from p5t5.metrics.ranking import candidate_ranks, list_ranks, ranking_values
 from p5t5.metrics.rating import (
@@ -63,9 +63,13 @@ class Asker:
         self.rating_values = checkpoint.rating_values
         self.data, self.token_budget = data, token_budget
         self.writer = Writer(self.tokenizer, token_budget)
-        self.trust = saved_trust(checkpoint)  # task → how far its ratings are trusted, if not wholly
+        self.trust = saved_rating_calibration(
+            checkpoint
+        )  # task → how far its ratings are trusted, if not wholly
         self.text_options = saved_options(checkpoint)  # task → how its text is decoded, if not greedily
-        self.phrases = saved_phrases(checkpoint)  # what is written → what training texts say of items there
+        self.phrases = saved_item_ngrams(
+            checkpoint
+        )  # what is written → what training texts say of items there
 
     def ask(
         self,
@@ -149,7 +153,7 @@ class Asker:
             yield judge(examples, scores, protocol)
             return
         told = texts_of(examples, self.prompts, prompt_index)
-        yield judge(examples, trust(scores, Asked.of_rows(split, examples.rows, told)), protocol)
+        yield judge(examples, trust(scores, RatingContext.of_rows(split, examples.rows, told)), protocol)
         yield replace(judge(examples, scores, f"{protocol}, model alone"), shown=None)
 
     def _chosen(self, examples: Examples, scores: np.ndarray, protocol: str) -> Answers:
@@ -197,32 +201,34 @@ class Asker:
         texts = self.write(examples, inputs, options)
         references = list(examples.references or [""] * len(examples))
         values, totals = text_values(texts, references, split, examples.task, examples.rows)
-        how = described(options)
+        how = describe_decoding(options)
         return Answers("text", values, totals, lambda row: texts[row], text_decoding=how)
 
     def write(self, examples: Examples, inputs: Ragged, options: TextOptions) -> list[str]:
         """The texts of a task that writes, without the rating that may stand before them."""
-        others = answers_of_others(examples.task, self.tokenizer, self.rating_values)
-        phrases, items = self.phrases.get(written(examples.task)), self.data.item[examples.rows]
-        texts = self.writer.write(self.model, inputs, options, hints_of(examples), others, phrases, items)
+        others = answers_of_other_tasks(examples.task, self.tokenizer, self.rating_values)
+        phrases, items = self.phrases.get(target_slot(examples.task)), self.data.item[examples.rows]
+        texts = self.writer.write(
+            self.model, inputs, options, required_words(examples), others, phrases, items
+        )
         return self._without_ratings(examples.task, texts)
 
     def draw(self, examples: Examples, inputs: Ragged, options: TextOptions) -> list[list[list[int]]]:
-        """The tokens of all answers to each example: for few of them, of which `settle` picks in several ways."""
-        others = answers_of_others(examples.task, self.tokenizer, self.rating_values)
+        """The tokens of all answers to each example: for few of them, of which `select` picks in several ways."""
+        others = answers_of_other_tasks(examples.task, self.tokenizer, self.rating_values)
         drawn: list[list[list[int]]] = [[]] * len(inputs)
-        for rows, found in self.writer.draw(self.model, inputs, options, hints_of(examples), others):
+        for rows, found in self.writer.draw(self.model, inputs, options, required_words(examples), others):
             for row, answers in zip(rows.tolist(), found, strict=True):
                 drawn[row] = answers
         return drawn
 
-    def settle(
+    def select(
         self, examples: Examples, drawn: Sequence[Sequence[Sequence[int]]], options: TextOptions
     ) -> list[str]:
         """One of the answers to each example, as ``options`` say: its text, as of `write`."""
-        phrases, items = self.phrases.get(written(examples.task)), self.data.item[examples.rows]
+        phrases, items = self.phrases.get(target_slot(examples.task)), self.data.item[examples.rows]
         return self._without_ratings(
-            examples.task, self.writer.settle(drawn, options.item_share, phrases, items)
+            examples.task, self.writer.select(drawn, options.item_weight, phrases, items)
         )
 
     def _without_ratings(self, task: str, texts: list[str]) -> list[str]:

@@ -59,7 +59,7 @@ def choose_prompt(
     return None if best is None else best[1]
 
 
-def plan(
+def choose_task(
     prompts: Sequence[Prompt],
     task: str,
     filled: Filled,

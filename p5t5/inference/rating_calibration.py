@@ -4,7 +4,7 @@ A small model trained for long is surer than it is right. Its probabilities p ov
 with a prior: p^trust · prior^(1 − trust), normalised. 1 leaves the model as it is, 0 knows nothing but the
 prior; with an even prior it is temperature scaling (Guo et al., 2017).
 
-The prior is what this person usually gives to this item (`Usual`): how often each rating is given in training,
+The prior is what this person usually gives to this item (`BiasPrior`): how often each rating is given in training,
 tilted until its mean is mean + item bias + user bias, and what the person's latest ratings are above or below that.
 So trust 0 answers as bias-only does, or better where moods last. Where a review is
 read its text says more: there the prior is how often each rating is given to what a ridge regression on its words
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from p5t5.baselines.review_regression import Reader, Shares, WordTable
+from p5t5.baselines.review_regression import RatingDistribution, ReviewRegressor, WordWeights
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.splits import Split
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from p5t5.checkpoint.catalogue import Catalogue
     from p5t5.checkpoint.checkpoint import Checkpoint
 
-KEY = "rating_trust"  # in p5t5.json
+KEY = "rating_calibration"  # in p5t5.json
 
 LIKES = "rating/like"  # a choice, which ratings decide
 
@@ -44,7 +44,7 @@ MARGIN = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class RatingContext:
     """n questions for a rating: ``item`` int [n], −1 for none; and what the person has ``rated``: items, Ragged of
     n rows, with ``ratings`` float [len(rated.values)] in the unit of the data; ``texts``: what a review says, n a
     slot (`reading.texts_of`).
@@ -56,14 +56,16 @@ class Asked:
     texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @staticmethod
-    def of_rows(split: Split, rows: np.ndarray, texts: Mapping[str, Sequence[str]] | None = None) -> Asked:
+    def of_rows(
+        split: Split, rows: np.ndarray, texts: Mapping[str, Sequence[str]] | None = None
+    ) -> RatingContext:
         """The rows of a split, each with the rated rows of its history."""
         data, history = split.data, split.history(rows, WHOLE)
         assert data.rating is not None
         kept = np.isfinite(data.rating[history.values])
         lengths = np.bincount(history.row_of_value[kept], minlength=len(rows))
         earlier = history.values[kept]
-        return Asked(
+        return RatingContext(
             data.item[rows],
             Ragged.from_lengths(data.item[earlier], lengths),
             data.rating[earlier].astype(np.float64),
@@ -72,7 +74,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Recency:
+class RecencyOffset:
     """How the latest ratings of a person count on their own, each half as much as the one ``half_life`` later: what
     they are above or below the usual is shrunk by ``penalty`` and added. People rate in sittings, and lists that
     are sorted by what they will like: on MovieLens-100K this says more than any factors.
@@ -90,19 +92,19 @@ class Recency:
         return sums / (weights + self.penalty)
 
 
-class Usual:
+class BiasPrior:
     """mean + item bias + user bias + recent. ``bias`` float32 [items], which the catalogue keeps. What is the user's
     is made of what the person rated when it is asked for, and kept nowhere: the bias Σ (rating − mean − item bias) /
     (n + penalty), and what ``recency``, if any, makes of what is left.
     """
 
     def __init__(
-        self, mean: float, user_penalty: float, bias: np.ndarray, recency: Recency | None = None
+        self, mean: float, user_penalty: float, bias: np.ndarray, recency: RecencyOffset | None = None
     ) -> None:
         self.mean, self.user_penalty, self.recency = float(mean), float(user_penalty), recency
         self.bias = np.asarray(bias, np.float32)
 
-    def __call__(self, asked: Asked) -> np.ndarray:
+    def __call__(self, asked: RatingContext) -> np.ndarray:
         """float64 [n]: the usual rating, not clipped to the scale; NaN where no item is asked about."""
         bias = np.nan_to_num(self.bias.astype(np.float64))  # NaN: an item that came later
         left = asked.ratings - self.mean - bias[asked.rated.values]
@@ -113,7 +115,7 @@ class Usual:
         return np.where(asked.item < 0, np.nan, self.mean + bias[asked.item] + user)
 
 
-class Trust:
+class RatingCalibrator:
     """What was fitted for one task: ``prior`` [C], the shares of the scale's ratings in training; ``trust``.
 
     ``usual`` or ``reader``, and the ``values`` [C] of the scale, ascending: for a prior of each question's own.
@@ -124,15 +126,15 @@ class Trust:
         self,
         trust: float,
         prior: Sequence[float] | np.ndarray,
-        usual: Usual | None = None,
+        usual: BiasPrior | None = None,
         values: Sequence[float] | np.ndarray = (),
-        reader: Reader | None = None,
+        reader: ReviewRegressor | None = None,
         liked: np.ndarray | None = None,
     ) -> None:
         self.trust, self.prior, self.liked = float(trust), np.asarray(prior, np.float64), liked
         self.usual, self.values, self.reader = usual, np.asarray(values, np.float64), reader
 
-    def __call__(self, log_probabilities: np.ndarray, asked: Asked | None = None) -> np.ndarray:
+    def __call__(self, log_probabilities: np.ndarray, asked: RatingContext | None = None) -> np.ndarray:
         """float64 [n, answers]: the blended log-probabilities, not normalised; a row of −inf stays one."""
         return self.blended(log_probabilities, self.log_priors(asked))
 
@@ -146,7 +148,7 @@ class Trust:
         blended[silent] = -np.inf
         return blended
 
-    def log_priors(self, asked: Asked | None = None) -> np.ndarray:
+    def log_priors(self, asked: RatingContext | None = None) -> np.ndarray:
         """float64 [n or 1, C]: the prior, tilted to the usual rating of each question where there is one; or what
         its text says of it. [n or 1, 2] where the answers are like and dislike.
         """
@@ -156,17 +158,17 @@ class Trust:
         sides = (self.liked, ~self.liked)
         return np.stack([np.logaddexp.reduce(ratings[:, side], 1) for side in sides], 1)
 
-    def _rating_priors(self, asked: Asked | None) -> np.ndarray:
+    def _rating_priors(self, asked: RatingContext | None) -> np.ndarray:
         plain = np.log(self.prior)[None]
         if asked is None or len(self.values) < 2:
             return plain
         if self.reader is not None and asked.texts:
             read = self.reader.log_shares(asked.texts)
             return np.where(np.isnan(read), plain, read)
-        return plain if self.usual is None else tilted(self.prior, self.values, self.usual(asked))
+        return plain if self.usual is None else exponential_tilt(self.prior, self.values, self.usual(asked))
 
 
-def tilted(prior: np.ndarray, values: np.ndarray, means: np.ndarray) -> np.ndarray:
+def exponential_tilt(prior: np.ndarray, values: np.ndarray, means: np.ndarray) -> np.ndarray:
     """float64 [n, C]: log-probabilities ∝ prior · exp(θ value), of the θ with which the mean is ``means`` [n].
 
     ``prior`` [C], all above 0; ``values`` [C], ascending, at least two. Means are first moved MARGIN of the scale
@@ -199,7 +201,7 @@ def tilted(prior: np.ndarray, values: np.ndarray, means: np.ndarray) -> np.ndarr
     return power - np.logaddexp.reduce(power, 1)[:, None]
 
 
-def saved_trust(checkpoint: Checkpoint) -> dict[str, Trust]:
+def saved_rating_calibration(checkpoint: Checkpoint) -> dict[str, RatingCalibrator]:
     """Task → what was fitted for this model; empty where nothing was, or it has been trained since.
 
     UserError where the words that it was fitted with are not those of the checkpoint.
@@ -210,7 +212,7 @@ def saved_trust(checkpoint: Checkpoint) -> dict[str, Trust]:
     usual = _saved_usual(kept, checkpoint.catalogue) if "usual" in kept else None
     words = _saved_words(kept, checkpoint) if "words" in kept else None
     return {
-        task: Trust(
+        task: RatingCalibrator(
             one["trust"],
             one["prior"],
             usual if one.get("personal") else None,
@@ -222,24 +224,24 @@ def saved_trust(checkpoint: Checkpoint) -> dict[str, Trust]:
     }
 
 
-def _saved_usual(kept: Mapping, catalogue: Catalogue) -> Usual | None:
-    bias, told = catalogue.usual_bias, kept["usual"]
+def _saved_usual(kept: Mapping, catalogue: Catalogue) -> BiasPrior | None:
+    bias, told = catalogue.item_bias, kept["usual"]
     if bias is None:
         return None
-    recency = Recency(**told["recency"]) if told.get("recency") else None
-    return Usual(told["mean"], told["user_penalty"], bias, recency)
+    recency = RecencyOffset(**told["recency"]) if told.get("recency") else None
+    return BiasPrior(told["mean"], told["user_penalty"], bias, recency)
 
 
-def _saved_words(kept: Mapping, checkpoint: Checkpoint) -> WordTable:
+def _saved_words(kept: Mapping, checkpoint: Checkpoint) -> WordWeights:
     if _digest(checkpoint.words) != kept["words"]:
         raise UserError(
             "the model's words.parquet is missing, or another model's: copy the whole folder again, or train it again."
         )
-    return WordTable(checkpoint.words)
+    return WordWeights(checkpoint.words)
 
 
-def _reader(words: WordTable, task: str, kept: Mapping) -> Reader:
-    return words.reader(task, kept["constant"], Shares.read(kept["shares"]))
+def _reader(words: WordWeights, task: str, kept: Mapping) -> ReviewRegressor:
+    return words.reader(task, kept["constant"], RatingDistribution.read(kept["shares"]))
 
 
 def _digest(data: bytes) -> str:

@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from p5t5.baselines.rating import BiasOnly, Ratings
-from p5t5.baselines.review_regression import Reader, WordTable, texts_of
+from p5t5.baselines.review_regression import ReviewRegressor, WordWeights, texts_of
 from p5t5.core.randomness import hashed
 from p5t5.data.splits import Split
-from p5t5.inference.rating_calibration import KEY, LIKES, Asked, Recency, Trust, Usual, _digest, _liked
+from p5t5.inference.rating_calibration import (
+    KEY,
+    LIKES,
+    BiasPrior,
+    RatingCalibrator,
+    RatingContext,
+    RecencyOffset,
+    _digest,
+    _liked,
+)
 from p5t5.metrics.rating import choice_probabilities
 from p5t5.tasks.base import BuildOptions
 from p5t5.tasks.columns import is_rated, rating_index
@@ -24,20 +33,20 @@ if TYPE_CHECKING:
     from p5t5.checkpoint.checkpoint import Checkpoint
     from p5t5.inference.predictor import Asker
 
-GRID = np.linspace(0.0, 1.2, 25)
+MODEL_WEIGHTS = np.linspace(0.0, 1.2, 25)
 
-ROWS = 2000  # validation rows a task, at most
+MAX_VALIDATION_ROWS = 2000  # validation rows a task, at most
 
 PENALTIES, FIXED = (2.0, 5.0, 10.0, 20.0), 5.0
 
-LEAST, MOST = 100, 2_000_000  # training ratings to choose penalties with
+MIN_TRAINING_RATINGS, MAX_TRAINING_RATINGS = 100, 2_000_000  # training ratings to choose penalties with
 
 HALF_LIVES, RECENT_PENALTIES = (1.5, 3.0, 6.0), (1.0, 2.0, 4.0)
 
-LATEST = 20_000  # people, each with the last training rating, to choose these with
+MAX_RECENCY_USERS = 20_000  # people, each with the last training rating, to choose these with
 
 
-def fit_usual(split: Split, seed: int = 0) -> Usual | None:
+def fit_bias_prior(split: Split, seed: int = 0) -> BiasPrior | None:
     """Biases of the training ratings; penalties chosen on a fifth of them that the rest did not see.
 
     None without training ratings. No other row is read.
@@ -47,18 +56,18 @@ def fit_usual(split: Split, seed: int = 0) -> Usual | None:
     if not len(rows):
         return None
     some = rows
-    if len(rows) > MOST:
-        some = rows[np.sort(np.argsort(hashed(seed, rows), kind="stable")[:MOST])]
+    if len(rows) > MAX_TRAINING_RATINGS:
+        some = rows[np.sort(np.argsort(hashed(seed, rows), kind="stable")[:MAX_TRAINING_RATINGS])]
     held = hashed(seed + 1, some) % np.uint64(5) == 0
-    penalties = PENALTIES if len(rows) >= LEAST else (FIXED,)
+    penalties = PENALTIES if len(rows) >= MIN_TRAINING_RATINGS else (FIXED,)
     seen = some[~held] if (~held).any() else some
     biases = BiasOnly(split, penalties, train=Ratings(split, seen), validation=Ratings(split, some[held]))
-    recency = _fit_recency(split, rows, biases, seed)
+    recency = _fit_recency_offset(split, rows, biases, seed)
     biases.refit(Ratings(split, rows))
-    return Usual(biases.mean, biases.user_penalty, biases.item, recency)
+    return BiasPrior(biases.mean, biases.user_penalty, biases.item, recency)
 
 
-def _fit_recency(split: Split, rows: np.ndarray, biases: BiasOnly, seed: int) -> Recency | None:
+def _fit_recency_offset(split: Split, rows: np.ndarray, biases: BiasOnly, seed: int) -> RecencyOffset | None:
     """The recency with the least squared error on people's last training ratings, or None where that has less.
 
     ``rows``: the rated training rows. Item biases are refitted on the others, with the penalties of ``biases``.
@@ -66,28 +75,30 @@ def _fit_recency(split: Split, rows: np.ndarray, biases: BiasOnly, seed: int) ->
     is_last = np.zeros(len(rows), bool)
     is_last[len(rows) - 1 - np.unique(split.data.user[rows][::-1], return_index=True)[1]] = True
     last, rest = rows[is_last], rows[~is_last]
-    if len(rest) < LEAST:
+    if len(rest) < MIN_TRAINING_RATINGS:
         return None
     biases.refit(Ratings(split, rest))
-    last = last[np.sort(np.argsort(hashed(seed, last), kind="stable")[:LATEST])]
-    asked, ratings = Asked.of_rows(split, last), Ratings(split, last)
-    choices = [None, *(Recency(*one) for one in product(HALF_LIVES, RECENT_PENALTIES))]
-    guesses = (Usual(biases.mean, biases.user_penalty, biases.item, one)(asked) for one in choices)
+    last = last[np.sort(np.argsort(hashed(seed, last), kind="stable")[:MAX_RECENCY_USERS])]
+    asked, ratings = RatingContext.of_rows(split, last), Ratings(split, last)
+    choices = [None, *(RecencyOffset(*one) for one in product(HALF_LIVES, RECENT_PENALTIES))]
+    guesses = (BiasPrior(biases.mean, biases.user_penalty, biases.item, one)(asked) for one in choices)
     low, high = ratings.rating.min(), ratings.rating.max()
     errors = [((np.clip(guess, low, high) - ratings.rating) ** 2).mean() for guess in guesses]
     return choices[int(np.argmin(errors))]
 
 
-def fit_trust(asker: Asker, split: Split, tasks: Sequence[str], build: BuildOptions) -> dict[str, Trust]:
+def fit_rating_calibration(
+    asker: Asker, split: Split, tasks: Sequence[str], build: BuildOptions
+) -> dict[str, RatingCalibrator]:
     """Task → the trust of GRID with the highest likelihood of the true ratings on validation rows, the
     nearer to 1 where it is the same. Tasks without a rating or without such rows are left out.
     """
-    out: dict[str, Trust] = {}
-    usual: Usual | None = None
+    out: dict[str, RatingCalibrator] = {}
+    usual: BiasPrior | None = None
     for task in tasks:
         sample = None
         if TASKS[task].decoding.startswith("rating") or task == LIKES:
-            sample = validation_sample(split, task, asker.prompts, build, ROWS)
+            sample = validation_sample(split, task, asker.prompts, build, MAX_VALIDATION_ROWS)
         if sample is None:
             continue
         examples, index = sample
@@ -100,27 +111,32 @@ def fit_trust(asker: Asker, split: Split, tasks: Sequence[str], build: BuildOpti
             truth = examples.answer
         reads = "review" in TASKS[task].slots
         if not reads and usual is None:
-            usual = fit_usual(split)
-        reader = Reader.fit(split, task, build) if reads else None
+            usual = fit_bias_prior(split)
+        reader = ReviewRegressor.fit(split, task, build) if reads else None
         values = split.data.rating_values
-        one = Trust(1.0, _prior(split), None if reads else usual, values, reader, _liked(task, values))
-        asked = Asked.of_rows(split, rows, texts_of(examples, asker.prompts, index))
+        one = RatingCalibrator(
+            1.0, _prior(split), None if reads else usual, values, reader, _liked(task, values)
+        )
+        asked = RatingContext.of_rows(split, rows, texts_of(examples, asker.prompts, index))
         one.trust = fitted(one, scores, asked, truth)
         out[task] = one
     return out
 
 
-def fitted(like: Trust, scores: np.ndarray, asked: Asked, truth: np.ndarray) -> float:
+def fitted(like: RatingCalibrator, scores: np.ndarray, asked: RatingContext, truth: np.ndarray) -> float:
     """The trust of GRID that makes ``truth`` int [n] likeliest, with the priors of ``like``."""
     priors, likelihood = like.log_priors(asked), []
-    for trust in GRID:
-        shares = choice_probabilities(Trust(trust, like.prior).blended(scores, priors))
+    for trust in MODEL_WEIGHTS:
+        shares = choice_probabilities(RatingCalibrator(trust, like.prior).blended(scores, priors))
         likelihood.append(np.nansum(np.log(np.maximum(shares[np.arange(len(truth)), truth], 1e-12))))
-    best = max(range(len(GRID)), key=lambda place: (round(likelihood[place], 6), -abs(GRID[place] - 1)))
-    return float(GRID[best])
+    best = max(
+        range(len(MODEL_WEIGHTS)),
+        key=lambda place: (round(likelihood[place], 6), -abs(MODEL_WEIGHTS[place] - 1)),
+    )
+    return float(MODEL_WEIGHTS[best])
 
 
-def keep_trust(checkpoint: Checkpoint, found: Mapping[str, Trust]) -> None:
+def keep_rating_calibration(checkpoint: Checkpoint, found: Mapping[str, RatingCalibrator]) -> None:
     """Puts it beside what the model says of itself, item biases into the catalogue, and words into their table; it
     holds until the model is trained further.
     """
@@ -138,7 +154,7 @@ def keep_trust(checkpoint: Checkpoint, found: Mapping[str, Trust]) -> None:
         }
         checkpoint.catalogue.keep_usual_bias(usual.bias)
     readers = {task: one.reader for task, one in found.items() if one.reader is not None}
-    checkpoint.words = WordTable.of(readers).data if readers else b""
+    checkpoint.words = WordWeights.of(readers).data if readers else b""
     for task, reader in readers.items():
         tasks[task]["reading"] = {"constant": reader.constant, "shares": reader.shares.plain()}
     if readers:

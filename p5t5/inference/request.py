@@ -13,7 +13,7 @@ from p5t5.tasks.columns import cut_at_sentences, shorten
 
 
 @dataclass(frozen=True)
-class Facts:
+class PromptFacts:
     """All that may fill a slot. Users count as in the checkpoint, items as in the catalogue.
 
     ``rated``: (item, place of its rating among the rating values), oldest first; ``guess`` is such a
@@ -40,10 +40,12 @@ class Filled:
     empty: frozenset[str]
 
 
-def fill(facts: Sequence[Facts], options: BuildOptions, attributes: Sequence[str] | None = None) -> Filled:
+def fill_slots(
+    facts: Sequence[PromptFacts], options: BuildOptions, attributes: Sequence[str] | None = None
+) -> Filled:
     """The slot columns for n questions; a slot that one of them cannot fill is left out.
 
-    ``attributes``: a text an item, for the slot ``about``.
+    ``attributes``: a text an item, for the slot ``data_record``.
     """
     columns: dict[str, Column] = {}
     texts: list[str] = []
@@ -79,7 +81,7 @@ def fill(facts: Sequence[Facts], options: BuildOptions, attributes: Sequence[str
     return Filled(columns, texts, frozenset(empty))
 
 
-def _pairs(facts: Sequence[Facts], pool: int, longest: int) -> list[tuple[int, Ragged]]:
+def _pairs(facts: Sequence[PromptFacts], pool: int, longest: int) -> list[tuple[int, Ragged]]:
     kept = [list(f.rated)[-longest:] for f in facts]
     items = Ragged.from_lists([[item for item, _ in pairs] for pairs in kept])
     return [(pool, items), (RATING, Ragged.from_lists([[rating for _, rating in pairs] for pairs in kept]))]

@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING, Any
 from p5t5.checkpoint.checkpoint import PHRASES
 from p5t5.data.splits import Split
 from p5t5.decoding.text_generation import TextOptions
-from p5t5.inference.item_phrases import Phrases, PhraseTable, written
-from p5t5.inference.text_writer import GREEDY, KEY, _digest, described, hints_of, saved_options, saved_phrases
+from p5t5.inference.item_phrases import ItemNgrams, ItemNgramTable, target_slot
+from p5t5.inference.text_writer import (
+    GREEDY,
+    KEY,
+    _digest,
+    describe_decoding,
+    required_words,
+    saved_item_ngrams,
+    saved_options,
+)
 from p5t5.metrics import text as text_metrics
 from p5t5.tasks.base import BuildOptions
 from p5t5.tasks.registry import TASKS
@@ -25,25 +33,28 @@ if TYPE_CHECKING:
     from p5t5.checkpoint.checkpoint import Checkpoint
     from p5t5.inference.predictor import Asker
 
-TRIED = 32  # samples a prompt while settings are compared
+SEARCH_SAMPLES = 32  # samples a prompt while settings are compared
 
 SAMPLES = 128  # and in answers: more of them are better, and cost time (docs/lab.md)
 
 # What is tried, in this order: one safe answer, or the consensus of samples that are ever more various.
 SETTINGS = (
     GREEDY,
-    *(TextOptions(sample=True, samples=TRIED, temperature=degree, seed=0) for degree in (0.4, 0.5, 0.6, 0.7)),
+    *(
+        TextOptions(sample=True, samples=SEARCH_SAMPLES, temperature=degree, seed=0)
+        for degree in (0.4, 0.5, 0.6, 0.7)
+    ),
 )
 
 BONUSES = (0.0, 2.0)  # where there is a hint
 
-SHARES = (0.0, 0.9)  # of a consensus, what training texts say of the item
+ITEM_WEIGHTS = (0.0, 0.9)  # of a consensus, what training texts say of the item
 
-ROWS = 400  # validation rows a task, at most
+MAX_VALIDATION_ROWS = 400  # validation rows a task, at most
 
-SENTENCE = 8  # words: where people's own texts are shorter on average, four in a row say little
+SHORT_TEXT_WORDS = 8  # words: where people's own texts are shorter on average, four in a row say little
 
-VARIETY = 0.5  # the least ratio of unique sentences, as a share of what people's own texts have
+MIN_UNIQUE_SHARE = 0.5  # the least ratio of unique sentences, as a share of what people's own texts have
 
 
 def choose_text_options(
@@ -52,7 +63,7 @@ def choose_text_options(
     tasks: Sequence[str],
     build: BuildOptions,
     *,
-    limit: int = ROWS,
+    limit: int = MAX_VALIDATION_ROWS,
     progress: Callable[[str], object] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Task → {"options": what differs from greedy, "validation": what was measured of each setting}.
@@ -72,18 +83,22 @@ def choose_text_options(
         examples, index = sample
         inputs = asker.renderer.encode_inputs(examples, index)
         references = list(examples.references or ())
-        least = VARIETY * text_metrics.unique_sentence_ratio(references)
-        hinted = hints_of(examples) is not None
+        least = MIN_UNIQUE_SHARE * text_metrics.unique_sentence_ratio(references)
+        hinted = required_words(examples) is not None
         # A few hundred rows share a few dozen runs of four words: too few to choose by.
-        metrics = ("rouge1", "bleu2") if text_metrics.lengths(references).mean() >= SENTENCE else ("rouge1",)
+        metrics = (
+            ("rouge1", "bleu2")
+            if text_metrics.lengths(references).mean() >= SHORT_TEXT_WORDS
+            else ("rouge1",)
+        )
         tried, drawn = [], {}
-        for options in settings(hinted, written(task) in asker.phrases):
+        for options in settings(hinted, target_slot(task) in asker.phrases):
             if progress:
-                progress(f"{task}: {described(options)}")
-            drawing = replace(options, item_share=0.0)
+                progress(f"{task}: {describe_decoding(options)}")
+            drawing = replace(options, item_weight=0.0)
             if drawing not in drawn:
                 drawn[drawing] = asker.draw(examples, inputs, drawing)
-            texts = asker.settle(examples, drawn[drawing], options)
+            texts = asker.select(examples, drawn[drawing], options)
             statistics = text_metrics.bleu_statistics(texts, references).mean(0)
             measured = {
                 "rouge1": round(float(text_metrics.rouge(texts, references)[:, 0].mean()), 6),
@@ -101,19 +116,19 @@ def choose_text_options(
                 "rows": len(examples),
                 "least_unique": round(least, 6),
                 "highest": list(metrics),
-                "tried": {described(options): measured for options, measured in tried},
+                "tried": {describe_decoding(options): measured for options, measured in tried},
             },
         }
     return chosen
 
 
 def settings(hinted: bool, told: bool = False) -> list[TextOptions]:
-    """What `choose_text_options` tries. ``told``: of texts that training rows write of items."""
+    """What `choose_text_options` tries. ``format_table``: of texts that training rows write of items."""
     return [
-        replace(one, wanted_bonus=bonus, item_share=share)
+        replace(one, wanted_bonus=bonus, item_weight=share)
         for one in SETTINGS
         for bonus in (BONUSES if hinted else (0.0,))
-        for share in (SHARES if told and one.samples > 1 else (0.0,))
+        for share in (ITEM_WEIGHTS if told and one.samples > 1 else (0.0,))
     ]
 
 
@@ -126,27 +141,27 @@ def preference(
     return enough, math.prod(measured[name] for name in metrics) if enough else measured["unique_sentences"]
 
 
-def keep_options(
-    checkpoint: Checkpoint, chosen: Mapping[str, Any], phrases: Mapping[str, Phrases] | None = None
+def keep_text_options(
+    checkpoint: Checkpoint, chosen: Mapping[str, Any], phrases: Mapping[str, ItemNgrams] | None = None
 ) -> None:
-    """Puts the choice beside what the model says of itself; `write_options` also puts it into its folder.
+    """Puts the choice beside what the model says of itself; `write_text_options` also puts it into its folder.
 
     ``phrases``: by slot; those that a chosen decoding looks at are kept.
     """
     known = (checkpoint.info.get(KEY) or {}).get("tasks", {}) if saved_options(checkpoint) else {}
     tasks = {**known, **chosen}
-    used = {written(task) for task, one in tasks.items() if one["options"].get("item_share")}
-    both = {**saved_phrases(checkpoint), **(phrases or {})}
+    used = {target_slot(task) for task, one in tasks.items() if one["options"].get("item_weight")}
+    both = {**saved_item_ngrams(checkpoint), **(phrases or {})}
     checkpoint.info[KEY] = {"stages": len(checkpoint.info["stages"]), "tasks": tasks}
     checkpoint.phrases = b""
     if used:
-        table = PhraseTable.of({slot: both[slot] for slot in sorted(used)}, checkpoint.catalogue.item_ids)
+        table = ItemNgramTable.of({slot: both[slot] for slot in sorted(used)}, checkpoint.catalogue.item_ids)
         checkpoint.phrases = table.data
         checkpoint.info[KEY]["phrases"] = {"digest": _digest(table.data), "lengths": table.lengths}
 
 
-def write_options(checkpoint: Checkpoint, folder: Path) -> None:
-    """Writes what `keep_options` kept into the checkpoint's folder: phrases.parquet, then p5t5.json. Raises OSError."""
+def write_text_options(checkpoint: Checkpoint, folder: Path) -> None:
+    """Writes what `keep_text_options` kept into the checkpoint's folder: phrases.parquet, then p5t5.json. Raises OSError."""
     path = folder / "p5t5.json"
     info = json.loads(path.read_text(encoding="utf-8"))
     if checkpoint.phrases:

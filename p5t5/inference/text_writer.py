@@ -17,8 +17,8 @@ import numpy as np
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.decoding.batches import padded_batches
-from p5t5.decoding.text_generation import TextOptions, Wanted, consensus, draw_texts
-from p5t5.inference.item_phrases import Phrases, PhraseTable
+from p5t5.decoding.text_generation import RequiredTokens, TextOptions, draw_texts, mbr_choice
+from p5t5.inference.item_phrases import ItemNgrams, ItemNgramTable
 from p5t5.tasks.base import DISLIKE, LIKE, NO, WORDS, YES, Examples
 from p5t5.tasks.registry import TASKS
 from p5t5.text.tokenizer import text_tokens
@@ -59,18 +59,18 @@ class Writer:
         options: TextOptions = GREEDY,
         hints: Sequence[str] | None = None,
         never_first: Sequence[int] = (),
-        phrases: Phrases | None = None,
+        phrases: ItemNgrams | None = None,
         items: np.ndarray | None = None,
     ) -> list[str]:
         """The answer to each rendered prompt; it holds the hint, where there is one ("": none), and begins
-        with none of ``never_first`` (`answers_of_others`).
+        with none of ``never_first`` (`answers_of_other_tasks`).
 
-        ``phrases``, and ``items``: int [prompts], which item each is about, −1 for none: for ``options.item_share``.
+        ``phrases``, and ``items``: int [prompts], which item each is about, −1 for none: for ``options.item_weight``.
         """
         texts = [""] * len(inputs)
         for rows, drawn in self.draw(model, inputs, options, hints, never_first):
             asked = None if items is None else items[rows]
-            found = self.settle(drawn, options.item_share, phrases, asked)
+            found = self.select(drawn, options.item_weight, phrases, asked)
             for row, text in zip(rows.tolist(), found, strict=True):
                 texts[row] = text
         return texts
@@ -86,11 +86,11 @@ class Writer:
         """(prompts' numbers, all the answers to each, as tokens), batch by batch; see `write`."""
         tokens = None if hints is None else text_tokens(self.tokenizer, hints)
         device = next(model.parameters()).device
-        drawing = {name: value for name, value in asdict(options).items() if name != "item_share"}
+        drawing = {name: value for name, value in asdict(options).items() if name != "item_weight"}
         for rows, ids, mask in padded_batches(inputs, self.token_budget // options.samples, device):
             wanted = None
             if tokens is not None:
-                wanted = Wanted([own[own >= 0].tolist() for own in tokens[rows]], self.word_starts)
+                wanted = RequiredTokens([own[own >= 0].tolist() for own in tokens[rows]], self.word_starts)
             yield (
                 rows,
                 draw_texts(
@@ -98,11 +98,11 @@ class Writer:
                 ),
             )
 
-    def settle(
+    def select(
         self,
         drawn: Sequence[Sequence[Sequence[int]]],
         share: float = 0.0,
-        phrases: Phrases | None = None,
+        phrases: ItemNgrams | None = None,
         items: np.ndarray | None = None,
     ) -> list[str]:
         """The text of the answer to each prompt that the others of it and, for ``share``, ``phrases`` agree with."""
@@ -110,12 +110,12 @@ class Writer:
         for row, answers in enumerate(drawn):
             told = None
             if share and phrases is not None and len(answers) > 1:
-                told = phrases.agreement(-1 if items is None else int(items[row]), answers)
-            chosen.append(answers[consensus(answers, told, share)])
+                told = phrases.expected_f1(-1 if items is None else int(items[row]), answers)
+            chosen.append(answers[mbr_choice(answers, told, share)])
         return [text.strip() for text in self.tokenizer.batch_decode(chosen, skip_special_tokens=True)]
 
 
-def hints_of(examples: Examples) -> list[str] | None:
+def required_words(examples: Examples) -> list[str] | None:
     """What each text must speak of; None where the task gives no hint."""
     if HINT not in TASKS[examples.task].slots or HINT not in examples.columns:
         return None
@@ -123,7 +123,7 @@ def hints_of(examples: Examples) -> list[str] | None:
     return [" ".join(examples.texts[place] for place in elements[row]) for row in range(len(examples))]
 
 
-def answers_of_others(task: str, tokenizer: Any, ratings: Sequence[float] | np.ndarray) -> list[int]:
+def answers_of_other_tasks(task: str, tokenizer: Any, ratings: Sequence[float] | np.ndarray) -> list[int]:
     """Tokens that no text of the task begins with: each is the whole answer of another task (a rating, yes).
 
     A model that does not know a wording may take it for another task's; items and ratings are picked among
@@ -136,7 +136,7 @@ def answers_of_others(task: str, tokenizer: Any, ratings: Sequence[float] | np.n
     return [int(first) for first, *rest in ids.tolist() if all(token < 0 for token in rest)]
 
 
-def described(options: TextOptions) -> str:
+def describe_decoding(options: TextOptions) -> str:
     """How text is decoded, for people: "consensus of 32, temperature 0.6"."""
     parts = ["greedy"] if not options.sample else ["sampled"]
     if options.samples > 1:
@@ -147,7 +147,7 @@ def described(options: TextOptions) -> str:
         parts.append(f"temperature {options.temperature:g}")
         parts += [f"top_p {options.top_p:g}"] if options.top_p < 1 else []
     parts += [f"hint +{options.wanted_bonus:g}"] if options.wanted_bonus else []
-    parts += [f"what is said of the item {options.item_share:g}"] if options.item_share else []
+    parts += [f"what is said of the item {options.item_weight:g}"] if options.item_weight else []
     return ", ".join(parts)
 
 
@@ -159,7 +159,7 @@ def saved_options(checkpoint: Checkpoint) -> dict[str, TextOptions]:
     return {task: TextOptions(**one["options"]) for task, one in kept["tasks"].items()}
 
 
-def saved_phrases(checkpoint: Checkpoint) -> dict[str, Phrases]:
+def saved_item_ngrams(checkpoint: Checkpoint) -> dict[str, ItemNgrams]:
     """Slot → what training texts say of items, where a task's decoding was chosen to look at it.
 
     UserError where the phrases are not those that it was chosen with.
@@ -171,7 +171,7 @@ def saved_phrases(checkpoint: Checkpoint) -> dict[str, Phrases]:
         raise UserError(
             "the model's phrases.parquet is missing, or another model's: copy the whole folder again, or train it again."
         )
-    table = PhraseTable(checkpoint.phrases, kept["phrases"]["lengths"])
+    table = ItemNgramTable(checkpoint.phrases, kept["phrases"]["lengths"])
     return {slot: table.read(slot, checkpoint.catalogue.item_ids) for slot in table.lengths}
 
 

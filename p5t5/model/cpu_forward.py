@@ -13,11 +13,11 @@ from p5t5.model.cpu_kernels import (
     Diagonals,
     FeedForward,
     KeysAndValues,
+    LayerConfig,
     Padding,
     RMSNorm,
-    Rules,
     SelfAttention,
-    noise,
+    dropout_mask,
 )
 
 
@@ -56,7 +56,7 @@ def decoder_states(model: Any, inputs: Tensor, attention_mask: Tensor | None, ta
     What ``model.encoder`` and ``model.decoder`` in training mode give, dropout included.
     """
     encoder, decoder = model.encoder, model.decoder
-    rules = Rules(model.config.num_heads, model.config.layer_norm_epsilon, encoder.dropout.p)
+    rules = LayerConfig(model.config.num_heads, model.config.layer_norm_epsilon, encoder.dropout.p)
     padding = _padding(attention_mask)
     hidden = _dropped(inputs, rules.dropout)
     bias = position_bias(encoder, inputs.shape[1])
@@ -97,7 +97,7 @@ def position_bias(stack: Any, length: int) -> Tensor:
 
 
 def _self_attention(
-    block: Any, hidden: Tensor, bias: Tensor, padding: Padding | None, rules: Rules
+    block: Any, hidden: Tensor, bias: Tensor, padding: Padding | None, rules: LayerConfig
 ) -> Tensor:
     layer = block.layer[0]
     attention = layer.SelfAttention
@@ -105,7 +105,7 @@ def _self_attention(
     return SelfAttention.apply(hidden, qkv, attention.o.weight, bias, padding, rules)
 
 
-def _feed_forward(block: Any, hidden: Tensor, rules: Rules) -> Tensor:
+def _feed_forward(block: Any, hidden: Tensor, rules: LayerConfig) -> Tensor:
     layer = block.layer[-1]
     dense = layer.DenseReluDense
     if not isinstance(dense, T5DenseActDense) or not isinstance(dense.act, nn.ReLU):
@@ -136,5 +136,5 @@ def _padding(attention_mask: Tensor | None) -> Padding | None:
 
 
 def _dropped(x: Tensor, rate: float) -> Tensor:
-    drop = noise(x.shape, rate)
+    drop = dropout_mask(x.shape, rate)
     return x if drop is None else x * (drop.kept.to(x.dtype) * drop.scale)

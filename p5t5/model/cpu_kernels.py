@@ -29,7 +29,7 @@ class Padding(NamedTuple):
     mask: Tensor
 
 
-class Noise(NamedTuple):
+class DropoutMask(NamedTuple):
     """A dropout mask: ``kept`` bool, and what is kept is multiplied by ``scale``."""
 
     kept: Tensor
@@ -39,7 +39,7 @@ class Noise(NamedTuple):
         return x.mul_(self.kept).mul_(self.scale)
 
 
-class Rules(NamedTuple):
+class LayerConfig(NamedTuple):
     """What a sublayer needs besides tensors."""
 
     heads: int
@@ -47,14 +47,14 @@ class Rules(NamedTuple):
     dropout: float
 
 
-def noise(shape: torch.Size | tuple[int, ...], rate: float) -> Noise | None:
+def dropout_mask(shape: torch.Size | tuple[int, ...], rate: float) -> DropoutMask | None:
     """A dropout mask from torch's generator; None for rate 0."""
     dropped = round(rate * 256)
     if dropped == 0:
         return None
     count = torch.Size(shape).numel()
     drawn = torch.empty(-(-count // 8), dtype=torch.int64).random_(-(2**63), None)
-    return Noise((drawn.view(torch.uint8)[:count] >= dropped).view(shape), 256 / (256 - dropped))
+    return DropoutMask((drawn.view(torch.uint8)[:count] >= dropped).view(shape), 256 / (256 - dropped))
 
 
 def normed(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -89,10 +89,10 @@ class FeedForward(Function):
     """x + relu(normed(x) · innerᵀ) · outerᵀ for x [N, d]; ``inner`` has the norm's weight in it."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, inner: Tensor, outer: Tensor, rules: Rules) -> Tensor:
+    def forward(ctx: Any, x: Tensor, inner: Tensor, outer: Tensor, rules: LayerConfig) -> Tensor:
         norm, factor = normed(x, rules.epsilon)
         hidden = (norm @ inner.t()).relu_()
-        ctx.noises = noise(hidden.shape, rules.dropout), noise(x.shape, rules.dropout)
+        ctx.noises = dropout_mask(hidden.shape, rules.dropout), dropout_mask(x.shape, rules.dropout)
         if ctx.noises[0] is not None:
             ctx.noises[0](hidden)
         ctx.save_for_backward(norm, factor, hidden, inner, outer)
@@ -119,13 +119,19 @@ class SelfAttention(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, qkv: Tensor, out: Tensor, bias: Tensor, padding: Padding | None, rules: Rules
+        ctx: Any,
+        x: Tensor,
+        qkv: Tensor,
+        out: Tensor,
+        bias: Tensor,
+        padding: Padding | None,
+        rules: LayerConfig,
     ) -> Tensor:
         rows, length, width = x.shape
         norm, factor = normed(x.reshape(-1, width), rules.epsilon)
         parts = split_heads(norm @ qkv.t(), rows, 3, rules.heads)
         chances, drop, mixed = _attend(parts[0], parts[1], parts[2], bias, padding, rules)
-        ctx.rules, ctx.drop, ctx.noise = rules, drop, noise((rows * length, width), rules.dropout)
+        ctx.rules, ctx.drop, ctx.noise = rules, drop, dropout_mask((rows * length, width), rules.dropout)
         ctx.save_for_backward(norm, factor, parts, chances, mixed, qkv, out)
         return _residual(x.reshape(-1, width), mixed, out, ctx.noise).view_as(x)
 
@@ -164,13 +170,13 @@ class CrossAttention(Function):
         query: Tensor,
         out: Tensor,
         padding: Padding | None,
-        rules: Rules,
+        rules: LayerConfig,
     ) -> Tensor:
         rows, length, width = x.shape
         norm, factor = normed(x.reshape(-1, width), rules.epsilon)
         queries = split_heads(norm @ query.t(), rows, 1, rules.heads)[0]
         chances, drop, mixed = _attend(queries, keys, values, None, padding, rules)
-        ctx.rules, ctx.drop, ctx.noise = rules, drop, noise((rows * length, width), rules.dropout)
+        ctx.rules, ctx.drop, ctx.noise = rules, drop, dropout_mask((rows * length, width), rules.dropout)
         ctx.save_for_backward(norm, factor, queries, keys, values, chances, mixed, query, out)
         return _residual(x.reshape(-1, width), mixed, out, ctx.noise).view_as(x)
 
@@ -187,7 +193,7 @@ class CrossAttention(Function):
 
 
 class KeysAndValues(Function):
-    """x [B, S, d] · weightᵀ as ``groups`` tensors [B·heads, S, d_kv]: the keys and values of all decoder layers."""
+    """x [B, S, d] · weightᵀ as ``update_groups`` tensors [B·heads, S, d_kv]: the keys and values of all decoder layers."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, groups: int, heads: int) -> tuple[Tensor, ...]:
@@ -246,8 +252,13 @@ def join_heads(parts: Tensor, rows: int) -> Tensor:
 
 
 def _attend(
-    queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, padding: Padding | None, rules: Rules
-) -> tuple[Tensor, Noise | None, Tensor]:
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    bias: Tensor | None,
+    padding: Padding | None,
+    rules: LayerConfig,
+) -> tuple[Tensor, DropoutMask | None, Tensor]:
     """(probabilities [B·heads, T, S] before dropout, its mask, outputs [B·T, inner])."""
     scores = torch.bmm(queries, keys.transpose(1, 2))
     shaped = scores.view(-1, rules.heads, *scores.shape[1:])
@@ -256,7 +267,7 @@ def _attend(
     if padding is not None:
         shaped[..., padding.start :].masked_fill_(padding.mask, torch.finfo(scores.dtype).min)
     chances = torch.softmax(scores, -1, out=scores)
-    drop = noise(scores.shape, rules.dropout)
+    drop = dropout_mask(scores.shape, rules.dropout)
     used = chances if drop is None else drop(chances.clone())
     return chances, drop, join_heads(torch.bmm(used, values)[None], len(shaped))
 
@@ -267,7 +278,7 @@ def _attend_backward(
     rows: int,
     parts: tuple[Tensor, Tensor, Tensor],
     chances: Tensor,
-    drop: Noise | None,
+    drop: DropoutMask | None,
     filled: tuple[Tensor, Tensor, Tensor],
 ) -> Tensor:
     """Fills in the gradients of the ``parts`` (queries, keys, values); returns the gradient of the scores. ``grad`` is of the outputs ``mixed`` [B·T, inner].
@@ -291,11 +302,11 @@ def _attend_backward(
     return back
 
 
-def _residual(x: Tensor, inner: Tensor, weight: Tensor, drop: Noise | None) -> Tensor:
+def _residual(x: Tensor, inner: Tensor, weight: Tensor, drop: DropoutMask | None) -> Tensor:
     if drop is None:
         return torch.addmm(x, inner, weight.t())
     return drop(inner @ weight.t()).add_(x)
 
 
-def _through(grad: Tensor, drop: Noise | None) -> Tensor:
+def _through(grad: Tensor, drop: DropoutMask | None) -> Tensor:
     return grad if drop is None else drop(grad.clone())

@@ -25,7 +25,7 @@ from p5t5.model.modeling import P5T5Encoder, P5T5ForConditionalGeneration
 EMBEDDING_SCALE = 0.35  # standard deviation of an entry of a text token's embedding
 IDENTIFIER_SCALE = 0.35  # root mean square of an entry of an identifier's
 LOGIT_SPAN = 20.0  # the decoder can tell no two answers further apart than this before it has grown
-REPELLED = 2.0  # how strongly an item of the history speaks against itself (`read_as_done`)
+REPELLED = 2.0  # how strongly an item of the history speaks against itself (`suppress_seen_items`)
 STEEPEST, FLATTEST = 1.0, 0.1  # slopes of the position biases: log-attention a token of distance
 
 
@@ -34,7 +34,7 @@ def identifier_norm(d_model: int) -> float:
     return IDENTIFIER_SCALE * d_model**0.5
 
 
-def initialise(config: P5T5Config, seed: int = 0) -> P5T5ForConditionalGeneration:
+def initialize(config: P5T5Config, seed: int = 0) -> P5T5ForConditionalGeneration:
     """A model from scratch, in training mode; the same seed gives the same weights.
 
     The decoder's final norm is set so that the logits of identifiers (``start_identifiers``) can span
@@ -60,7 +60,7 @@ def initialise(config: P5T5Config, seed: int = 0) -> P5T5ForConditionalGeneratio
 
 
 @torch.no_grad()
-def read_as_done(model: T5ForConditionalGeneration, dimensions: int) -> None:
+def suppress_seen_items(model: T5ForConditionalGeneration, dimensions: int) -> None:
     """What the last ``dimensions`` of a history's items say speaks against an answer: one does not come back.
 
     For identifiers with a part of their own there. The last decoder block hands it on with the opposite sign,
@@ -105,7 +105,7 @@ def start_identifiers(
 
     ``token_ids`` int [n, levels], -1 padded; ``vectors`` float [n, f], rows of about norm 1 (for
     instance ``cooccurrence.factors``). A row becomes: its vector cut or padded to d_model, plus
-    Gaussian noise of total norm ``noise`` where padded, at ``identifier_norm``. A token that names several things
+    Gaussian noise of total norm ``dropout_mask`` where padded, at ``identifier_norm``. A token that names several things
     gets the mean of theirs. An untied head's rows are set too.
     """
     token_ids, vectors = np.asarray(token_ids), np.asarray(vectors, np.float64)

@@ -77,7 +77,7 @@ class _Token:
     end: int
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """The words of ``text`` without case, accents, punctuation and apostrophes: "& " is "and"."""
     return " ".join(token.word for token in _tokens(text))
 
@@ -96,19 +96,19 @@ def title_keys(title: str, year: str = "") -> Iterator[tuple[int, str]]:
     forms = _article_forms(main)
     spellings = [(2, bare), *((2, form) for form in forms)]
     spellings += [(3, form) for other in _PARENTHESIS.findall(bare) for form in _article_forms(other)]
-    words = normalise(forms[-1]).split()
+    words = normalize(forms[-1]).split()
     if words and words[0] in everyday_language()["words"]["articles"] and len("".join(words[1:])) >= 7:
         spellings.append((3, " ".join(words[1:])))
     joined = _INITIALS.sub(lambda match: match.group().replace(" ", ""), " ".join(words))
     spellings += [(3, joined), (3, " ".join(_NUMBERS.get(word, word) for word in words))]
     head = re.split(r"\sor:|:|\s[-–—]\s", main)[0]
-    if head != main and len(normalise(head).split()) > 1:
+    if head != main and len(normalize(head).split()) > 1:
         spellings += [(4, form) for form in _article_forms(head)]
     if behind:
-        yield 0, normalise(title)
-        yield 0, normalise(spelled_out(title))
+        yield 0, normalize(title)
+        yield 0, normalize(spelled_out(title))
     for rank, spelling in spellings:
-        for key in dict.fromkeys((normalise(spelling), normalise(spelled_out(spelling)))):
+        for key in dict.fromkeys((normalize(spelling), normalize(spelled_out(spelling)))):
             if key:
                 yield rank, key
                 if year:
@@ -144,7 +144,7 @@ class Linker:
             for rank, key in set(title_keys(title, given)):
                 if key:
                     spelled.setdefault(key, []).append((rank, item))
-        full = [normalise(title) for title in titles]
+        full = [normalize(title) for title in titles]
         for key, named in spelled.items():
             best = min(rank for rank, _ in named)
             items = sorted({item for rank, item in named if rank == best})
@@ -293,14 +293,14 @@ def _stands_out(text: str, start: int) -> bool:
 
 def _is_name(item_id: str) -> bool:
     """Whether an id is words, so that it is named in a text as a title is: "Night Song", "Käsereibe"."""
-    words = normalise(item_id).split()
+    words = normalize(item_id).split()
     return len(words) > 1 or (item_id.isalpha() and len(item_id) > 3)
 
 
 def _article_forms(title: str) -> list[str]:
     """The title as it stands, and with an article behind a last comma moved to the front."""
     head, comma, tail = title.strip().rpartition(",")
-    if comma and normalise(tail) in everyday_language()["words"]["articles"]:
+    if comma and normalize(tail) in everyday_language()["words"]["articles"]:
         return [title, f"{tail} {head}"]
     return [title]
 

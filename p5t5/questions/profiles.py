@@ -15,14 +15,14 @@ from p5t5.core.errors import UserError
 from p5t5.data.records.cleaning import clean_text
 from p5t5.data.records.loading import load
 from p5t5.data.records.tables import IndexedRecords
-from p5t5.inference.request import Facts
+from p5t5.inference.request import PromptFacts
 from p5t5.questions.entity_linking import Linker
 
 Data = IndexedRecords | str | os.PathLike
 History = Sequence[str] | Sequence[tuple[str, float]] | Mapping[str, float]
 
 
-class People:
+class UserProfiles:
     """Finds users, items and histories for one checkpoint. Data folders are read once, the last one is kept."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -55,23 +55,23 @@ class People:
             f"item {name!r} is not in the catalogue ({len(self.catalogue)} items): give an id or a title."
         )
 
-    def person(self, user: str | None, history: History | None, data: Data | None) -> Facts:
+    def person(self, user: str | None, history: History | None, data: Data | None) -> PromptFacts:
         """What is known of a person: a history given, or that of a user of ``data``."""
         if user is None and history is None:
-            return Facts()
+            return PromptFacts()
         place = None if user is None else self._user_place.get(user_key(user))
         if history is not None:
             pairs = list(history.items()) if isinstance(history, Mapping) else list(history)
             items = [self.item(pair if isinstance(pair, str) else str(pair[0])) for pair in pairs]
             said = {i: float(p[1]) for i, p in zip(items, pairs, strict=True) if not isinstance(p, str)}
-            return Facts(user=place, history=items, rated=self.rated(said, {}))
+            return PromptFacts(user=place, history=items, rated=self.rated(said, {}))
         if data is not None:
             return replace(self.of_data(str(user), data), user=place)
         if place is None:
             raise UserError(f"user {user!r} is not known to the model: give history=… or data=….")
-        return Facts(user=place)
+        return PromptFacts(user=place)
 
-    def of_data(self, user: str | int, data: Data) -> Facts:
+    def of_data(self, user: str | int, data: Data) -> PromptFacts:
         """The whole history of a user of ``data`` (an id, or a number of the checkpoint's)."""
         records, key_rows, numbers = self._records(data)
         key = list(self.checkpoint.users)[user] if isinstance(user, int) else user_key(user)
@@ -87,7 +87,7 @@ class People:
             keep = np.isfinite(records.rating[rows]) & (items >= 0)
             places = self.rating_place(records.rating[rows][keep]) if keep.any() else np.zeros(0, np.int64)
             rated = list(zip(items[keep].tolist(), places.tolist(), strict=True))
-        return Facts(history=items[items >= 0].tolist(), rated=rated)
+        return PromptFacts(history=items[items >= 0].tolist(), rated=rated)
 
     def _records(self, data: Data) -> tuple[IndexedRecords, dict[str, int], np.ndarray]:
         """The data, its users by key, and the catalogue's number of each of its items (−1: unknown)."""
@@ -120,7 +120,7 @@ class People:
         return distance.argmin(1)
 
 
-def without(person: Facts, item: int | None) -> Facts:
+def without_item(person: PromptFacts, item: int | None) -> PromptFacts:
     """The same person, who has not met the item."""
     history = [known for known in person.history if known != item]
     return replace(person, history=history, rated=[pair for pair in person.rated if pair[0] != item])

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from p5t5.data.records.tables import IndexedRecords
-from p5t5.reporting.data_statistics import Measures, histogram, measure
-from p5t5.reporting.data_warnings import Suspicion, suspicions
+from p5t5.reporting.data_statistics import DataStatistics, data_statistics, histogram
+from p5t5.reporting.data_warnings import DataWarning, data_warnings
 from p5t5.reporting.plots import Curve, column_plot, curve_plot
 
 
@@ -23,8 +23,8 @@ class DataReport:
     def __init__(self, data: IndexedRecords, info: Mapping[str, Any], tasks: Sequence[str] = ()) -> None:
         """``info``: of Records (source, dropped, problems, columns, notes). ``tasks``: sentences on what it allows."""
         self.name, self.info, self.tasks = data.name, info, list(tasks)
-        self.found: Measures = measure(data)
-        self.suspicions: list[Suspicion] = suspicions(data, self.found, info)
+        self.found: DataStatistics = data_statistics(data)
+        self.suspicions: list[DataWarning] = data_warnings(data, self.found, info)
 
     def lines(self) -> list[str]:
         """What a person wants to know, for the terminal."""
@@ -37,7 +37,7 @@ class DataReport:
             out.append(f"ratings: {_ratings(*found.ratings)}")
         if found.first:
             out.append(f"time: {found.first} to {found.last}")
-        return out + [f"look at: {each.what} → {each.todo}" for each in self.suspicions]
+        return out + [f"look at: {each.what} → {each.remedy}" for each in self.suspicions]
 
     def write(self, path: Path) -> None:
         """The page, whole or not at all; nothing outside it is needed to show it."""
@@ -60,7 +60,7 @@ class DataReport:
         body = [
             f"<header><h1>{escape(title)}</h1></header>",
             "<dl class=facts>" + "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items()) + "</dl>",
-            _section("Look at", _table(("what", "what to do"), [(s.what, s.todo) for s in self.suspicions]) if self.suspicions else "<p>Nothing looks wrong.</p>"),
+            _section("Look at", _table(("what", "what to do"), [(s.what, s.remedy) for s in self.suspicions]) if self.suspicions else "<p>Nothing looks wrong.</p>"),
             _section("Rows that were dropped", self._dropped()),
             _section("What it looks like", f"<div class=figures>{self._figures()}</div>"),
             _section("How it was read", _list([*read, *self.info.get("notes", []), *self.info.get("steps", [])])),

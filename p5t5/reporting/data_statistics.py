@@ -12,7 +12,7 @@ MANY_MONTHS = 48  # above that, times are counted by year
 
 
 @dataclass(frozen=True)
-class Measures:
+class DataStatistics:
     """``per_user``, ``per_item``: int64, interactions of each, most first (items without any included).
 
     ``ratings``: (values, counts), or None. ``periods``: (months or years, counts), or None. ``repeats``: share of
@@ -42,7 +42,7 @@ class Measures:
         return int((self.per_user >= 3).sum())
 
 
-def measure(data: IndexedRecords) -> Measures:
+def data_statistics(data: IndexedRecords) -> DataStatistics:
     """All of it in a few passes over the numbers."""
     per_user, per_item = (
         np.sort(np.bincount(codes, minlength=number))[::-1]
@@ -60,7 +60,7 @@ def measure(data: IndexedRecords) -> Measures:
         ties = float(same.sum() / len(data))
         first, last = day(data.timestamp.min()), day(data.timestamp.max())
         periods = _periods(data.timestamp)
-    return Measures(
+    return DataStatistics(
         data.number_of_users,
         data.number_of_items,
         len(data),

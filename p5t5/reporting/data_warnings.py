@@ -11,7 +11,7 @@ import numpy as np
 
 from p5t5.data.records.building import REPEATED
 from p5t5.data.records.tables import IndexedRecords
-from p5t5.reporting.data_statistics import Measures, day
+from p5t5.reporting.data_statistics import DataStatistics, day
 
 # Aggregates over all purchases, held-back ones included: as attributes they would leak (docs/evaluation.md).
 LEAKY = (
@@ -21,14 +21,14 @@ LEAKY = (
 
 
 @dataclass(frozen=True)
-class Suspicion:
-    """``what`` was seen, and what ``todo``."""
+class DataWarning:
+    """``what`` was seen, and what ``remedy``."""
 
     what: str
-    todo: str
+    remedy: str
 
 
-def suspicions(data: IndexedRecords, found: Measures, info: Mapping[str, Any]) -> list[Suspicion]:
+def data_warnings(data: IndexedRecords, found: DataStatistics, info: Mapping[str, Any]) -> list[DataWarning]:
     """The worst first, as far as that can be said."""
     return [
         *_rows(found, info),
@@ -39,7 +39,7 @@ def suspicions(data: IndexedRecords, found: Measures, info: Mapping[str, Any]) -
     ]
 
 
-def _rows(found: Measures, info: Mapping[str, Any]) -> list[Suspicion]:
+def _rows(found: DataStatistics, info: Mapping[str, Any]) -> list[DataWarning]:
     out = []
     dropped = dict(info.get("dropped", {}))
     again = dropped.pop(REPEATED, 0)
@@ -47,14 +47,14 @@ def _rows(found: Measures, info: Mapping[str, Any]) -> list[Suspicion]:
     if sum(dropped.values()) > 0.05 * total:
         worst = max(dropped, key=dropped.__getitem__)
         out.append(
-            Suspicion(
+            DataWarning(
                 f"{_percent(sum(dropped.values()) / total)} of the rows could not be used, most of them for: {worst}",
                 "look at the first of them, named under “dropped”; is it the right column?",
             )
         )
     if again > 0.01 * total:
         out.append(
-            Suspicion(
+            DataWarning(
                 f"{_percent(again / total)} of the rows repeat the user, item and time of another",
                 "fine if the file was exported twice; if times are days, finer ones would tell visits apart",
             )
@@ -62,19 +62,19 @@ def _rows(found: Measures, info: Mapping[str, Any]) -> list[Suspicion]:
     return out
 
 
-def _users_and_items(data: IndexedRecords, found: Measures) -> list[Suspicion]:
+def _users_and_items(data: IndexedRecords, found: DataStatistics) -> list[DataWarning]:
     out = []
     single = float((found.per_user == 1).mean())
     if single > 0.3:
         out.append(
-            Suspicion(
+            DataWarning(
                 f"{_percent(single)} of the users have one interaction",
                 "they teach nothing about what follows what and are never tested; --core 3 leaves them out",
             )
         )
     if found.testable < 100:
         out.append(
-            Suspicion(
+            DataWarning(
                 f"only {found.testable} users have three or more interactions",
                 "only they are tested: expect wide intervals; more rows of the same users help most",
             )
@@ -82,7 +82,7 @@ def _users_and_items(data: IndexedRecords, found: Measures) -> list[Suspicion]:
     met = found.per_item[found.per_item > 0]
     if float((met == 1).mean()) > 0.5:
         out.append(
-            Suspicion(
+            DataWarning(
                 f"{_percent(float((met == 1).mean()))} of the items were met once",
                 "nothing can be learnt about them but their titles; --core 3 or 5 leaves a denser part",
             )
@@ -90,7 +90,7 @@ def _users_and_items(data: IndexedRecords, found: Measures) -> list[Suspicion]:
     for counts, what in ((found.per_user, "user"), (found.per_item, "item")):
         if len(counts) > 50 and counts[0] > 0.05 * found.interactions and counts[0] > 50 * np.median(counts):
             out.append(
-                Suspicion(
+                DataWarning(
                     f"one {what} has {_percent(counts[0] / found.interactions)} of all interactions",
                     f"a till, a robot or a placeholder? take the {what} out of the file if so",
                 )
@@ -99,7 +99,7 @@ def _users_and_items(data: IndexedRecords, found: Measures) -> list[Suspicion]:
         if (alike := _alike(ids)) is not None:
             number, example = alike
             out.append(
-                Suspicion(
+                DataWarning(
                     f"{number:,} {what} ids differ from another only by case or white space ({example})",
                     "they count as different; write them alike in the file if they are the same",
                 )
@@ -108,14 +108,14 @@ def _users_and_items(data: IndexedRecords, found: Measures) -> list[Suspicion]:
     twin = np.array([number_of.get(user_id, -1) for user_id in data.user_ids.tolist()], np.int32)
     if float((twin[data.user] == data.item).mean()) > 0.5:
         out.append(
-            Suspicion(
+            DataWarning(
                 "in most rows the user is the item",
                 "one column was taken for both: name them with --user and --item",
             )
         )
     if found.repeats > 0.2:
         out.append(
-            Suspicion(
+            DataWarning(
                 f"{_percent(found.repeats)} of the interactions are with an item that the user met before",
                 "the filtered ranking never answers with such an item: look at the unfiltered figures too",
             )
@@ -123,10 +123,10 @@ def _users_and_items(data: IndexedRecords, found: Measures) -> list[Suspicion]:
     return out
 
 
-def _times(data: IndexedRecords, found: Measures) -> list[Suspicion]:
+def _times(data: IndexedRecords, found: DataStatistics) -> list[DataWarning]:
     if data.timestamp is None:
         return [
-            Suspicion(
+            DataWarning(
                 "there are no times",
                 "each user's rows count as oldest first, as they stand in the file: sort it if not",
             )
@@ -134,7 +134,7 @@ def _times(data: IndexedRecords, found: Measures) -> list[Suspicion]:
     low, high = int(data.timestamp.min()), int(data.timestamp.max())
     if low == high:
         return [
-            Suspicion(
+            DataWarning(
                 f"all times are the same ({found.first})",
                 "the order is the file's; name the right column with --time, or --time none",
             )
@@ -142,7 +142,7 @@ def _times(data: IndexedRecords, found: Measures) -> list[Suspicion]:
     out = []
     if found.ties is not None and found.ties > 0.2:
         out.append(
-            Suspicion(
+            DataWarning(
                 f"{_percent(found.ties)} of the interactions have the same time as the user's one before",
                 "their order is the file's: if that means nothing, “what comes next” is partly a guess; finer times help",
             )
@@ -151,7 +151,7 @@ def _times(data: IndexedRecords, found: Measures) -> list[Suspicion]:
     late = int((data.timestamp > now + 86_400).sum())
     if late:
         out.append(
-            Suspicion(
+            DataWarning(
                 f"{late:,} times lie in the future, up to {found.last}",
                 "check their unit, and the clock that wrote them",
             )
@@ -159,14 +159,14 @@ def _times(data: IndexedRecords, found: Measures) -> list[Suspicion]:
     early = int((data.timestamp < 315_532_800).sum())
     if early and high > 315_532_800:
         out.append(
-            Suspicion(
+            DataWarning(
                 f"{early:,} times lie before 1980, from {day(low)}",
                 "zeros for unknown times? leave those cells empty instead",
             )
         )
     elif early:
         out.append(
-            Suspicion(
+            DataWarning(
                 f"all times lie before 1980 ({found.first} to {found.last})",
                 "only their order is used; if they should be dates, check the column and its unit",
             )
@@ -174,7 +174,7 @@ def _times(data: IndexedRecords, found: Measures) -> list[Suspicion]:
     return out
 
 
-def _ratings(found: Measures) -> list[Suspicion]:
+def _ratings(found: DataStatistics) -> list[DataWarning]:
     if found.ratings is None:
         return []
     values, counts = found.ratings
@@ -182,14 +182,14 @@ def _ratings(found: Measures) -> list[Suspicion]:
     value = f"{values[counts.argmax()]:g}"
     if len(values) == 1:
         return [
-            Suspicion(
+            DataWarning(
                 f"all ratings are {value}",
                 "that is no rating but “was there”: leave the column out with --rating none",
             )
         ]
     if share > 0.9:
         return [
-            Suspicion(
+            DataWarning(
                 f"{_percent(share)} of the ratings are {value}",
                 f"a model that always answers {value} is hard to beat: look at the rank metrics, or --rating none",
             )
@@ -197,12 +197,12 @@ def _ratings(found: Measures) -> list[Suspicion]:
     return []
 
 
-def _catalogue(data: IndexedRecords) -> list[Suspicion]:
+def _catalogue(data: IndexedRecords) -> list[DataWarning]:
     out = []
     leaky = [name for name in data.attributes if "".join(filter(str.isalnum, name.lower())) in LEAKY.split()]
     if leaky:
         out.append(
-            Suspicion(
+            DataWarning(
                 f"the item table has {', '.join(leaky)}",
                 "figures over all interactions contain the held-back ones and leak them: take the column out",
             )
@@ -211,7 +211,7 @@ def _catalogue(data: IndexedRecords) -> list[Suspicion]:
         untitled = sum(not title for title in data.items["title"]) / data.number_of_items
         if untitled > 0.05:
             out.append(
-                Suspicion(
+                DataWarning(
                     f"{_percent(untitled)} of the items have no title",
                     "is the item table complete, and are its ids written as in the interactions?",
                 )

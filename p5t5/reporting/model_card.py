@@ -10,7 +10,7 @@ from typing import Any
 
 from p5t5._version import __version__
 from p5t5.core.errors import UserError
-from p5t5.data.splits import spoken
+from p5t5.data.splits import split_label
 from p5t5.reporting.results_page import NAMES, is_ours
 
 Row = Mapping[str, Any]
@@ -102,9 +102,9 @@ def readme_table(rows: Sequence[Row]) -> str:
     for scheme in dict.fromkeys(row["scheme"] for row in rows):
         tables[scheme] = _table([row for row in rows if row["scheme"] == scheme and row["value"] is not None])
     tables = {scheme: table for scheme, table in tables.items() if table}
-    if len(tables) < 2 and not any(spoken(scheme) != scheme for scheme in tables):
+    if len(tables) < 2 and not any(split_label(scheme) != scheme for scheme in tables):
         return "".join(tables.values())
-    return "\n\n".join(f"Split: {spoken(scheme)}.\n\n{table}" for scheme, table in tables.items())
+    return "\n\n".join(f"Split: {split_label(scheme)}.\n\n{table}" for scheme, table in tables.items())
 
 
 def _table(rows: Sequence[Row]) -> str:
@@ -162,7 +162,7 @@ def _facts(info: Mapping[str, Any]) -> str:
     data, identifiers = info.get("data") or {}, info.get("identifiers") or {}
     facts = {
         "started from": info.get("model"),
-        "data": f"{data.get('name')} (hash {str(data.get('hash', ''))[:12]}), split {spoken(str(info.get('split')))}",
+        "data": f"{data.get('name')} (hash {str(data.get('hash', ''))[:12]}), split {split_label(str(info.get('split')))}",
         "tasks": ", ".join(info.get("tasks") or []),
         "rating values": ", ".join(f"{value:g}" for value in info.get("rating_values") or []),
         **{

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from p5t5.core.errors import UserError
-from p5t5.data.splits import spoken
-from p5t5.evaluation.results import LOWER_IS_BETTER, SEEN_WORDINGS, find
+from p5t5.data.splits import split_label
+from p5t5.evaluation.results import LOWER_IS_BETTER, SEEN_PROMPTS, find
 from p5t5.reporting.calibration import calibration as calibration_figures
 from p5t5.reporting.plots import Bar, Curve, curve_plot, interval_plot
 
@@ -49,7 +49,7 @@ NAMES = {
     "gold_feature": "the feature alone",
     "nearest_with_feature": "nearest text with the feature",
     "first_sentence": "first sentence",
-    SEEN_WORDINGS: "its answers to seen wordings",
+    SEEN_PROMPTS: "its answers to seen wordings",
 }
 
 # How an answer came to be shown. Those of other tasks than writing are all random.
@@ -111,7 +111,7 @@ def render_report(
     dataset = rows[0]["dataset"] if rows else data.get("name", "")
     about = " · ".join(
         dict.fromkeys(
-            f"{row['split']} rows, split {spoken(row['scheme'])}, seed {row['seed']}" for row in rows
+            f"{row['split']} rows, split {split_label(row['scheme'])}, seed {row['seed']}" for row in rows
         )
     )
     body = [

@@ -21,13 +21,13 @@ VARIANTS = 32  # of each literal; number v alters a word with the chance (v + 1)
 _IS_ALTERED, _VARIANT, _WORDS = range(111, 114)  # what a draw is for
 
 
-def draw_variants(seed: int, epoch: int, places: np.ndarray) -> np.ndarray:
+def draw_augmentations(seed: int, epoch: int, places: np.ndarray) -> np.ndarray:
     """int64 [places]: the variant of the examples at these places of an epoch, −1 for the plain wording."""
     variant = below(VARIANTS, seed, _VARIANT, epoch, places)
     return np.where(uniform(seed, _IS_ALTERED, epoch, places) < SHARE, variant, -1)
 
 
-def altered(literal: str, words: Sequence[str]) -> list[str]:
+def augment(literal: str, words: Sequence[str]) -> list[str]:
     """The VARIANTS of a literal (which may be empty), with ``words`` to draw others from.
 
     A pure function of its arguments: variants hang neither together with those of other literals nor

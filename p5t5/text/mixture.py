@@ -23,7 +23,7 @@ ROWS_CAP = 100_000
 
 # How much a row of a task is worth without explicit rates, as the recipes found: `continue` gives several answers
 # for one reading, ratings are learnt slowly, choosing and verifying teach little else, reviews are long.
-WORTH = {
+DEFAULT_TASK_WEIGHTS = {
     "sequential/continue": 3.0,
     "sequential/choose": 0.15,
     "sequential/verify": 0.05,
@@ -156,7 +156,9 @@ def make_mixture(
         if reason:
             off.append(reason)
         elif wanted is None:
-            weights[name] = WORTH.get(name, 1.0) * min(len(TASKS[name].eligible(split, "train")), ROWS_CAP)
+            weights[name] = DEFAULT_TASK_WEIGHTS.get(name, 1.0) * min(
+                len(TASKS[name].eligible(split, "train")), ROWS_CAP
+            )
         else:
             weights[name] = wanted[name]
     if not weights:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from p5t5.core.encoded import Encoded, Lessons, on_disk
+from p5t5.core.encoded import Encoded, SoftTargets, on_disk
 from p5t5.core.ragged import Ragged, positions
 from p5t5.tasks.base import ITEM, POOLS, RATING, TEXT, TITLE, USER, WORD, WORDS, Column, Examples
-from p5t5.text.augmentation import VARIANTS, altered, draw_variants
+from p5t5.text.augmentation import VARIANTS, augment, draw_augmentations
 from p5t5.text.prompts import Prompt, seen_words
 from p5t5.text.tokenizer import EOS
 
@@ -35,10 +35,10 @@ MOST_TEXTS = 1_000_000  # free texts kept tokenised before the store starts agai
 
 
 @dataclass(frozen=True)
-class Taught:
+class DistilledRow:
     """The soft targets of a mixture: task → int32 [interactions], the lesson on each, −1 where there is none."""
 
-    lessons: Lessons
+    lessons: SoftTargets
     numbers: Mapping[str, np.ndarray]
 
 
@@ -79,7 +79,7 @@ class Renderer:
         examples: Examples,
         prompt_index: np.ndarray,
         weight: float | np.ndarray = 1.0,
-        taught: Taught | None = None,
+        taught: DistilledRow | None = None,
         variant: np.ndarray | None = None,
     ) -> Encoded:
         """Token ids, loss weights and units of all examples; example i is worded by prompt_index[i].
@@ -252,7 +252,7 @@ class Renderer:
         words = seen_words(self.prompts)
         literals = list(self._literals)[GAP : self._alterable]
         self._base[ALTERED] = len(self._strings)
-        self._add([text for literal in literals for text in altered(literal, words)])
+        self._add([text for literal in literals for text in augment(literal, words)])
         self._fixed = len(self._strings)
 
     def _forget_texts(self) -> None:
@@ -287,7 +287,9 @@ class Renderer:
         return rows
 
 
-def render_mixture(renderer: Renderer, mixture: Mixture, epoch: int, taught: Taught | None = None) -> Encoded:
+def render_mixture(
+    renderer: Renderer, mixture: Mixture, epoch: int, taught: DistilledRow | None = None
+) -> Encoded:
     """All examples of a mixture's epoch as token ids, in example order.
 
     They are rendered RENDERED at a time. An epoch of more than that lies in unnamed files of the
@@ -301,7 +303,7 @@ def render_mixture(renderer: Renderer, mixture: Mixture, epoch: int, taught: Tau
         parts, places = [], []
         for task, examples, prompt_index, at in mixture.examples(epoch, choice, start, start + RENDERED):
             weight = mixture.loss_weights.get(task.name, 1.0)
-            variant = draw_variants(mixture.seed, epoch, at)
+            variant = draw_augmentations(mixture.seed, epoch, at)
             parts.append(renderer.encode(examples, prompt_of[prompt_index], weight, taught, variant))
             places.append(at)
         return Encoded.concatenate(parts).take(np.argsort(np.concatenate(places), kind="stable"))

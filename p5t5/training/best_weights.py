@@ -13,7 +13,7 @@ from p5t5.core.errors import UserError
 from p5t5.training.options import TrainOptions
 
 
-class Judge:
+class BestWeights:
     """Asks ``validate`` and remembers whose weights to keep: ``best`` is {"step", "value", "metrics"} or None.
 
     ``validate(model)`` → {metric: value} is asked on the main process while the others wait. If it has

@@ -12,8 +12,8 @@ import torch
 from accelerate import Accelerator
 
 
-class Watch:
-    """``elapsed``: seconds of training, over all resumes; ``told``: some process was told to stop (SIGTERM).
+class RunClock:
+    """``elapsed``: seconds of training, over all resumes; ``format_table``: some process was told to stop (SIGTERM).
 
     Both change in ``agree`` alone, where all processes take part: what is done upon them is done by all.
     """

@@ -28,8 +28,8 @@ from p5t5.core.encoded import Encoded
 from p5t5.core.errors import UserError
 from p5t5.core.randomness import hashed
 from p5t5.training.batching import WEIGHTS, blocks, collate, fingerprint, plan, slices
-from p5t5.training.best_weights import Judge
-from p5t5.training.clock import Watch
+from p5t5.training.best_weights import BestWeights
+from p5t5.training.clock import RunClock
 from p5t5.training.ema import snapshot
 from p5t5.training.optimizer import make_accelerator
 from p5t5.training.options import TrainOptions, learning_rate_factor, progress_of
@@ -78,7 +78,7 @@ def train(
 ) -> TrainResult:
     """Trains ``model`` in place on ``source(epoch)`` → examples, and leaves the best weights in it.
 
-    ``validate(model)`` is called with the bare model in evaluation mode (see ``judging.Judge`` for how it
+    ``validate(model)`` is called with the bare model in evaluation mode (see ``judging.BestWeights`` for how it
     is shared out). ``source`` must give every process the same examples. ``out`` gets ``metrics.jsonl``
     and ``checkpoints/``; ``notes`` are shown before the start. ``identity``: by name, what makes this run
     this run (stage, data, tokenizer, …); a resume with another is refused. On SIGTERM a checkpoint is
@@ -95,7 +95,7 @@ class _Training:
     def __init__(self, model, source, options, out, validate, accelerator, notes, identity):
         options.check()
         self.source, self.options, self.notes = source, options, notes
-        self.judge = Judge(validate, options)
+        self.judge = BestWeights(validate, options)
         self.accelerator = accelerator or make_accelerator(options, out)
         self.accelerator.gradient_accumulation_steps = options.accumulation
         self.is_main = self.accelerator.is_main_process
@@ -107,7 +107,7 @@ class _Training:
         plan_fields = {f"--{name}": value for name, value in options.plan_fields().items()}
         whole = {**plan_fields, **(identity or {}), "model shape": self.weights.shape()}
         self.identity: dict[str, Any] = json.loads(json.dumps(whole))
-        self.watch = Watch(self.accelerator)
+        self.watch = RunClock(self.accelerator)
         self.step = self.epoch = self.position = 0
         self.epochs = 0.0  # epochs done, with fractions
         self.examples: dict[str, Any] | None = None

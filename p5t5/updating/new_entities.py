@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from p5t5.checkpoint.catalogue import USUAL_BIAS, Catalogue
+from p5t5.checkpoint.catalogue import ITEM_BIAS, Catalogue
 from p5t5.checkpoint.checkpoint import Checkpoint, user_key
 from p5t5.checkpoint.creation import check_distinct, tokens_of
 from p5t5.core.errors import UserError
@@ -25,7 +25,7 @@ from p5t5.data.cooccurrence import unit_rows
 from p5t5.data.records.cleaning import clean_column, clean_id, clean_text
 from p5t5.data.records.tables import item_order
 from p5t5.data.splits import Split
-from p5t5.data.text_features import described, weighted, word_features
+from p5t5.data.text_features import catalogue_texts, weighted, word_features
 from p5t5.identifiers.base import Identifiers
 from p5t5.identifiers.methods import name_new
 from p5t5.model.initialization import grow_vocabulary
@@ -33,7 +33,7 @@ from p5t5.model.modeling import P5T5Encoder, P5T5ForConditionalGeneration
 from p5t5.tasks.columns import describe_items
 from p5t5.text.tokenizer import WORD_START, grow_tokenizer, identifier_ids, text_tokens
 from p5t5.updating.embedding_transfer import carried_over
-from p5t5.updating.new_item_prior import bring_down
+from p5t5.updating.new_item_prior import cap_new_item_probability
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -44,7 +44,7 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
 
     They are named as the method of the catalogue names what comes later. A token that is new to the model
     starts among those of the items that are described most alike (`likeness.carried_over`), and all together no
-    likelier than their share of the catalogue (`standing.bring_down`). The same checkpoint where nothing is new.
+    likelier than their share of the catalogue (`standing.cap_new_item_probability`). The same checkpoint where nothing is new.
     Ids, texts and column names are cleaned as `p5t5 prepare` cleans them.
     UserError for items without an id or given twice, and for columns of the same name.
     """
@@ -52,9 +52,9 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
     if not len(new):
         return checkpoint
     known = checkpoint.catalogue.items
-    described_by = known.drop(columns=["identifier", USUAL_BIAS], errors="ignore")
+    described_by = known.drop(columns=["identifier", ITEM_BIAS], errors="ignore")
     table = pd.concat([described_by, new], ignore_index=True).fillna("")
-    texts = described(table)
+    texts = catalogue_texts(table)
     seed = int(checkpoint.info["options"]["seed"])
     old = Identifiers.read(checkpoint.info["identifiers"]["item"], known["identifier"].tolist())
     named = name_new(old, texts[: len(known)], texts[len(known) :].reset_index(drop=True), seed)
@@ -77,12 +77,12 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
     catalogue = Catalogue.build(
         table["item_id"].tolist(), tokens[order], table["title"].tolist(), attributes, spellings
     )
-    if (bias := checkpoint.catalogue.usual_bias) is not None:
+    if (bias := checkpoint.catalogue.item_bias) is not None:
         catalogue.keep_usual_bias(np.append(bias, np.full(len(new), np.nan, np.float32))[order])
     info = _told(checkpoint.info, "item", named, {"stage": "add_items", "items": len(new)})
     grown = replace(checkpoint, model=model, tokenizer=tokenizer, catalogue=catalogue, info=info)
     if not named.words:  # whose words are everybody's
-        bring_down(grown, order >= len(known), seed)
+        cap_new_item_probability(grown, order >= len(known), seed)
     return grown
 
 

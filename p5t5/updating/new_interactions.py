@@ -21,11 +21,11 @@ from p5t5.text.mixture import Mixture
 TRAIN, VALIDATION, TEST = range(len(PARTS))
 
 # In p5t5.json, "data" is what the model is asked about, "trained" a list of the data that it was trained on, the last
-# one last. Each is what `about` says: with "moved", the numbers of the rows that `clean_split` moved into training, so
+# one last. Each is what `data_record` says: with "moved", the numbers of the rows that `clean_split` moved into training, so
 # that the last one alone says what was trained on in all of them.
 
 
-def about(split: Split) -> dict[str, Any]:
+def data_record(split: Split) -> dict[str, Any]:
     """What a checkpoint keeps of data that is split as `clean_split` did."""
     moved = np.flatnonzero(split.part != split_by(split.scheme, split.data).part)
     return {**about_data(split.data), **({"moved": moved.tolist()} if len(moved) else {})}
@@ -36,7 +36,7 @@ def trainings(info: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(info.get("trained") or [info["data"]])
 
 
-def note_training(info: dict[str, Any]) -> None:
+def record_training(info: dict[str, Any]) -> None:
     """Puts down that the model has now been trained on its data."""
     known = list(info.get("trained") or [])
     if not known or known[-1] != info["data"]:
@@ -49,12 +49,12 @@ def split_of(info: Mapping[str, Any], data: IndexedRecords) -> Split:
     UserError where that cannot be told of other data than the model's own.
     """
     if data.hash != info["data"]["hash"]:
-        return meeting(info, data)[0]
+        return split_newer_data(info, data)[0]
     split = split_by(info["split"], data)
     return replace(split, part=_with_moved(split.part, info["data"].get("moved", ())))
 
 
-def meeting(
+def split_newer_data(
     info: Mapping[str, Any], data: IndexedRecords, old: IndexedRecords | None = None
 ) -> tuple[Split, np.ndarray, np.ndarray]:
     """How a model meets newer data: its split, and bool [n] which rows are new, and which were trained on.
@@ -77,7 +77,7 @@ def new_rows(
 ) -> np.ndarray:
     """bool [n]: the interactions of ``data`` that the model's data did not have.
 
-    ``known_data`` is what the checkpoint says of its data (`about`). With ``old``, that data itself, they are found
+    ``known_data`` is what the checkpoint says of its data (`data_record`). With ``old``, that data itself, they are found
     by user, item and time; without, they are those after its last time. UserError where that cannot be told,
     or where ``data`` lacks old rows or has them in another order.
     """
@@ -168,7 +168,7 @@ def clean_split(split: Split, trained: np.ndarray) -> Split:
     return replace(split, part=np.where(trained, TRAIN, split.part).astype(np.int8))
 
 
-def groups(
+def update_groups(
     split: Split, is_new: np.ndarray, known_items: np.ndarray, known_users: np.ndarray
 ) -> dict[str, np.ndarray]:
     """What an update is judged by: name → bool [n], interactions; "old" ones, "new" ones and kinds of these.
@@ -180,7 +180,7 @@ def groups(
     return {name: rows for name, rows in found.items() if (rows & (split.part == VALIDATION)).any()}
 
 
-def only(split: Split, among: np.ndarray) -> Split:
+def restrict_validation(split: Split, among: np.ndarray) -> Split:
     """The split whose validation part is the rows ``among``; its other validation rows are in no part."""
     left_out = (split.part == VALIDATION) & ~among
     return replace(split, part=np.where(left_out, -1, split.part).astype(np.int8))
@@ -225,7 +225,7 @@ class Replay:
         )
 
     def render(
-        self, renderer: rendering.Renderer, epoch: int, taught: rendering.Taught | None = None
+        self, renderer: rendering.Renderer, epoch: int, taught: rendering.DistilledRow | None = None
     ) -> Encoded:
         """An epoch's examples as token ids, with what is ``taught``; mapped into memory where
         `rendering.render_mixture` would do so."""

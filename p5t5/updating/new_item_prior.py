@@ -15,7 +15,7 @@ import torch
 from p5t5.core.ragged import Ragged
 from p5t5.core.randomness import generator
 from p5t5.decoding.t5_layers import inference
-from p5t5.decoding.tree_decoder import TreeDecoder, remember
+from p5t5.decoding.tree_decoder import TreeDecoder, encode_prompts
 from p5t5.tasks.base import ITEM, Column, Examples
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ HALVINGS = 40
 
 
 @torch.no_grad()
-def bring_down(checkpoint: Checkpoint, new: np.ndarray, seed: int) -> float:
+def cap_new_item_probability(checkpoint: Checkpoint, new: np.ndarray, seed: int) -> float:
     """Lowers the logits of ``new`` (bool [items], in the catalogue's order) after histories of known items; in place.
 
     All by the same amount on average, along the mean answer, until their mean probability is their share of the
@@ -90,4 +90,8 @@ def _answers(checkpoint: Checkpoint, told: Ragged, places: list[int]) -> torch.T
     ids = torch.from_numpy(inputs.padded(0).astype(np.int64)).to(device)
     mask = (torch.arange(ids.shape[1]) < torch.from_numpy(inputs.lengths)[:, None]).long().to(device)
     with inference(checkpoint.model):
-        return TreeDecoder(checkpoint.model, remember(checkpoint.model, ids, mask), 1).start()[:, 0].float()
+        return (
+            TreeDecoder(checkpoint.model, encode_prompts(checkpoint.model, ids, mask), 1)
+            .start()[:, 0]
+            .float()
+        )

@@ -13,7 +13,7 @@ from p5t5.baselines import base
 from p5t5.baselines import rankers as b
 from p5t5.baselines import rating as r
 from p5t5.baselines.review_regression import review_ridge
-from p5t5.baselines.text_similarity import TextLikeness
+from p5t5.baselines.text_similarity import ContentSimilarity
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.sources.simulated import simulate
@@ -105,7 +105,7 @@ def test_the_count_floor_against_a_slow_twin(split):
         for age, item in enumerate(reversed(histories[place].tolist()[-20:])):
             expected[place] += 0.8**age * counts[item]
     expected /= np.sqrt(popular + 1)
-    assert b.CountFloor(split).scores(histories) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert b.CooccurrenceRanker(split).scores(histories) == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_long_histories_are_cut_and_repeats_add_up():
@@ -116,7 +116,9 @@ def test_long_histories_are_cut_and_repeats_add_up():
     assert b._last(Ragged.from_lists([[1, 2, 3, 4], [], [5]]), 2).to_lists() == [[3, 4], [], [5]]
 
 
-@pytest.mark.parametrize("make", [b.Popularity, b.CountFloor, TextLikeness, b.ItemKNN, b.ALS, b.BPR])
+@pytest.mark.parametrize(
+    "make", [b.Popularity, b.CooccurrenceRanker, ContentSimilarity, b.ItemKNN, b.ALS, b.BPR]
+)
 def test_no_scorer_looks_at_held_back_rows(split, make):
     if make in (b.ItemKNN, b.ALS, b.BPR):
         pytest.importorskip("implicit")
@@ -127,7 +129,9 @@ def test_no_scorer_looks_at_held_back_rows(split, make):
     assert np.array_equal(scores, make(altered(split)).scores(histories, users))
 
 
-@pytest.mark.parametrize("make", [b.Popularity, b.CountFloor, TextLikeness, b.ItemKNN, b.ALS, b.BPR])
+@pytest.mark.parametrize(
+    "make", [b.Popularity, b.CooccurrenceRanker, ContentSimilarity, b.ItemKNN, b.ALS, b.BPR]
+)
 def test_a_scorer_comes_back_from_its_state(split, make):
     if make in (b.ItemKNN, b.ALS, b.BPR):
         pytest.importorskip("implicit")
@@ -161,7 +165,7 @@ def test_scorers_in_chunks_and_on_candidates(split, monkeypatch):
     monkeypatch.setattr(base, "CHUNK", 7)
     rows = split.rows("test")
     histories = split.history_items(rows, 99)
-    scorer = b.CountFloor(split)
+    scorer = b.CooccurrenceRanker(split)
     whole = scorer.scores(histories)
     candidates = Ragged.from_lists([[row % 5, 7, 9][: row % 4] for row in range(len(rows))], np.int32)
     found = scorer.candidate_scores(histories, candidates)
@@ -310,7 +314,7 @@ def test_known_values_on_real_data(shared_data):
     rows = split.rows("test")
     history, truth = split.history_items(rows, 10**6), split.data.item[rows]
     assert len(rows) == 1429
-    for scorer, known in ((b.Popularity(split), 0.0390), (b.CountFloor(split), 0.0466)):
+    for scorer, known in ((b.Popularity(split), 0.0390), (b.CooccurrenceRanker(split), 0.0466)):
         found = ndcg(list_ranks(scorer.top(history, 10, exclude=history)[0], truth), 10).mean()
         assert found == pytest.approx(known, abs=0.0015), scorer.name
     test = r.Ratings(split, "test")

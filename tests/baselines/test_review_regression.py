@@ -16,7 +16,7 @@ from scipy import sparse
 from support.tiny_data import at_random, by_hand
 
 from p5t5.baselines import review_regression as reading
-from p5t5.baselines.review_regression import Reader, Shares, texts_of
+from p5t5.baselines.review_regression import RatingDistribution, ReviewRegressor, texts_of
 from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.checkpoint.creation import create_checkpoint
 from p5t5.core.errors import UserError
@@ -26,9 +26,9 @@ from p5t5.data.splits import Split, leave_one_out
 from p5t5.data.text_features import WORD, WordCounts
 from p5t5.evaluation.evaluate import evaluate_checkpoint
 from p5t5.inference.predictor import Asker
-from p5t5.inference.rating_calibration import Asked, Trust, saved_trust
-from p5t5.inference.rating_calibration_fit import fit_trust, keep_trust
-from p5t5.inference.request import Facts
+from p5t5.inference.rating_calibration import RatingCalibrator, RatingContext, saved_rating_calibration
+from p5t5.inference.rating_calibration_fit import fit_rating_calibration, keep_rating_calibration
+from p5t5.inference.request import PromptFacts
 from p5t5.metrics.rating import choice_probabilities
 from p5t5.recommender import Recommender
 from p5t5.tasks.base import BuildOptions
@@ -79,7 +79,7 @@ def told(users: int, seed: int = 0) -> Split:
 
 def test_a_ridge_by_hand():
     """Columns ±½, ratings ±2, penalty ½: (25 + 25 + ½) w = 100, so each word is worth w = 1.98 about 3."""
-    reader = Reader.fit(hand(), TEXT, OPTIONS)
+    reader = ReviewRegressor.fit(hand(), TEXT, OPTIONS)
     assert reader.constant == pytest.approx(3, abs=1e-6)
     own, w = reader.weights["review"], 100 / 50.5
     assert dict(zip(own.words, own.weight.tolist(), strict=True)) == pytest.approx({"good": w, "bad": -w})
@@ -135,7 +135,7 @@ def test_a_slow_twin_reads_the_same(task, monkeypatch):
     split = told(users=40)
     rows = split.rows("validation")
     monkeypatch.setattr(reading, "RIDGE_PENALTIES", (2.0,))
-    reader = Reader.fit(split, task, OPTIONS)
+    reader = ReviewRegressor.fit(split, task, OPTIONS)
     texts = texts_of(TASKS[task].build(split, rows, OPTIONS))
     found = reader(texts)
     assert not np.isnan(found).any() and found.std() > 0.1
@@ -183,17 +183,17 @@ def test_a_fifth_of_the_pairs_is_held_out(monkeypatch):
     )
     chosen = reading._chosen
     monkeypatch.setattr(reading, "_chosen", lambda *given: asked.append(given[2]) or chosen(*given))
-    Reader.fit(Split(data, split.scheme, split.part[double]), TEXT, OPTIONS)
+    ReviewRegressor.fit(Split(data, split.scheme, split.part[double]), TEXT, OPTIONS)
     held = asked[0].reshape(-1, 2)
     assert 0.1 < held.mean() < 0.3 and (held[:, 0] == held[:, 1]).all()
 
 
 def test_many_reviews_are_drawn_from(monkeypatch):
-    monkeypatch.setattr(reading, "MOST_READ", 120)
+    monkeypatch.setattr(reading, "MAX_REVIEWS", 120)
     split, asked = told(users=60), []
     build = TASKS[TEXT].build
     monkeypatch.setattr(TASKS[TEXT], "build", lambda *given: asked.append(given[1]) or build(*given))
-    Reader.fit(split, TEXT, OPTIONS)
+    ReviewRegressor.fit(split, TEXT, OPTIONS)
     assert len(asked[0]) == 120 and (split.part[asked[0]] == 0).all() and (np.diff(asked[0]) > 0).all()
 
 
@@ -202,14 +202,14 @@ def test_many_reviews_are_drawn_from(monkeypatch):
 
 def test_the_prior_is_how_often_each_rating_goes_with_what_the_words_say():
     split = told(users=150)
-    reader, values = Reader.fit(split, TEXT, OPTIONS), split.data.rating_values
+    reader, values = ReviewRegressor.fit(split, TEXT, OPTIONS), split.data.rating_values
     rows = split.rows("test")
     texts = texts_of(TASKS[TEXT].build(split, rows, OPTIONS))
     truth = split.data.rating[rows]
     plain = np.array([0.1, 0.1, 0.1, 0.2, 0.5])
     asked, alone = (
-        Asked(rows, Ragged.from_lists([]), np.zeros(0), texts),
-        Trust(0, plain, None, values, reader),
+        RatingContext(rows, Ragged.from_lists([]), np.zeros(0), texts),
+        RatingCalibrator(0, plain, None, values, reader),
     )
     shares = np.exp(alone.log_priors(asked))
     np.testing.assert_allclose(shares, reader.shares(reader(texts)))
@@ -228,15 +228,15 @@ def test_the_prior_is_how_often_each_rating_goes_with_what_the_words_say():
     np.testing.assert_allclose(shares[3], np.exp(reader.log_shares({"review": ["good"]}))[0])
     for nothing_told in (None, replace(asked, texts={})):
         np.testing.assert_allclose(np.exp(alone.log_priors(nothing_told)), [plain])
-    one_value = Trust(0, [1.0], None, [3], reader)
+    one_value = RatingCalibrator(0, [1.0], None, [3], reader)
     np.testing.assert_allclose(one_value.log_priors(asked), [[0]])
 
 
 def test_shares_go_into_json_and_back():
     draw = np.random.default_rng(0)
     guess = draw.normal(3, 1, 50)
-    shares = Shares.fit(guess, draw.integers(0, 4, 50), 4)
-    again = Shares.read(json.loads(json.dumps(shares.plain())))
+    shares = RatingDistribution.fit(guess, draw.integers(0, 4, 50), 4)
+    again = RatingDistribution.read(json.loads(json.dumps(shares.plain())))
     assert np.array_equal(again(guess), shares(guess)) and shares(guess).shape == (50, 4)
     assert np.array_equal(shares(np.array([99.0])), shares(guess.max(keepdims=True))), (
         "it does not go on beyond"
@@ -246,19 +246,21 @@ def test_shares_go_into_json_and_back():
 
 def test_nothing_is_fitted_where_there_is_nothing_to_read():
     split = told(users=40)
-    assert Reader.fit(split, TEXT, OPTIONS) is not None
+    assert ReviewRegressor.fit(split, TEXT, OPTIONS) is not None
     n = len(split.data)
     single = replace(split.data, rating_values=np.ones(1, np.float32))
-    assert Reader.fit(Split(single, "loo", split.part), TEXT, OPTIONS) is None
+    assert ReviewRegressor.fit(Split(single, "loo", split.part), TEXT, OPTIONS) is None
     for review in ([""] * n, ["!"] * n, [f"word{row}" for row in range(n)]):
         data = replace(split.data, texts={**split.data.texts, "review": review})
-        assert Reader.fit(Split(data, "loo", split.part), TEXT, OPTIONS) is None
-    assert Reader.fit(at_random(), TEXT, OPTIONS) is None
-    assert Reader.fit(hand(), BOTH, OPTIONS) is None, "no row has a headline"
+        assert ReviewRegressor.fit(Split(data, "loo", split.part), TEXT, OPTIONS) is None
+    assert ReviewRegressor.fit(at_random(), TEXT, OPTIONS) is None
+    assert ReviewRegressor.fit(hand(), BOTH, OPTIONS) is None, "no row has a headline"
     few = np.where((np.cumsum(split.part == 0) > 99) & (split.part == 0), 2, split.part)
-    assert Reader.fit(Split(split.data, "loo", few), TEXT, OPTIONS) is None
+    assert ReviewRegressor.fit(Split(split.data, "loo", few), TEXT, OPTIONS) is None
     same = replace(split.data, user=np.zeros_like(split.data.user), item=np.zeros_like(split.data.item))
-    assert Reader.fit(Split(same, "loo", split.part), TEXT, OPTIONS) is None, "no row can be held out"
+    assert ReviewRegressor.fit(Split(same, "loo", split.part), TEXT, OPTIONS) is None, (
+        "no row can be held out"
+    )
 
 
 class Guarded(list):
@@ -285,9 +287,9 @@ def test_no_validation_or_test_row_is_read(task):
         for row in held.tolist():
             column[row] = "superb awful poison"
     others = (replace(split.data, texts=guarded), replace(split.data, texts=poisoned, rating=rating))
-    one = Reader.fit(split, task, OPTIONS)
+    one = ReviewRegressor.fit(split, task, OPTIONS)
     for data in others:
-        two = Reader.fit(Split(data, split.scheme, split.part), task, OPTIONS)
+        two = ReviewRegressor.fit(Split(data, split.scheme, split.part), task, OPTIONS)
         assert one.shares.plain() == two.shares.plain()
         assert one.constant == two.constant and one.weights.keys() == two.weights.keys()
         for slot, own in one.weights.items():
@@ -295,7 +297,7 @@ def test_no_validation_or_test_row_is_read(task):
             assert np.array_equal(own.weight, two.weights[slot].weight)
             assert np.array_equal(own.rarity, two.weights[slot].rarity)
     train = Split(replace(split.data, rating=6 - split.data.rating), split.scheme, split.part)
-    assert Reader.fit(train, task, OPTIONS).shares.plain() != one.shares.plain()
+    assert ReviewRegressor.fit(train, task, OPTIONS).shares.plain() != one.shares.plain()
 
 
 def test_only_what_the_wording_tells_is_read():
@@ -329,10 +331,10 @@ def split(records) -> Split:
 def checkpoint(split) -> Checkpoint:
     made = create_checkpoint(split, load_prompts(), model="tiny", vocabulary_size=400)
     made.info |= {"tasks": ["rating/score", TEXT, BOTH], "stages": [{}]}
-    found = fit_trust(Asker(made, split.data), split, made.info["tasks"], made.build_options(-1))
+    found = fit_rating_calibration(Asker(made, split.data), split, made.info["tasks"], made.build_options(-1))
     assert found["rating/score"].reader is None and found[TEXT].reader is not None
     found[TEXT].trust, found[BOTH].trust = 0.0, 0.5
-    keep_trust(made, found)
+    keep_rating_calibration(made, found)
     return made
 
 
@@ -341,8 +343,8 @@ def test_a_checkpoint_keeps_the_words(task, checkpoint, split, tmp_path):
     checkpoint.save(tmp_path)
     loaded = Checkpoint.load(tmp_path)
     texts = texts_of(TASKS[task].build(split, split.rows("test"), OPTIONS))
-    fitted = Reader.fit(split, task, checkpoint.build_options(-1))
-    before, after = (saved_trust(one)[task].reader for one in (checkpoint, loaded))
+    fitted = ReviewRegressor.fit(split, task, checkpoint.build_options(-1))
+    before, after = (saved_rating_calibration(one)[task].reader for one in (checkpoint, loaded))
     assert "weights" not in vars(after), "read before it is asked"
     assert np.array_equal(after.log_shares(texts), before.log_shares(texts))
     assert np.array_equal(after.log_shares(texts), fitted.log_shares(texts))
@@ -361,44 +363,48 @@ def test_words_that_are_not_the_models_own_are_refused(checkpoint, tmp_path):
     checkpoint.save(tmp_path)
     (tmp_path / "words.parquet").unlink()
     with pytest.raises(UserError, match=r"words\.parquet is missing"):
-        saved_trust(Checkpoint.load(tmp_path))
+        saved_rating_calibration(Checkpoint.load(tmp_path))
     (tmp_path / "words.parquet").write_bytes(b"0")
     with pytest.raises(UserError, match="another model's"):
         Recommender(Checkpoint.load(tmp_path))
 
 
 def test_a_checkpoint_of_before_answers_as_it_did(checkpoint, tmp_path):
-    kept = checkpoint.info["rating_trust"]
+    kept = checkpoint.info["rating_calibration"]
     tasks = {
         task: {name: one[name] for name in one if name != "reading"} for task, one in kept["tasks"].items()
     }
     kept = {name: kept[name] for name in kept if name != "words"} | {"tasks": tasks}
-    old = replace(checkpoint, words=b"", info={**checkpoint.info, "rating_trust": kept})
+    old = replace(checkpoint, words=b"", info={**checkpoint.info, "rating_calibration": kept})
     checkpoint.save(tmp_path)  # whose words must go
     old.save(tmp_path)
     assert not (tmp_path / "words.parquet").exists()
     loaded = Checkpoint.load(tmp_path)
-    assert saved_trust(loaded)[TEXT].reader is None
+    assert saved_rating_calibration(loaded)[TEXT].reader is None
     value = Recommender(loaded)('guess the stars: "it is perfect and wonderful"')
     assert value.task == TEXT
-    assert list(value.distribution.values()) == pytest.approx(saved_trust(loaded)[TEXT].prior.tolist())
+    assert list(value.distribution.values()) == pytest.approx(
+        saved_rating_calibration(loaded)[TEXT].prior.tolist()
+    )
 
 
 def test_words_are_forgotten_after_further_training(checkpoint, records):
     trained = replace(checkpoint, info={**checkpoint.info, "stages": [{}, {}]})
-    assert saved_trust(trained) == {}
-    keep_trust(trained, {"rating/score": Trust(0.5, np.full(5, 0.2))})
-    assert trained.words == b"" and saved_trust(trained)["rating/score"].reader is None
+    assert saved_rating_calibration(trained) == {}
+    keep_rating_calibration(trained, {"rating/score": RatingCalibrator(0.5, np.full(5, 0.2))})
+    assert trained.words == b"" and saved_rating_calibration(trained)["rating/score"].reader is None
     grown = add_items(checkpoint, records.items.iloc[:1].assign(item_id="0new"))
     texts = {"review": ["it is perfect"]}
-    assert saved_trust(grown)[TEXT].reader(texts) == saved_trust(checkpoint)[TEXT].reader(texts)
+    assert saved_rating_calibration(grown)[TEXT].reader(texts) == saved_rating_calibration(checkpoint)[
+        TEXT
+    ].reader(texts)
 
 
 @pytest.mark.parametrize("trust", [0.0, 0.5, 1.0])
 def test_the_same_text_gets_the_same_answer_in_evaluation_and_in_words(checkpoint, split, trust):
-    info = {**checkpoint.info, "rating_trust": {**checkpoint.info["rating_trust"]}}
-    tasks = {task: {**one, "trust": trust} for task, one in info["rating_trust"]["tasks"].items()}
-    info["rating_trust"]["tasks"] = tasks
+    info = {**checkpoint.info, "rating_calibration": {**checkpoint.info["rating_calibration"]}}
+    tasks = {task: {**one, "trust": trust} for task, one in info["rating_calibration"]["tasks"].items()}
+    info["rating_calibration"]["tasks"] = tasks
     one = replace(checkpoint, info=info)
     rec, asker, rows = Recommender(one), Asker(one, split.data), split.rows("test")[:3]
     reviews = [split.data.texts["review"][row] for row in rows]
@@ -408,7 +414,7 @@ def test_the_same_text_gets_the_same_answer_in_evaluation_and_in_words(checkpoin
     examples = TASKS[TEXT].build(split, rows, one.build_options(-1))
     scores = asker.answer_scores(examples, asker.renderer.encode_inputs(examples, place), place)
     told = texts_of(examples, asker.prompts, place)
-    blended = asker.trust[TEXT](scores, Asked.of_rows(split, rows, told))
+    blended = asker.trust[TEXT](scores, RatingContext.of_rows(split, rows, told))
     wanted = choice_probabilities(blended) @ split.data.rating_values
     np.testing.assert_allclose([answer.value for answer in answers], wanted, atol=1e-4)
     rated = next(asker.ask(examples, place, split, one.build_options(-1), ()))
@@ -416,7 +422,7 @@ def test_the_same_text_gets_the_same_answer_in_evaluation_and_in_words(checkpoin
     headed = next(
         at for at, prompt in enumerate(one.prompts) if set(prompt.slots) == {"headline", "review", "rating"}
     )
-    facts = Facts(review=reviews[0], headline=split.data.texts["summary"][rows[0]])
+    facts = PromptFacts(review=reviews[0], headline=split.data.texts["summary"][rows[0]])
     value = rec._answerer.answer(BOTH, headed, facts).value
     both = TASKS[BOTH].build(split, rows[:1], one.build_options(-1))
     where = np.array([headed])
@@ -431,7 +437,7 @@ def test_evaluation_shows_the_model_alone_beside(checkpoint, split):
     assert [one.protocol for one in found.measured] == ["expected", "expected, model alone"]
     rows = found.measured[0].rows
     texts = texts_of(TASKS[TEXT].build(split, rows, checkpoint.build_options(-1)))
-    shares = np.exp(saved_trust(checkpoint)[TEXT].reader.log_shares(texts))
+    shares = np.exp(saved_rating_calibration(checkpoint)[TEXT].reader.log_shares(texts))
     errors = (shares @ split.data.rating_values - split.data.rating[rows]) ** 2
     np.testing.assert_allclose(found.measured[0].values["rmse"], errors, atol=1e-5)
     assert errors.mean() < split.data.rating[rows].var(), "words say something"

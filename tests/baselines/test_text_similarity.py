@@ -13,7 +13,7 @@ import pytest
 from p5t5.baselines import text_similarity as likeness
 from p5t5.baselines.base import Scorer
 from p5t5.baselines.rankers import default_scorers
-from p5t5.baselines.text_similarity import TextLikeness, where_described
+from p5t5.baselines.text_similarity import ContentSimilarity, content_rankers
 from p5t5.core.ragged import Ragged
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import Split, leave_one_out
@@ -35,7 +35,7 @@ def with_items(split: Split, **columns) -> Split:
 def test_likeness_by_hand(split):
     """Four items; "rare" and "lone" stand in one item only, and a word of one item likens nothing."""
     four = with_items(split, title=["red brush", "red soap soap", "soap rare", "lone"])
-    scorer = TextLikeness(four, decay=0.5)
+    scorer = ContentSimilarity(four, decay=0.5)
     idf = 1 + log(5 / 3)  # red and soap stand in two of four items
     twice = (1 + log(2)) * idf
     length = sqrt(idf**2 + twice**2)
@@ -71,27 +71,27 @@ def test_likeness_against_a_slow_twin(split, monkeypatch):
         for age, seen in enumerate(reversed(histories[row].tolist())):
             shared = vectors[seen].keys() & vectors[item].keys()
             slow[row, item] += 0.5**age * sum(vectors[seen][word] * vectors[item][word] for word in shared)
-    scorer = TextLikeness(split)
+    scorer = ContentSimilarity(split)
     whole = scorer.scores(histories)
     np.testing.assert_allclose(whole, slow, rtol=1e-4, atol=1e-6)
-    monkeypatch.setattr(likeness, "TABLE", 5 * scorer.words.shape[1])
+    monkeypatch.setattr(likeness, "MAX_PROFILE_CELLS", 5 * scorer.words.shape[1])
     assert np.array_equal(scorer.scores(histories), whole)
 
 
 def test_it_reads_no_interaction_no_price_and_no_aggregate(split):
     items = split.data.items
     data = replace(split.data, item=(split.data.item + 1) % len(items))
-    other = TextLikeness(Split(data, split.scheme, split.part))
-    scorer = TextLikeness(split)
+    other = ContentSimilarity(Split(data, split.scheme, split.part))
+    scorer = ContentSimilarity(split)
     assert (other.words != scorer.words).nnz == 0
     told = items.assign(price=["9.99"] * 40, also_bought=["i1 i2"] * 40, **{"sales rank": ["Beauty 7"] * 40})
-    named = TextLikeness(Split(replace(split.data, items=told), split.scheme, split.part))
+    named = ContentSimilarity(Split(replace(split.data, items=told), split.scheme, split.part))
     assert (named.words != scorer.words).nnz == 0 and named.words.shape == scorer.words.shape
 
 
 def test_it_comes_back_from_its_state(split):
-    scorer = TextLikeness(split, decay=0.3)
-    again = TextLikeness.restored(scorer.state())
+    scorer = ContentSimilarity(split, decay=0.3)
+    again = ContentSimilarity.restored(scorer.state())
     histories = split.history_items(split.rows("test"), 99)
     assert again.number_of_items == 40 and again.decay == 0.3
     assert np.array_equal(again.scores(histories), scorer.scores(histories))
@@ -102,15 +102,17 @@ def test_it_comes_back_from_its_state(split):
 )
 def test_items_without_words_in_common_leave_it_out(split, columns):
     bare = with_items(split, **columns)
-    assert where_described(bare) == []
+    assert content_rankers(bare) == []
     assert [scorer.name for scorer in default_scorers(bare, False)] == ["popularity", "count_floor"]
     assert (
-        not TextLikeness(bare).scores(Ragged.from_lists([[0, 1]])).any()
+        not ContentSimilarity(bare).scores(Ragged.from_lists([[0, 1]])).any()
     )  # asked for by name: it knows nothing
 
 
 def test_new_items_are_found_by_their_words(split):
     """No interaction at all: the count floor has nothing to say of them, words have."""
     four = with_items(split, title=["red brush", "red soap", "blue soap", "red brush"])
-    items, _ = Scorer.top(TextLikeness(four), Ragged.from_lists([[0]]), 2, Ragged.from_lists([[0]], np.int32))
+    items, _ = Scorer.top(
+        ContentSimilarity(four), Ragged.from_lists([[0]]), 2, Ragged.from_lists([[0]], np.int32)
+    )
     assert items.tolist() == [[3, 1]]

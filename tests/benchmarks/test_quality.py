@@ -21,7 +21,7 @@ from p5t5.core.ragged import Ragged
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import Split, leave_one_out
 from p5t5.evaluation.baselines import evaluate_baselines
-from p5t5.evaluation.example_values import read_values, write_values
+from p5t5.evaluation.example_values import read_example_values, write_example_values
 from p5t5.evaluation.results import FIELDS, Measured, read_rows
 from p5t5.metrics.intervals import bootstrap_interval
 from p5t5.text.prompts import load_prompts
@@ -173,8 +173,8 @@ def test_values_come_back_from_their_file(tmp_path):
                        {"bleu4": np.ones((1, 9)), "rouge1": np.array([0.25])})  # fmt: skip
     given = [measured([0.1, 1 / 3]), measured([1, 0], "popularity", (5, 2), "unfiltered"), several]
     path = tmp_path / "a.values.parquet"
-    write_values(path, given, {"hash": "h", "seconds": 1.5})
-    found, about = read_values(path)
+    write_example_values(path, given, {"hash": "h", "seconds": 1.5})
+    found, about = read_example_values(path)
     assert about == {"hash": "h", "seconds": 1.5}
     for one, other in zip(given, found, strict=True):
         assert (one.model, one.task, one.prompt, one.protocol) == (
@@ -186,11 +186,11 @@ def test_values_come_back_from_their_file(tmp_path):
         assert np.array_equal(one.rows, other.rows) and np.array_equal(one.users, other.users)
     assert np.array_equal(found[0].values["ndcg@10"], given[0].values["ndcg@10"])
     assert list(found[2].values) == ["rouge1"]
-    write_values(path, [], {})
-    assert read_values(path) == ([], {})
+    write_example_values(path, [], {})
+    assert read_example_values(path) == ([], {})
     path.write_text("no parquet")
     with pytest.raises(UserError, match="--values true"):
-        read_values(path)
+        read_example_values(path)
 
 
 def test_all_peers_beside_two_seeds_of_ours(tmp_path, monkeypatch):
@@ -208,7 +208,7 @@ def test_all_peers_beside_two_seeds_of_ours(tmp_path, monkeypatch):
         one = replace(asked, model="p5t5", prompt="seen", values={"ndcg@10": right, "hr@10": right})
         paths.append(str(tmp_path / f"seed{seed}.json"))
         about = {"hash": "0", "part": "test", "scheme": "loo", "seconds": 90.0, "seed": seed, "parameters": 5}
-        write_values(tmp_path / f"seed{seed}.values.parquet", [one, asked], about)
+        write_example_values(tmp_path / f"seed{seed}.values.parquet", [one, asked], about)
     out = tmp_path / "board.json"
     given = dict(
         data="d", results=paths, model=[], peers=["popularity", "count_floor", "ease", "sasrec"], again=[],
@@ -276,7 +276,9 @@ def test_a_peer_is_known_by_what_it_is_made_by(tmp_path, monkeypatch):
     assert made("sasrec")["settings"]["hidden"] == 17 and before["sasrec"]["settings"]["hidden"] == 16
     out = tmp_path / "board.json"
     quality.write_rows(out, [])
-    write_values(out.with_suffix(quality.VALUES), [measured([1, 0], "ease")], {"hash": "h"})  # as it once was
+    write_example_values(
+        out.with_suffix(quality.VALUES), [measured([1, 0], "ease")], {"hash": "h"}
+    )  # as it once was
     assert quality.earlier(out, {"hash": "h"})[2] == {"ease": None}
     assert quality.earlier(out, {"hash": "other"}) == ([], [], {})
 

@@ -17,7 +17,7 @@ from p5t5.cli.model_setup import StartOptions, rates
 from p5t5.cli.options import parse
 from p5t5.core.errors import UserError
 from p5t5.data.sources.simulated import simulate
-from p5t5.distillation.soft_targets import check_strengths
+from p5t5.distillation.soft_targets import check_alphas
 
 pytest.importorskip("optuna")
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -70,7 +70,7 @@ def test_shipped_spaces_name_options_that_exist_around_their_recipe(path, tmp_pa
             (StartOptions, FinetuneOptions, FinetuneTraining), words, name="finetune", about="", example=""
         )
         training.check()
-        check_strengths(rates(finetune.lessons, "--lessons"))
+        check_alphas(rates(finetune.lessons, "--lessons"))
         shown = {**vars(start), **vars(finetune), **vars(training)}
         assert {name: shown[name] for name in params if "." not in name} == {
             name: value for name, value in params.items() if "." not in name

@@ -17,7 +17,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForCo
 
 from p5t5.checkpoint.checkpoint import Checkpoint, user_key
 from p5t5.checkpoint.creation import create_checkpoint
-from p5t5.checkpoint.embedding_init import item_and_user_vectors, own_dimensions, word_vectors
+from p5t5.checkpoint.embedding_init import identity_dimensions, item_and_user_vectors, word_vectors
 from p5t5.checkpoint.hub import load_model, resolve, set_dropout
 from p5t5.core.errors import UserError
 from p5t5.data.cooccurrence import factors
@@ -167,7 +167,7 @@ def test_identifiers_start_at_factors_and_rating_biases(checkpoint, split):
     tokens = checkpoint.catalogue.tokens[:, 0]
     rows = checkpoint.model.shared.weight.detach()[torch.from_numpy(tokens.astype(np.int64))].numpy()
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), identifier_norm(128), rtol=1e-4)
-    own = own_dimensions(split, 128)
+    own = identity_dimensions(split, 128)
     about = 128 - own  # of these the last quarter is the text's, and the last one the rating's
     dimensions = about - about // 4
     ours, theirs = rows[:, :dimensions], factors(split, dimensions, seed=0)

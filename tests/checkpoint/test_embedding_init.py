@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from p5t5.checkpoint.creation import create_checkpoint
-from p5t5.checkpoint.embedding_init import OWN_SHARE, own_dimensions, with_own_part
+from p5t5.checkpoint.embedding_init import OWN_SHARE, identity_dimensions, with_identity_part
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import leave_one_out
 from p5t5.model.initialization import REPELLED
@@ -38,8 +38,8 @@ def with_repeats(split):
 
 
 def test_a_part_of_its_own_only_where_people_do_not_come_back(split):
-    assert own_dimensions(without_repeats(split), 128) == 32
-    assert own_dimensions(with_repeats(split), 128) == 0
+    assert identity_dimensions(without_repeats(split), 128) == 32
+    assert identity_dimensions(with_repeats(split), 128) == 0
 
 
 def test_whether_people_come_back_is_asked_of_training_rows_alone(split):
@@ -48,24 +48,24 @@ def test_whether_people_come_back_is_asked_of_training_rows_alone(split):
     item = never.data.item.copy()
     item[rows] = item[rows - 1]
     again = replace(never, data=replace(never.data, item=item))
-    assert own_dimensions(again, 128) == own_dimensions(never, 128)
+    assert identity_dimensions(again, 128) == identity_dimensions(never, 128)
 
 
 def test_an_own_part_tells_items_apart_that_are_alike_otherwise():
     alike = np.tile(np.eye(1, 24, dtype=np.float32), (50, 1))
-    table = with_own_part(alike, 40)
+    table = with_identity_part(alike, 40)
     np.testing.assert_allclose(np.linalg.norm(table, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose((table[:, 24:] ** 2).sum(1), OWN_SHARE, rtol=1e-4)
     between = table @ table.T
     assert between[~np.eye(50, dtype=bool)].max() < 0.9
-    assert with_own_part(alike, 0) is alike
+    assert with_identity_part(alike, 0) is alike
 
 
 def test_what_a_history_hands_on_ranks_its_items_below_their_likes(split):
     """The last block's values and outputs, as linear maps: an item speaks for its like, and against itself."""
     checkpoint = create_checkpoint(without_repeats(split), load_prompts(), vocabulary_size=400)
     crossed = [block.layer[1].EncDecAttention for block in checkpoint.model.decoder.block]
-    own = own_dimensions(without_repeats(split), checkpoint.model.config.d_model)
+    own = identity_dimensions(without_repeats(split), checkpoint.model.config.d_model)
     with torch.no_grad():
         first, last = (one.o.weight @ one.v.weight for one in crossed)
         assert torch.equal(first.diag()[-own:], torch.zeros(own))

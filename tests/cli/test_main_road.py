@@ -15,7 +15,7 @@ from support.paths import ROOT
 import p5t5
 from p5t5.cli.evaluate import _verdicts
 from p5t5.cli.main import COMMANDS, main
-from p5t5.evaluation.example_values import read_values
+from p5t5.evaluation.example_values import read_example_values
 from p5t5.evaluation.results import find
 from p5t5.text.prompts import dump_prompts, load_prompts
 
@@ -74,7 +74,7 @@ def test_results_cover_all_families_beside_baselines(road):
 
 
 def test_values_behind_the_rows_are_kept_where_asked_for(road):
-    measured, about = read_values(road / "results.values.parquet")
+    measured, about = read_example_values(road / "results.values.parquet")
     rows = json.loads((road / "results.json").read_text())
     for one in measured:
         if one.task == "sequential/next_item":

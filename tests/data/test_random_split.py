@@ -21,14 +21,14 @@ from p5t5.data.records.building import make_records
 from p5t5.data.records.loading import load
 from p5t5.data.sampling import draw_keys
 from p5t5.data.sources.simulated import simulate
-from p5t5.data.splits import Split, at_random, leave_one_out, split_by, spoken, temporal
+from p5t5.data.splits import Split, at_random, leave_one_out, split_by, split_label, temporal
 from p5t5.evaluation.rows import rows_of
 from p5t5.reporting.model_card import card_template, fill_model_card, readme_table
 from p5t5.reporting.results_page import write_report
 from p5t5.tasks.registry import TASKS
 from p5t5.text.mixture import make_mixture
 from p5t5.text.prompts import load_prompts
-from p5t5.updating.new_interactions import meeting
+from p5t5.updating.new_interactions import split_newer_data
 
 MARK = "random 8:1:1 (P5's; leaks the future)"
 SCHEMES = {"loo": leave_one_out, "temporal": temporal, "random": at_random}
@@ -161,7 +161,7 @@ def test_sequential_and_direct_are_off_and_say_so(shop):
 
 def test_newer_data_are_refused(shop):
     with pytest.raises(UserError, match=r"trained on the random split.*its own data only"):
-        meeting({"split": "random", "data": {"hash": "other"}}, shop)
+        split_newer_data({"split": "random", "data": {"hash": "other"}}, shop)
 
 
 # ---------------------------------------------------------------- explanations
@@ -252,7 +252,7 @@ def test_tables_and_cards_name_it():
     assert "**0.7000**" in second and "0.5000" not in second
     card = fill_model_card(card_template(), [theirs], {**INFO, "split": "random"})
     assert card.count(MARK) == 2
-    assert spoken("loo") == "loo"
+    assert split_label("loo") == "loo"
 
 
 def test_a_report_names_it_and_is_about_one_split(tmp_path):

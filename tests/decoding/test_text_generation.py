@@ -15,9 +15,9 @@ from support.decoding_cases import (
 )
 
 from p5t5.decoding import t5_layers
-from p5t5.decoding.sampling import Luck, draw_columns
+from p5t5.decoding.sampling import SampleNoise, draw_columns
 from p5t5.decoding.text_generation import draw_texts
-from p5t5.decoding.tree_decoder import remember
+from p5t5.decoding.tree_decoder import encode_prompts
 
 
 @layouts
@@ -102,11 +102,11 @@ def test_samples_do_not_depend_on_the_batch():
     for row in range(6):
         own = ids[row : row + 1, : int(mask[row].sum())]
         assert draw_texts(MODELS["tied"], own, torch.ones_like(own), **options) == [together[row]]
-    luck = Luck(ids, mask, 3, 5).at(0, torch.arange(18))
+    luck = SampleNoise(ids, mask, 3, 5).at(0, torch.arange(18))
     assert len(set(luck[:, 0].tolist())) == 18
-    again = Luck(ids[3:], mask[3:], 3, 5).at(0, torch.arange(9))
+    again = SampleNoise(ids[3:], mask[3:], 3, 5).at(0, torch.arange(9))
     assert torch.equal(luck[9:], again)
-    assert not torch.equal(luck, Luck(ids, mask, 3, 5).at(1, torch.arange(18)))
+    assert not torch.equal(luck, SampleNoise(ids, mask, 3, 5).at(1, torch.arange(18)))
 
 
 @layouts
@@ -115,7 +115,7 @@ def test_users_who_share_a_prompt_are_answered_as_if_each_had_its_own(model):
     ids, mask = prompts(4, seed=6)
     left = torch.tensor([0, 2, 6, 7, 8, 10])  # none of the second prompt's 3, 4, 5
     with t5_layers.inference(model):
-        memory = remember(model, ids, mask)
+        memory = encode_prompts(model, ids, mask)
         shared, own = memory.repeated(3), memory.rows(torch.arange(4).repeat_interleave(3))
         queries = torch.randn(12, 4, 2, 8, generator=torch.Generator().manual_seed(1))
         for users in (None, left, torch.tensor([1, 2, 5])):

@@ -9,9 +9,9 @@ import pytest
 import torch
 from support.tiny_training import tiny_model
 
-from p5t5.baselines.text_similarity import where_described
+from p5t5.baselines.text_similarity import content_rankers
 from p5t5.checkpoint.creation import create_checkpoint
-from p5t5.core.encoded import Encoded, Lessons, on_disk
+from p5t5.core.encoded import Encoded, SoftTargets, on_disk
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.sources.simulated import simulate
@@ -23,9 +23,9 @@ from p5t5.distillation.next_item_teacher import (
     _blend,
     _uncounted,
     _without,
-    neighbour_lessons,
+    next_item_soft_targets,
 )
-from p5t5.distillation.soft_targets import teach
+from p5t5.distillation.soft_targets import make_soft_targets
 from p5t5.text.mixture import make_mixture
 from p5t5.text.prompts import load_prompts
 from p5t5.text.rendering import render_mixture
@@ -50,8 +50,8 @@ def moved(split, rows):
 
 
 def test_neighbours_never_read_validation_or_test_rows(split):
-    found = neighbour_lessons(split)
-    other = neighbour_lessons(moved(split, np.flatnonzero(split.part != 0)))
+    found = next_item_soft_targets(split)
+    other = next_item_soft_targets(moved(split, np.flatnonzero(split.part != 0)))
     for one, two in zip(found, other, strict=True):
         np.testing.assert_array_equal(one, two)
 
@@ -59,7 +59,7 @@ def test_neighbours_never_read_validation_or_test_rows(split):
 def test_a_teacher_never_counted_the_user_it_speaks_to(split):
     mine = split.data.user == 5
     before, after = (
-        _blend(_without(one, mine), where_described(one))
+        _blend(_without(one, mine), content_rankers(one))
         for one in (split, moved(split, np.flatnonzero(mine)))
     )
     for one, two in zip(before.parts, after.parts, strict=True):
@@ -69,7 +69,7 @@ def test_a_teacher_never_counted_the_user_it_speaks_to(split):
 
 
 def test_neighbour_lessons_are_shares_and_tell_more_than_chance(split):
-    rows, items, shares = neighbour_lessons(split)
+    rows, items, shares = next_item_soft_targets(split)
     assert items.shape == shares.shape == (len(rows), ALTERNATIVES)
     np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
     assert (np.diff(shares, axis=1) <= 0).all(), "the likeliest first"
@@ -79,7 +79,7 @@ def test_neighbour_lessons_are_shares_and_tell_more_than_chance(split):
 
 
 def test_neighbours_know_that_people_do_not_come_back(split):
-    rows, items, shares = neighbour_lessons(split)
+    rows, items, shares = next_item_soft_targets(split)
     histories = split.history_items(rows, 10**6)
     past = np.zeros((len(rows), split.data.number_of_items), bool)
     past[histories.row_of_value, histories.values] = True
@@ -90,21 +90,21 @@ def test_neighbours_know_that_people_do_not_come_back(split):
 
 def test_many_rows_are_drawn_from_for_counting_and_for_teaching(split, monkeypatch):
     """Up to a limit nothing is left out; beyond it whole users are not counted, and fewer rows are taught."""
-    whole, trained = neighbour_lessons(split), split.part == 0
-    monkeypatch.setattr(neighbours, "MOST_COUNTED", int(trained.sum()))
-    monkeypatch.setattr(neighbours, "MOST_TAUGHT", len(whole[0]))
+    whole, trained = next_item_soft_targets(split), split.part == 0
+    monkeypatch.setattr(neighbours, "MAX_COUNTED_ROWS", int(trained.sum()))
+    monkeypatch.setattr(neighbours, "MAX_DISTILLED_ROWS", len(whole[0]))
     assert not _uncounted(split, 0).any()
-    for one, two in zip(neighbour_lessons(split), whole, strict=True):
+    for one, two in zip(next_item_soft_targets(split), whole, strict=True):
         np.testing.assert_array_equal(one, two)
-    monkeypatch.setattr(neighbours, "MOST_COUNTED", 1000)
+    monkeypatch.setattr(neighbours, "MAX_COUNTED_ROWS", 1000)
     left_out = _uncounted(split, 0)
     counted = split.data.user[~left_out & trained]
     assert 1000 - np.bincount(split.data.user).max() < len(counted) <= 1000
     assert not np.isin(split.data.user[left_out], counted).any()
     blends = []
     monkeypatch.setattr(neighbours, "_blend", lambda *given: blends.append(_blend(*given)) or blends[-1])
-    monkeypatch.setattr(neighbours, "MOST_TAUGHT", 200)
-    rows, items, shares = neighbour_lessons(split)
+    monkeypatch.setattr(neighbours, "MAX_DISTILLED_ROWS", 200)
+    rows, items, shares = next_item_soft_targets(split)
     sizes = [blend.parts[0].counts.sum() for blend in blends]
     assert sum(sizes) == (FOLDS - 1) * len(counted) and len(blends) == FOLDS
     assert len(rows) == len(items) == len(shares) == 200 and np.isin(rows, whole[0]).all()
@@ -113,7 +113,7 @@ def test_many_rows_are_drawn_from_for_counting_and_for_teaching(split, monkeypat
 
 def test_the_first_answer_is_taught_by_its_own_row_and_the_next_by_the_row_after(split, checkpoint):
     strengths = {"sequential/next_item": 0.5, "sequential/continue": 0.5}
-    taught, off = teach(checkpoint, split, strengths)
+    taught, off = make_soft_targets(checkpoint, split, strengths)
     assert taught is not None and not off
     mixture, _ = make_mixture(split, checkpoint.prompts, {"sequential/continue": 1.0}, size=50)
     _, examples, prompts, _ = next(iter(mixture.examples(0)))
@@ -139,7 +139,7 @@ def a_mixture(split, checkpoint):
         "rating/score": 1.0,
     }
     mixture, _ = make_mixture(split, checkpoint.prompts, rates, size=40)
-    taught, _ = teach(checkpoint, split, {"sequential/next_item": 0.25, "rating/score": 0.75})
+    taught, _ = make_soft_targets(checkpoint, split, {"sequential/next_item": 0.25, "rating/score": 0.75})
     return mixture, taught
 
 
@@ -188,7 +188,7 @@ def test_lessons_survive_cutting_joining_and_the_disk(split, checkpoint):
     mixed = Encoded.concatenate([halves[0], plain.take(np.arange(3))])
     assert (mixed.lesson[len(halves[0].targets.values) :] == -1).all()
     assert fingerprint(plain) != fingerprint(encoded)
-    weaker = Lessons(taught.lessons.tokens, taught.lessons.shares / 2)
+    weaker = SoftTargets(taught.lessons.tokens, taught.lessons.shares / 2)
     assert fingerprint(replace(encoded, lessons=weaker)) != fingerprint(encoded)
 
 
@@ -196,7 +196,7 @@ def test_identifiers_of_several_tokens_are_not_taught(split):
     several = create_checkpoint(
         split, load_prompts(), vocabulary_size=400, start_from_factors=False, item_identifiers="collaborative"
     )
-    taught, off = teach(several, split, {"sequential/next_item": 0.5})
+    taught, off = make_soft_targets(several, split, {"sequential/next_item": 0.5})
     assert taught is None and "several tokens" in off[0]
 
 
@@ -205,4 +205,4 @@ def test_identifiers_of_several_tokens_are_not_taught(split):
 )
 def test_what_cannot_be_taught_is_refused(split, checkpoint, strengths):
     with pytest.raises(UserError, match="--lessons"):
-        teach(checkpoint, split, strengths)
+        make_soft_targets(checkpoint, split, strengths)

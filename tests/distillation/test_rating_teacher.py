@@ -41,19 +41,19 @@ def changed(split: Split, rows: np.ndarray) -> Split:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_lessons_are_shares_for_every_row_that_is_trained_on(split, task):
-    rows, shares = lessons.rating_lessons(split, task)
+    rows, shares = lessons.rating_soft_targets(split, task)
     assert np.array_equal(rows, lessons.TASKS[task].eligible(split, "train"))
     assert shares.dtype == np.float32 and shares.shape == (len(rows), 5)
     assert (shares > 0).all() and shares.sum(1) == pytest.approx(1, abs=1e-5)
-    again = lessons.rating_lessons(split, task)
+    again = lessons.rating_soft_targets(split, task)
     assert np.array_equal(rows, again[0]) and np.array_equal(shares, again[1])
 
 
 @pytest.mark.parametrize("task", ("rating/score", "review/score", "review/score_with_headline"))
 def test_a_lesson_comes_from_other_rows(split, task):
-    rows, before = lessons.rating_lessons(split, task)
+    rows, before = lessons.rating_soft_targets(split, task)
     for place in (0, 7, len(rows) // 2, len(rows) - 1):
-        _, after = lessons.rating_lessons(changed(split, rows[[place]]), task)
+        _, after = lessons.rating_soft_targets(changed(split, rows[[place]]), task)
         assert np.array_equal(after[place], before[place])
         assert not np.array_equal(after, before)  # the other folds' lessons heard of it
 
@@ -67,14 +67,14 @@ def test_rows_that_are_judged_on_are_not_read(split, task):
     }
     poisoned = Split(replace(other.data, texts=texts), split.scheme, split.part)
     for one, two in zip(
-        lessons.rating_lessons(split, task), lessons.rating_lessons(poisoned, task), strict=True
+        lessons.rating_soft_targets(split, task), lessons.rating_soft_targets(poisoned, task), strict=True
     ):
         assert np.array_equal(one, two)
 
 
 @pytest.mark.parametrize("task, best", [("rating/score", 0.75), ("review/score", 0.6)])
 def test_lessons_know_more_than_the_mean(split, task, best):
-    rows, shares = lessons.rating_lessons(split, task)
+    rows, shares = lessons.rating_soft_targets(split, task)
     rating = split.data.rating[rows]
     error = ((shares @ split.data.rating_values - rating) ** 2).mean()
     assert error < best * rating.var()
@@ -85,28 +85,28 @@ def test_nothing_is_taught_where_there_is_too_little(split):
     few = Split(split.data, split.scheme, np.where(np.arange(len(split.part)) < 60, split.part, 2))
     single = Split(replace(split.data, rating_values=np.ones(1, np.float32)), split.scheme, split.part)
     for poor in (few, single):
-        rows, shares = lessons.rating_lessons(poor, "rating/score")
+        rows, shares = lessons.rating_soft_targets(poor, "rating/score")
         assert len(rows) == 0 and shares.shape == (0, len(poor.data.rating_values))
 
 
 def test_many_reviews_are_drawn_from(split, monkeypatch):
     monkeypatch.setattr(lessons, "MOST_READ", 200)
-    rows, shares = lessons.rating_lessons(split, "review/score")
+    rows, shares = lessons.rating_soft_targets(split, "review/score")
     everything = lessons.TASKS["review/score"].eligible(split, "train")
     assert len(rows) == len(shares) == 200 and (np.diff(rows) > 0).all() and np.isin(rows, everything).all()
-    assert len(lessons.rating_lessons(split, "rating/score")[0]) == len(everything)
+    assert len(lessons.rating_soft_targets(split, "rating/score")[0]) == len(everything)
 
 
 def test_of_very_many_ratings_some_are_taught_by_biases(split, monkeypatch):
-    everything = lessons.rating_lessons(split, "rating/score")
-    monkeypatch.setattr(lessons, "MOST_FACTORED", len(everything[0]))  # just not too many
+    everything = lessons.rating_soft_targets(split, "rating/score")
+    monkeypatch.setattr(lessons, "MAX_FACTORED_RATINGS", len(everything[0]))  # just not too many
     monkeypatch.setattr("p5t5.baselines.rating.AT_ONCE", 7)  # factors solved in pieces are the same
-    for one, two in zip(lessons.rating_lessons(split, "rating/score"), everything, strict=True):
+    for one, two in zip(lessons.rating_soft_targets(split, "rating/score"), everything, strict=True):
         assert np.array_equal(one, two)
-    monkeypatch.setattr(lessons, "MOST_FACTORED", len(everything[0]) - 1)
-    monkeypatch.setattr(lessons, "MOST_TAUGHT", 200)
+    monkeypatch.setattr(lessons, "MAX_FACTORED_RATINGS", len(everything[0]) - 1)
+    monkeypatch.setattr(lessons, "MAX_DISTILLED_ROWS", 200)
     monkeypatch.setattr(lessons, "MatrixFactorisation", None)
-    rows, shares = lessons.rating_lessons(split, "rating/score")
+    rows, shares = lessons.rating_soft_targets(split, "rating/score")
     assert len(rows) == len(shares) == 200 and np.isin(rows, everything[0]).all()
 
 

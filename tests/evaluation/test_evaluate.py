@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from p5t5.baselines.rankers import CountFloor
+from p5t5.baselines.rankers import CooccurrenceRanker
 from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.checkpoint.creation import create_checkpoint
 from p5t5.cli.evaluate import _verdicts
@@ -21,10 +21,10 @@ from p5t5.evaluation.baselines import evaluate_baselines
 from p5t5.evaluation.evaluate import evaluate_checkpoint
 from p5t5.evaluation.results import (
     FIELDS,
-    SEEN_WORDINGS,
+    SEEN_PROMPTS,
     Measured,
     compare,
-    compare_wordings,
+    compare_prompts,
     find,
     read_rows,
     result_rows,
@@ -32,8 +32,8 @@ from p5t5.evaluation.results import (
 )
 from p5t5.evaluation.validation import validation_metric
 from p5t5.inference.predictor import Asker, after_number, score_beginnings
-from p5t5.inference.rating_calibration import Trust
-from p5t5.inference.rating_calibration_fit import keep_trust
+from p5t5.inference.rating_calibration import RatingCalibrator
+from p5t5.inference.rating_calibration_fit import keep_rating_calibration
 from p5t5.tasks.registry import TASKS
 from p5t5.text.mixture import single
 from p5t5.text.prompts import load_prompts
@@ -180,7 +180,7 @@ def test_baselines_stand_on_the_same_rows(evaluation, baselines, split):
         if (m.model, m.task, m.protocol) == ("count_floor", mine.task, "filtered")
     )
     history = split.history_items(mine.rows, 999)
-    items, _ = CountFloor(split).top(history, 10, exclude=history)
+    items, _ = CooccurrenceRanker(split).top(history, 10, exclude=history)
     found = (items == split.data.item[mine.rows][:, None]).any(1)
     assert np.array_equal(floor.values["hr@10"], found)
 
@@ -222,9 +222,9 @@ def test_comparisons_are_paired(evaluation, baselines):
 
 
 def test_wordings_are_compared_on_the_same_rows(evaluation):
-    pairs = compare_wordings(evaluation)
+    pairs = compare_prompts(evaluation)
     assert {row["prompt"] for row in pairs} == {"held_out"} and {row["against"] for row in pairs} == {
-        SEEN_WORDINGS
+        SEEN_PROMPTS
     }
     for task, protocol, metric in (
         ("sequential/next_item", "filtered", "ndcg@10"),
@@ -242,19 +242,19 @@ def test_wordings_are_compared_on_the_same_rows(evaluation):
 
 
 def test_what_is_said_of_the_comparisons(evaluation, baselines):
-    pairs = compare(evaluation, baselines) + compare_wordings(evaluation)
+    pairs = compare(evaluation, baselines) + compare_prompts(evaluation)
     said = _verdicts(evaluation.rows + baselines.rows, pairs)
     floor = find(pairs, protocol="filtered", prompt="seen", against="count_floor", metric="ndcg@10")
     start = "sequential/next_item, filtered: p5t5 is worse than count_floor"
     assert [line for line in said if line.startswith(f"{start} (ndcg@10 {floor['difference']:+.4f}, 95 %")]
     worded = [line for line in said if "held-out wordings against seen ones" in line]
-    rating = find(pairs, task="rating/score", protocol="expected", against=SEEN_WORDINGS, metric="rmse")
+    rating = find(pairs, task="rating/score", protocol="expected", against=SEEN_PROMPTS, metric="rmse")
     assert any(
         line.startswith("rating/score") and f"rmse {rating['relative']:+.1%}" in line for line in worded
     )
     assert said[-len(worded) :] == worded and len(said) > len(worded) > 2
     assert not any("history" in line or "model alone" in line for line in worded)
-    assert not any(SEEN_WORDINGS in line for line in said)
+    assert not any(SEEN_PROMPTS in line for line in said)
 
 
 def test_limit_takes_the_same_users_everywhere(checkpoint, split):
@@ -367,7 +367,7 @@ def test_ratings_are_blended_in_evaluation_but_not_while_training_goes_on(checkp
     before = validate(checkpoint.model)
     scale = len(split.data.rating_values)
     believed = replace(checkpoint, info={**checkpoint.info})
-    keep_trust(believed, {"rating/score": Trust(0.0, np.full(scale, 1 / scale))})
+    keep_rating_calibration(believed, {"rating/score": RatingCalibrator(0.0, np.full(scale, 1 / scale))})
     assert validation_metric(believed, split, ("rating/score",), limit=None)(believed.model) == before
     out = evaluate_checkpoint(
         believed, split, ("rating/score",), part="validation", prompts=("seen",), progress=False

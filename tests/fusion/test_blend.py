@@ -14,8 +14,8 @@ from safetensors.numpy import load_file
 from support.fusion_cases import Table, small_shop, untrained, z
 
 from p5t5.baselines.base import top_of
-from p5t5.baselines.rankers import CountFloor, Popularity
-from p5t5.baselines.text_similarity import TextLikeness
+from p5t5.baselines.rankers import CooccurrenceRanker, Popularity
+from p5t5.baselines.text_similarity import ContentSimilarity
 from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.checkpoint.creation import create_checkpoint
 from p5t5.cli import evaluate as evaluate_command
@@ -24,7 +24,7 @@ from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import Split, leave_one_out
-from p5t5.fusion.blend import FILE, STATE, Fusion, default_parts, normalised, reciprocal_ranks
+from p5t5.fusion.blend import FILE, STATE, Fusion, default_parts, normalized, reciprocal_ranks
 from p5t5.fusion.fitting import fit_fusion
 from p5t5.fusion.model_scores import fit_for, model_table, rank
 from p5t5.recommender import Recommender
@@ -81,9 +81,9 @@ def test_reciprocal_ranks_by_hand_and_impossible_items():
 @settings(max_examples=50, deadline=None)
 @given(arrays(np.float32, (3, 7), elements=st.integers(0, 50).map(float)), st.booleans())
 def test_normalising_keeps_the_order_and_is_blind_to_scale(table, nonnegative):
-    found = normalised(table, nonnegative)
+    found = normalized(table, nonnegative)
     assert np.isfinite(found).all()
-    np.testing.assert_allclose(normalised(table * 8, nonnegative), found, atol=1e-4)
+    np.testing.assert_allclose(normalized(table * 8, nonnegative), found, atol=1e-4)
     for scores, evidence in zip(table, found, strict=True):
         assert (np.diff(evidence[np.argsort(scores, kind="stable")]) >= 0).all()
     empty = table.sum(1) == 0
@@ -207,7 +207,7 @@ def test_it_does_not_matter_how_many_rows_are_scored_at_once(split, checkpoint, 
 
 def test_parts_without_implicit_and_without_texts(split):
     parts = [type(part) for part in default_parts(split, with_implicit=False)]
-    assert parts == [Popularity, CountFloor, TextLikeness]
+    assert parts == [Popularity, CooccurrenceRanker, ContentSimilarity]
     assert [type(part) for part in default_parts(bare(split), with_implicit=False)] == parts[:2]
 
 
@@ -237,11 +237,11 @@ def test_a_round_trip_with_texts_and_without(split, tmp_path, described):
 
 def test_what_is_described_alike_is_told_why(split):
     """The model and the weights are 0 but for the likeness of text: it is the whole reason."""
-    texts = TextLikeness(split)
+    texts = ContentSimilarity(split)
     fusion = Fusion([texts], "sum", np.array([[0.0], [1.0], [0.0]]), np.zeros(60, np.float32), (1.0, 0.5))
     histories, model = Ragged.from_lists([[4]]), np.zeros((1, 60), np.float32)
     scores = fusion.scores(model, histories)
-    np.testing.assert_allclose(scores, normalised(texts.scores(histories), True))
+    np.testing.assert_allclose(scores, normalized(texts.scores(histories), True))
     best = scores.argmax(1)[:, None]
     assert best.tolist() == [[4]] and fusion.shares(model, histories, None, best) == [
         [{"text_likeness": 1.0}]

@@ -34,7 +34,7 @@ def split() -> Split:
     return leave_one_out(simulate(users=200, items=96, seed=5, longest=16).data)
 
 
-def agreement(first: np.ndarray, group: np.ndarray) -> tuple[float, float]:
+def expected_f1(first: np.ndarray, group: np.ndarray) -> tuple[float, float]:
     """Share of pairs of one group, among pairs with equal first codes and among all."""
     same, alike = first[:, None] == first, group[:, None] == group
     off = ~np.eye(len(first), dtype=bool)
@@ -44,7 +44,7 @@ def agreement(first: np.ndarray, group: np.ndarray) -> tuple[float, float]:
 @pytest.mark.parametrize("method", FITTED)
 def test_things_of_a_kind_share_their_first_code(split, method):
     found = fit_identifiers(method, split, "item", seed=0)
-    share, chance = agreement(found.codes[:, 0], split.data.items["genre"].to_numpy())
+    share, chance = expected_f1(found.codes[:, 0], split.data.items["genre"].to_numpy())
     assert share > 2 * chance, (share, chance)
 
 

@@ -11,28 +11,28 @@ from support.writing_cases import small_split, untrained
 from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.cli.evaluate import _choose_text
 from p5t5.core.errors import UserError
-from p5t5.decoding.text_generation import TextOptions, Wanted, consensus, draw_texts
+from p5t5.decoding.text_generation import RequiredTokens, TextOptions, draw_texts, mbr_choice
 from p5t5.evaluation.evaluate import evaluate_checkpoint
 from p5t5.evaluation.results import find
 from p5t5.inference.answers import Answerer
-from p5t5.inference.item_phrases import fit_phrases
+from p5t5.inference.item_phrases import fit_item_ngrams
 from p5t5.inference.predictor import Asker
-from p5t5.inference.request import Facts
+from p5t5.inference.request import PromptFacts
 from p5t5.inference.text_decoding_search import (
     choose_text_options,
-    keep_options,
+    keep_text_options,
     preference,
     settings,
-    write_options,
+    write_text_options,
 )
 from p5t5.inference.text_writer import (
     KEY,
     Writer,
-    answers_of_others,
-    described,
-    hints_of,
+    answers_of_other_tasks,
+    describe_decoding,
+    required_words,
+    saved_item_ngrams,
     saved_options,
-    saved_phrases,
 )
 from p5t5.metrics.text import feature_match
 from p5t5.text.mixture import single
@@ -48,7 +48,9 @@ def starts_of(size: int = 320) -> np.ndarray:
 def test_what_is_wanted_is_said_once_and_no_word_goes_on(model, more):
     ids, mask = prompts(6, seed=2)
     lists = [[7], [], [30, 31], [9, 8, 11], [40, 41], [5]]
-    texts = generate_text(model, ids, mask, max_new_tokens=9, wanted=Wanted(lists, starts_of()), **more)
+    texts = generate_text(
+        model, ids, mask, max_new_tokens=9, wanted=RequiredTokens(lists, starts_of()), **more
+    )
     for text, wanted in zip(texts, lists, strict=True):
         size = len(wanted)
         places = [at for at in range(len(text)) if text[at : at + size] == wanted]
@@ -71,7 +73,7 @@ def test_where_the_end_would_come_the_wanted_word_comes():
         weight[EOS] *= 6.0
         free = generate_text(model, ids, mask, max_new_tokens=12)
         ended = [row for row, text in enumerate(free) if len(text) < 12]
-        wanted = Wanted([[13, 15]] * 4, starts_of())
+        wanted = RequiredTokens([[13, 15]] * 4, starts_of())
         texts = generate_text(model, ids, mask, max_new_tokens=12, wanted=wanted)
     finally:
         weight[EOS] = kept
@@ -82,16 +84,16 @@ def test_where_the_end_would_come_the_wanted_word_comes():
 
 
 def test_the_consensus_by_hand():
-    assert consensus([[1, 2, 3], [9, 9], [1, 2, 4], [1, 2, 3, 4]]) == 3
-    assert consensus([[5], [6]]) == 0 and consensus([[], [3, 4], [3, 4]]) == 1
+    assert mbr_choice([[1, 2, 3], [9, 9], [1, 2, 4], [1, 2, 3, 4]]) == 3
+    assert mbr_choice([[5], [6]]) == 0 and mbr_choice([[], [3, 4], [3, 4]]) == 1
     # tokens alone would say the first; pairs know the order
-    assert consensus([[3, 2, 1], [1, 2, 3], [1, 2, 3]]) == 1
+    assert mbr_choice([[3, 2, 1], [1, 2, 3], [1, 2, 3]]) == 1
     # F1 alone would say the first (2.33 against 2), which is shorter than the mean of 10 / 3: times exp(1 − 5 / 3)
-    assert consensus([[1, 2], [1, 2, 3, 4], [1, 2, 5, 6]]) == 1
-    assert consensus([[], []]) == 0 and consensus([[7]]) == 0
+    assert mbr_choice([[1, 2], [1, 2, 3, 4], [1, 2, 5, 6]]) == 1
+    assert mbr_choice([[], []]) == 0 and mbr_choice([[7]]) == 0
     # the others say the first (F1 of 4/5 + 2/3 each with the fourth and third), what is told the second
     others, told = [[1, 2, 3], [9, 9, 9], [1, 2, 4]], np.array([0.0, 1.0, 0.0])
-    assert [consensus(others, told, share) for share in (0.0, 0.3, 0.5, 1.0)] == [0, 0, 1, 1]
+    assert [mbr_choice(others, told, share) for share in (0.0, 0.3, 0.5, 1.0)] == [0, 0, 1, 1]
 
 
 def test_the_consensus_is_one_of_the_draws():
@@ -100,14 +102,14 @@ def test_the_consensus_is_one_of_the_draws():
     drawn = draw_texts(MODELS["tied"], ids, mask, **options)
     for answer, own in zip(generate_text(MODELS["tied"], ids, mask, **options), drawn, strict=True):
         assert len(own) == 4 and len(set(map(tuple, own))) > 1
-        assert answer == own[consensus(own)]
+        assert answer == own[mbr_choice(own)]
 
 
 def test_options_that_contradict_each_other():
     with pytest.raises(UserError, match="sample=True"):
         TextOptions(samples=4)
     with pytest.raises(UserError, match="num_beams"):
-        wanted = Wanted([[5]] * 3, starts_of())
+        wanted = RequiredTokens([[5]] * 3, starts_of())
         generate_text(MODELS["tied"], *prompts(3), num_beams=2, wanted=wanted)
 
 
@@ -145,11 +147,11 @@ def test_hints_are_in_the_answers_of_a_model_that_knows_nothing(checkpoint, spli
         "seen",
         split.rows("test")[:5],
     )
-    hints = hints_of(examples)
+    hints = required_words(examples)
     assert hints == [split.data.texts["feature"][row] for row in examples.rows]
     inputs = asker.renderer.encode_inputs(examples, index)
     assert feature_match(asker.write(examples, inputs, TextOptions()), hints).tolist() == [1] * 5
-    assert hints_of(replace(examples, task="explanation/explain")) is None
+    assert required_words(replace(examples, task="explanation/explain")) is None
     starts = Writer(checkpoint.tokenizer).word_starts
     pieces = checkpoint.tokenizer.convert_ids_to_tokens(np.flatnonzero(~starts).tolist())
     assert pieces and not any(piece.startswith("▁") for piece in pieces) and starts[1]
@@ -173,7 +175,7 @@ def test_a_text_is_not_the_answer_of_another_task(checkpoint, split, monkeypatch
         )
         asker.write(examples, asker.renderer.encode_inputs(examples, index), TextOptions())
         assert tokenizer.convert_ids_to_tokens(barred[-1]) == pieces
-        assert barred[-1] == answers_of_others(task, tokenizer, ratings)
+        assert barred[-1] == answers_of_other_tasks(task, tokenizer, ratings)
 
 
 def test_the_choice_is_made_on_validation_kept_and_used(checkpoint, split, tmp_path, monkeypatch):
@@ -207,9 +209,9 @@ def test_the_choice_is_made_on_validation_kept_and_used(checkpoint, split, tmp_p
     assert one["validation"]["rows"] == 5 and len(one["validation"]["tried"]) == 4
 
     assert saved_options(checkpoint) == {}
-    keep_options(checkpoint, chosen)
+    keep_text_options(checkpoint, chosen)
     before = (tmp_path / "p5t5.json").stat().st_mode & 0o077
-    write_options(checkpoint, tmp_path)
+    write_text_options(checkpoint, tmp_path)
     assert saved_options(checkpoint) == {"explanation/explain_feature": replace(few[1], samples=5)}
     assert not list(tmp_path.glob("*.tmp")) and (tmp_path / "p5t5.json").stat().st_mode & 0o077 == before
     loaded = Checkpoint.load(tmp_path)
@@ -242,10 +244,10 @@ def test_a_choice_is_written_only_into_a_folder_that_was_given(
         assert says in capsys.readouterr().out
         assert ((tmp_path / "p5t5.json").read_text() == written) == (model == "someone/model")
     assert saved_options(Checkpoint.load(tmp_path)) == saved_options(checkpoint)
-    write_options(checkpoint, tmp_path)
+    write_text_options(checkpoint, tmp_path)
     monkeypatch.setattr("json.dumps", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_options(checkpoint, tmp_path)
+        write_text_options(checkpoint, tmp_path)
     assert not list(tmp_path.glob("*.tmp")), "nothing is left behind"
 
 
@@ -260,7 +262,7 @@ def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_
     checkpoint, task = replace(checkpoint, info=dict(checkpoint.info)), "explanation/explain"
     checkpoint.info.pop(KEY, None)
     asker, build = Asker(checkpoint, split.data), checkpoint.build_options()
-    asker.phrases = fit_phrases(checkpoint.tokenizer, split, [task], build)
+    asker.phrases = fit_item_ngrams(checkpoint.tokenizer, split, [task], build)
     chosen = choose_text_options(asker, split, [task], build, limit=5)
     assert draws == list(few), "drawn once, however the answer is picked"
     assert len(chosen[task]["validation"]["tried"]) == 3
@@ -269,22 +271,22 @@ def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_
         "sample": True,
         "samples": 5,
         "seed": 0,
-        "item_share": 1.0,
+        "item_weight": 1.0,
     }
     checkpoint.save(tmp_path)
-    keep_options(checkpoint, chosen, asker.phrases)
-    write_options(checkpoint, tmp_path)
+    keep_text_options(checkpoint, chosen, asker.phrases)
+    write_text_options(checkpoint, tmp_path)
     assert not list(tmp_path.glob("*.tmp"))
 
     options = saved_options(checkpoint)[task]
-    assert options.item_share == 1 and described(options).endswith("what is said of the item 1")
+    assert options.item_weight == 1 and describe_decoding(options).endswith("what is said of the item 1")
     rows = split.rows("test")[:6]
     examples, index = single(split, task, checkpoint.prompts, "test", build, "seen", rows)
     inputs = asker.renderer.encode_inputs(examples, index)
     texts = asker.write(examples, inputs, options)
     drawn = asker.draw(examples, inputs, options)
     for row, answers, text in zip(rows, drawn, texts, strict=True):
-        gain = asker.phrases["explanation"].agreement(split.data.item[row], answers)
+        gain = asker.phrases["explanation"].expected_f1(split.data.item[row], answers)
         lengths = np.array([len(answer) for answer in answers])
         best = np.argmax(gain * np.exp(np.minimum(1 - lengths.mean() / np.maximum(lengths, 0.5), 0)))
         assert text == checkpoint.tokenizer.decode(answers[best], skip_special_tokens=True).strip()
@@ -297,8 +299,8 @@ def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_
     (tmp_path / "phrases.parquet").write_bytes(b"")
     with pytest.raises(UserError, match=r"phrases\.parquet is missing"):
         Answerer(Checkpoint.load(tmp_path))
-    keep_options(checkpoint, {task: {"options": {"num_beams": 2}}})
-    assert checkpoint.phrases == b"" and saved_phrases(checkpoint) == {}
+    keep_text_options(checkpoint, {task: {"options": {"num_beams": 2}}})
+    assert checkpoint.phrases == b"" and saved_item_ngrams(checkpoint) == {}
 
 
 def test_a_question_is_answered_as_was_chosen(checkpoint, monkeypatch):
@@ -316,17 +318,17 @@ def test_a_question_is_answered_as_was_chosen(checkpoint, monkeypatch):
         ),
     )
     place = next(n for n, prompt in enumerate(checkpoint.prompts) if prompt.task == "explanation/explain")
-    assert answerer.answer("explanation/explain", place, Facts(user=0, item=3)).text == "said"
+    assert answerer.answer("explanation/explain", place, PromptFacts(user=0, item=3)).text == "said"
     assert used == [(options, None, 4 + len(checkpoint.rating_values))]
 
 
 def test_descriptions():
-    assert described(TextOptions()) == "greedy"
+    assert describe_decoding(TextOptions()) == "greedy"
     assert (
-        described(TextOptions(sample=True, temperature=0.5, top_p=0.9))
+        describe_decoding(TextOptions(sample=True, temperature=0.5, top_p=0.9))
         == "sampled, temperature 0.5, top_p 0.9"
     )
-    names = [described(options) for options in settings(hinted=True)]
+    names = [describe_decoding(options) for options in settings(hinted=True)]
     assert len(set(names)) == len(names) == 2 * len(settings(hinted=False))
-    told = [described(options) for options in settings(hinted=False, told=True)]
+    told = [describe_decoding(options) for options in settings(hinted=False, told=True)]
     assert len(set(told)) == len(told) == 9  # greedy has no samples to pick among

@@ -16,11 +16,11 @@ from p5t5.model.cpu_kernels import (
     Diagonals,
     FeedForward,
     KeysAndValues,
+    LayerConfig,
     Padding,
     RMSNorm,
-    Rules,
     SelfAttention,
-    noise,
+    dropout_mask,
 )
 from p5t5.model.head_loss import HeadLoss, Lookup, TiedGradient
 
@@ -51,7 +51,7 @@ def checked(function, *inputs) -> bool:
 
 @pytest.mark.parametrize("dropout", [0.0, 0.25])
 def test_backwards_by_finite_differences(dropout):
-    rules = Rules(HEADS, 1e-6, dropout)
+    rules = LayerConfig(HEADS, 1e-6, dropout)
     x, bias = random(2, 4, WIDTH), random(HEADS, 4, 4, seed=1)
     qkv, out = random(3 * HEADS * SIZE, WIDTH, seed=2), random(WIDTH, HEADS * SIZE, seed=3)
     padding = Padding(2, torch.tensor([[False, True], [False, False]])[:, None, None])
@@ -148,10 +148,10 @@ def test_position_bias_is_transformers_own():
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
     torch.manual_seed(0)
-    drop = noise((1000, 1000), 0.1)
+    drop = dropout_mask((1000, 1000), 0.1)
     assert (~drop.kept).double().mean() == pytest.approx(26 / 256, abs=1e-3)
     assert drop(torch.ones(1000, 1000)).mean() == pytest.approx(1, abs=2e-3)
-    assert noise((3,), 0.0) is None
+    assert dropout_mask((3,), 0.0) is None
     model = tiny_model(dropout=0.3)
     batch = {"input_ids": torch.arange(2, 8)[None], "labels": torch.arange(2, 5)[None]}
     torch.manual_seed(5)

@@ -16,7 +16,7 @@ from p5t5.model.configuration import P5T5Config, preset_config
 from p5t5.model.initialization import (
     grow_vocabulary,
     identifier_norm,
-    initialise,
+    initialize,
     near_bias,
     set_word_starts,
     start_identifiers,
@@ -124,7 +124,7 @@ def test_accumulated_gradient_is_the_whole_batch_gradient():
 
 
 def test_training_computes_the_head_at_real_labels_only(monkeypatch):
-    model = initialise(P5T5Config(**SHAPE))
+    model = initialize(P5T5Config(**SHAPE))
     seen = []
     monkeypatch.setattr(model, "head", lambda hidden: seen.append(hidden.shape) or model.lm_head(hidden))
     values = batch()
@@ -203,7 +203,7 @@ def test_initialise_is_seeded_and_scaled():
     torch.manual_seed(9)
     before = torch.rand(1)
     torch.manual_seed(9)
-    one, same, other = (initialise(P5T5Config(**SHAPE), seed) for seed in (1, 1, 2))
+    one, same, other = (initialize(P5T5Config(**SHAPE), seed) for seed in (1, 1, 2))
     assert torch.equal(torch.rand(1), before), "the caller's random state must not move"
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
     assert not torch.equal(one.shared.weight, other.shared.weight)
@@ -215,7 +215,7 @@ def test_initialise_is_seeded_and_scaled():
 
 def test_position_biases_start_by_preferring_near_tokens():
     config = P5T5Config(**SHAPE)
-    model = initialise(config)
+    model = initialize(config)
     for stack, bidirectional in ((model.encoder, True), (model.decoder, False)):
         attention = stack.block[0].layer[0].SelfAttention
         bias = attention.compute_bias(12, 12, device="cpu")[0].detach()  # [heads, queries, keys]
@@ -230,7 +230,7 @@ def test_position_biases_start_by_preferring_near_tokens():
 @pytest.mark.parametrize("width", [4, 16, 30])
 @pytest.mark.parametrize("untied", [False, True])
 def test_start_identifiers(width, untied):
-    model = initialise(P5T5Config(**SHAPE, untied_head=untied))
+    model = initialize(P5T5Config(**SHAPE, untied_head=untied))
     before = model.shared.weight.clone()
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(3, width)).astype(np.float32)
@@ -253,7 +253,7 @@ def test_start_identifiers(width, untied):
 
 
 def whole_word_model() -> P5T5ForConditionalGeneration:
-    model = initialise(P5T5Config(**SHAPE, whole_word_embeddings=True, max_words=8)).eval()
+    model = initialize(P5T5Config(**SHAPE, whole_word_embeddings=True, max_words=8)).eval()
     set_word_starts(
         model, ["<pad>", "</s>", "▁a", "b", "▁<item_a1>", "▁<item_b1>"] + ["▁x"] * 44, continuing=[5]
     )
@@ -265,7 +265,7 @@ def test_whole_words(tmp_path):
     assert model.encoder.word_start[:6].tolist() == [True, True, True, False, True, False]
     assert torch.count_nonzero(model.encoder.whole_words.weight) == 0
     values = batch()
-    plain = initialise(P5T5Config(**SHAPE)).eval()
+    plain = initialize(P5T5Config(**SHAPE)).eval()
     plain.load_state_dict(model.state_dict(), strict=False)
     torch.testing.assert_close(logits(model, values), logits(plain, values))
     with torch.no_grad():
@@ -332,7 +332,7 @@ def test_presets():
 )
 def test_auto_classes_know_us_after_import(first, tmp_path):
     """In a fresh interpreter each: what was imported first decides who registers us, and when."""
-    initialise(P5T5Config(**SHAPE)).save_pretrained(tmp_path)
+    initialize(P5T5Config(**SHAPE)).save_pretrained(tmp_path)
     code = (
         f"{first}\nfrom transformers import AutoConfig, AutoModelForSeq2SeqLM\n"
         f"print(type(AutoConfig.from_pretrained({str(tmp_path)!r})).__name__)\n"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p5t5.data.records.cleaning import clean_text
-from p5t5.questions.entity_linking import AMBIGUOUS, ITEM, USER, Linker, normalise, replace_links, title_keys
+from p5t5.questions.entity_linking import AMBIGUOUS, ITEM, USER, Linker, normalize, replace_links, title_keys
 
 FILMS = [
     "Alien (1979)",
@@ -216,12 +216,12 @@ def test_title_keys_by_hand():
 
 
 def test_normalise():
-    assert normalise("  Schindler’s—LIST & ＣＯ., Ｃité! ") == "schindlers list and co cite"
+    assert normalize("  Schindler’s—LIST & ＣＯ., Ｃité! ") == "schindlers list and co cite"
 
 
 def slow_titles(text: str) -> set[tuple[int, int, int]]:
     """All spans of words that spell a whole title with its year, by trying each span and each title."""
-    words = normalise(text).split()
+    words = normalize(text).split()
     spelled = {}
     for item, title in enumerate(FILMS):
         for rank, key in title_keys(title):

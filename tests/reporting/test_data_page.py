@@ -9,7 +9,7 @@ import pytest
 from p5t5.data.records.building import make_records
 from p5t5.data.sources.simulated import simulate
 from p5t5.reporting.data_page import DataReport
-from p5t5.reporting.data_statistics import histogram, measure
+from p5t5.reporting.data_statistics import data_statistics, histogram
 
 
 def records_of(rows, **more):
@@ -24,7 +24,7 @@ ROWS = [
 
 
 def test_measures_by_hand():
-    found = measure(records_of(ROWS).index())
+    found = data_statistics(records_of(ROWS).index())
     assert (found.users, found.items, found.interactions, found.testable) == (2, 2, 4, 1)
     assert found.per_user.tolist() == [3, 1] and found.per_item.tolist() == [3, 1]
     assert found.share_of_top(0.5) == 0.75
@@ -33,12 +33,12 @@ def test_measures_by_hand():
     assert (found.first, found.last) == ("1971-01-02", "1971-05-16")
     assert found.periods[0] == ["1971-01", "1971-02", "1971-03", "1971-04", "1971-05"]
     assert found.periods[1].tolist() == [1, 2, 0, 0, 1]
-    late = measure(records_of([("a", "x", 1, 0), ("a", "y", 2, 86_400 * 366 * 10)]).index())
+    late = data_statistics(records_of([("a", "x", 1, 0), ("a", "y", 2, 86_400 * 366 * 10)]).index())
     assert late.periods[0] == [str(year) for year in range(1970, 1981)]
 
 
 def test_times_beyond_every_calendar_are_no_crash():
-    found = measure(records_of([("a", "x", 1, -(2**60)), ("a", "y", 2, 2**60)]).index())
+    found = data_statistics(records_of([("a", "x", 1, -(2**60)), ("a", "y", 2, 2**60)]).index())
     assert found.first == f"second {-(2**60)}" and found.periods == ([], pytest.approx(np.zeros(0)))
 
 
@@ -81,7 +81,7 @@ def test_suspicions(what):
     items = pd.DataFrame({"item_id": ["x"], "title": ["X"], "sales_rank": ["1"]})
     records = records_of(SUSPICIOUS[what], items=items if SUSPICIOUS[what] is ROWS else None)
     report = DataReport(records.index(), records.info)
-    assert [each for each in report.suspicions if what in each.what and each.todo], report.suspicions
+    assert [each for each in report.suspicions if what in each.what and each.remedy], report.suspicions
 
 
 def test_clean_data_give_no_alarm():

@@ -6,7 +6,7 @@ import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
 from p5t5.core.ragged import Ragged
-from p5t5.decoding.text_generation import consensus, draw_texts
+from p5t5.decoding.text_generation import draw_texts, mbr_choice
 from p5t5.decoding.trie import Trie
 
 EOS, PAD, FIRST_ITEM = 1, 0, 60
@@ -124,4 +124,4 @@ def brute_force(model, ids, mask, rows, end) -> np.ndarray:
 def generate_text(model, input_ids: torch.Tensor, attention_mask: torch.Tensor, **options) -> list[list[int]]:
     """One answer a prompt: of several the one that the others are most like."""
     drawn = draw_texts(model, input_ids, attention_mask, **options)
-    return [answers[consensus(answers)] for answers in drawn]
+    return [answers[mbr_choice(answers)] for answers in drawn]

@@ -8,7 +8,7 @@ import torch
 from p5t5.core.encoded import Encoded
 from p5t5.core.ragged import Ragged
 from p5t5.model.configuration import P5T5Config
-from p5t5.model.initialization import initialise
+from p5t5.model.initialization import initialize
 from p5t5.model.modeling import P5T5ForConditionalGeneration
 from p5t5.training.loop import TrainResult, train
 from p5t5.training.options import TrainOptions
@@ -28,7 +28,7 @@ def tiny_model(
         dropout_rate=dropout,
         **{"vocab_size": VOCABULARY, **changes},
     )
-    return initialise(config, seed=1).to(dtype)
+    return initialize(config, seed=1).to(dtype)
 
 
 def examples(epoch: int, count: int = 40, seed: int = 0) -> Encoded:

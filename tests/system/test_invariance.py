@@ -14,7 +14,7 @@ from p5t5.cli.pretrain import PretrainOptions, denoising_source
 from p5t5.core.encoded import Encoded
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import leave_one_out
-from p5t5.distillation.soft_targets import teach
+from p5t5.distillation.soft_targets import make_soft_targets
 from p5t5.text.mixture import make_mixture
 from p5t5.text.prompts import load_prompts
 from p5t5.text.rendering import render_mixture
@@ -34,7 +34,7 @@ def stages() -> dict[str, Encoded]:
     checkpoint = create_checkpoint(split, load_prompts(), vocabulary_size=400, start_from_factors=False)
     chosen, _ = make_mixture(split, checkpoint.prompts, None, checkpoint.build_options(), 0, 120)
     assert len(chosen.tasks) == 15
-    taught, _ = teach(checkpoint, split, {"sequential/continue": 0.5, "rating/score": 0.5})
+    taught, _ = make_soft_targets(checkpoint, split, {"sequential/continue": 0.5, "rating/score": 0.5})
     spans = denoising_source(checkpoint, split, PretrainOptions(), 0)(0)
     return {
         "finetune": render_mixture(checkpoint.renderer_for(split.data), chosen, 0, taught),

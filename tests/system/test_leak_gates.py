@@ -26,8 +26,8 @@ from p5t5.data.sources import amazon
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import Split, leave_one_out
 from p5t5.distillation import next_item_teacher as neighbours
-from p5t5.distillation.rating_teacher import rating_lessons
-from p5t5.distillation.soft_targets import TAUGHT, teach
+from p5t5.distillation.rating_teacher import rating_soft_targets
+from p5t5.distillation.soft_targets import DISTILLED, make_soft_targets
 from p5t5.identifiers.methods import fit_identifiers
 from p5t5.tasks.base import BuildOptions
 from p5t5.tasks.registry import TASKS
@@ -180,9 +180,9 @@ def test_a_model_starts_the_same_whatever_is_held_out(shop, identifiers):
 def test_lessons_look_at_no_held_out_row(shop):
     """On every task that is taught: the rows that have a lesson, what it names, and its shares."""
     checkpoint = create_checkpoint(shop, load_prompts(), vocabulary_size=500, user_identifiers="none")
-    strengths = dict.fromkeys(TAUGHT, 0.5)
+    strengths = dict.fromkeys(DISTILLED, 0.5)
     (ours, off), (theirs, also_off) = (
-        teach(checkpoint, split, strengths) for split in (shop, poisoned(shop))
+        make_soft_targets(checkpoint, split, strengths) for split in (shop, poisoned(shop))
     )
     assert off == also_off and set(ours.numbers) == set(theirs.numbers) >= {
         "sequential/next_item",
@@ -199,13 +199,13 @@ def test_lessons_look_at_no_held_out_row(shop):
 def test_lessons_look_at_no_held_out_row_on_real_data(folder, monkeypatch):
     """On a sample of 4,000 rows for next items, on all reviews and ratings otherwise."""
     split = prepared(folder)
-    monkeypatch.setattr(neighbours, "MOST_CELLS", 0)
+    monkeypatch.setattr(neighbours, "MAX_CELLS", 0)
     other = poisoned(split)
-    taught = [neighbours.neighbour_lessons(each) for each in (split, other)]
+    taught = [neighbours.next_item_soft_targets(each) for each in (split, other)]
     assert len(taught[0][0]) == neighbours.FIT_ROWS
     for task in ("rating/score", "review/score"):
         if not TASKS[task].missing(split.data):
-            ours, theirs = (rating_lessons(each, task) for each in (split, other))
+            ours, theirs = (rating_soft_targets(each, task) for each in (split, other))
             assert len(ours[0]) and all(map(np.array_equal, ours, theirs)), task
     assert all(map(np.array_equal, *taught))
 

@@ -11,7 +11,7 @@ from p5t5.identifiers.methods import fit_identifiers
 from p5t5.tasks.base import BuildOptions
 from p5t5.text import augmentation as rewording
 from p5t5.text import rendering
-from p5t5.text.augmentation import SHARE, VARIANTS, altered, draw_variants
+from p5t5.text.augmentation import SHARE, VARIANTS, augment, draw_augmentations
 from p5t5.text.mixture import make_mixture, single
 from p5t5.text.pretraining_corpus import training_texts
 from p5t5.text.prompts import Prompt, load_prompts, seen_words
@@ -51,9 +51,9 @@ def mixture(split):
 
 def test_draws_hang_on_seed_epoch_and_place_alone():
     places = np.arange(40_000)
-    drawn = draw_variants(7, 2, places)
-    assert np.array_equal(draw_variants(7, 2, places[::-1])[::-1], drawn)
-    for other in (draw_variants(8, 2, places), draw_variants(7, 3, places)):
+    drawn = draw_augmentations(7, 2, places)
+    assert np.array_equal(draw_augmentations(7, 2, places[::-1])[::-1], drawn)
+    for other in (draw_augmentations(8, 2, places), draw_augmentations(7, 3, places)):
         assert np.mean(other == drawn) < 0.5
     plain = np.mean(drawn < 0)
     assert plain == pytest.approx(1 - SHARE, abs=0.02)
@@ -63,13 +63,13 @@ def test_draws_hang_on_seed_epoch_and_place_alone():
 
 def test_variants_are_the_same_ones_always_and_stray_ever_farther():
     literal = "recommend the next item to"
-    many = altered(literal, WORDS)
-    assert many == altered(literal, WORDS) and len(many) == VARIANTS
+    many = augment(literal, WORDS)
+    assert many == augment(literal, WORDS) and len(many) == VARIANTS
     kept = [len(set(literal.split()) & set(text.split())) for text in many]
     third = VARIANTS // 3
     assert np.mean(kept[:third]) > 3.5 > 1.5 > np.mean(kept[-third:])
-    assert altered("", WORDS)[0:3].count("") >= 1 and any(altered("", WORDS)), "silence may be broken"
-    assert altered("only this", ["?"]) != altered("only that", ["?"]), (
+    assert augment("", WORDS)[0:3].count("") >= 1 and any(augment("", WORDS)), "silence may be broken"
+    assert augment("only this", ["?"]) != augment("only that", ["?"]), (
         "no words to draw from: they can still go"
     )
 
@@ -78,7 +78,7 @@ def test_no_word_comes_from_a_held_out_wording():
     held_out = Prompt("h", "t/t", "zzyzx {item}", "{item}", held_out=True)
     seen = Prompt("s", "t/t", "tell {item} , tell", "{item}")
     assert seen_words([held_out, seen]) == ["tell", ","]
-    letters = {letter for text in altered("tell", seen_words([held_out, seen])) for letter in text}
+    letters = {letter for text in augment("tell", seen_words([held_out, seen])) for letter in text}
     assert not letters & set("zyx")
 
 
@@ -102,7 +102,7 @@ def test_an_epoch_equals_the_slow_twin(renderer, mixture):
     number = {prompt.id: place for place, prompt in enumerate(PROMPTS)}
     order = np.array([number[prompt.id] for prompt in mixture.prompts])
     encoded = render_mixture(renderer, mixture, 1)
-    variant = draw_variants(mixture.seed, 1, np.arange(mixture.size))
+    variant = draw_augmentations(mixture.seed, 1, np.arange(mixture.size))
     changed = 0
     for _, examples, index, places in mixture.examples(1):
         plain, _ = renderer._lay_out(examples, order[index], 0)
@@ -116,7 +116,7 @@ def test_an_epoch_equals_the_slow_twin(renderer, mixture):
                 text = renderer._strings[element]
                 if base + GAP <= element < base + renderer._alterable and variant[place] >= 0:
                     assert next(literals) == element - base
-                    text = altered(text, WORDS)[variant[place]]
+                    text = augment(text, WORDS)[variant[place]]
                 words.append(text)
             ids = renderer.encode_text(" ".join(word for word in words if word))
             assert encoded.inputs[place].tolist() == ids

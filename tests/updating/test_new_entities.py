@@ -18,11 +18,11 @@ from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import leave_one_out
-from p5t5.data.text_features import counted, described, unit, weighted, word_features
+from p5t5.data.text_features import catalogue_texts, counted, unit, weighted, word_features
 from p5t5.inference import rating_calibration as trust
 from p5t5.inference import text_writer as writing
-from p5t5.inference.item_phrases import Phrases
-from p5t5.inference.text_decoding_search import keep_options
+from p5t5.inference.item_phrases import ItemNgrams
+from p5t5.inference.text_decoding_search import keep_text_options
 from p5t5.recommender import Recommender
 from p5t5.tasks.base import BuildOptions
 from p5t5.text.prompts import PLACEHOLDER, load_prompts
@@ -191,28 +191,28 @@ def test_what_was_fitted_holds_until_something_is_trained(atomic, full):
     info[writing.KEY] = {"stages": 1, "tasks": {"explanation/explain": {"options": {"num_beams": 2}}}}
     grown = add_items(replace(atomic, info=info), full.items)
     assert [stage["stage"] for stage in grown.info["stages"]] == ["finetune", "add_items"]
-    assert trust.saved_trust(grown)["rating/score"].trust == 0.5
+    assert trust.saved_rating_calibration(grown)["rating/score"].trust == 0.5
     assert writing.saved_options(grown)["explanation/explain"].num_beams == 2
     assert info[trust.KEY]["stages"] == 1, "the old one must not change"
     past = {**info, "stages": [{"stage": "finetune"}] * 2}
     grown = add_items(replace(atomic, info=past), full.items)
-    assert trust.saved_trust(grown) == {} and writing.saved_options(grown) == {}
+    assert trust.saved_rating_calibration(grown) == {} and writing.saved_options(grown) == {}
 
 
 def test_what_is_said_of_items_stays_theirs_where_items_are_numbered_anew(atomic, full):
     old = replace(atomic, info={**atomic.info, "stages": [{"stage": "finetune"}]})
     texts = Ragged.from_lists([[5, 6], [5, 7], [8, 6]])
     items = len(old.catalogue)
-    found = {"explanation": Phrases.of(texts, np.array([0, items - 1, items - 1]), items)}
-    how = {"options": {"sample": True, "samples": 2, "item_share": 1.0}}
-    keep_options(old, {"explanation/explain": how}, found)
+    found = {"explanation": ItemNgrams.of(texts, np.array([0, items - 1, items - 1]), items)}
+    how = {"options": {"sample": True, "samples": 2, "item_weight": 1.0}}
+    keep_text_options(old, {"explanation/explain": how}, found)
     grown = add_items(old, full.items)
     last = grown.catalogue.index_of[old.catalogue.item_ids[-1]]
     assert last != items - 1
-    before, after = (writing.saved_phrases(one)["explanation"] for one in (old, grown))
+    before, after = (writing.saved_item_ngrams(one)["explanation"] for one in (old, grown))
     for place, now in ((0, 0), (items - 1, last)):
         answers = [[5], [6], [7], [8, 6]]
-        np.testing.assert_array_equal(before.agreement(place, answers), after.agreement(now, answers))
+        np.testing.assert_array_equal(before.expected_f1(place, answers), after.expected_f1(now, answers))
     assert after.texts[now] == 2 and after.texts[-1] == 3
 
 
@@ -294,9 +294,9 @@ def test_prices_and_aggregates_are_no_words():
             "attributes": ["brand OPI ; price 8.72 ; also_bought 17 ; kind Hair, Care"],
         }
     )
-    assert described(items)["attributes"].tolist() == ["brand OPI, kind Hair, Care"]
+    assert catalogue_texts(items)["attributes"].tolist() == ["brand OPI, kind Hair, Care"]
     # Six words and three values as words; the price is none.
-    assert word_features(pd.concat([described(items)] * 2)).shape == (2, 9)
+    assert word_features(pd.concat([catalogue_texts(items)] * 2)).shape == (2, 9)
 
 
 def test_a_new_thing_is_placed_among_the_most_alike_by_hand(monkeypatch):

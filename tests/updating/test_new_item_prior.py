@@ -17,7 +17,7 @@ from p5t5.decoding.batches import padded_batches
 from p5t5.decoding.ranking import all_item_scores
 from p5t5.tasks.base import ITEM, Column, Examples
 from p5t5.text.prompts import load_prompts
-from p5t5.updating.new_item_prior import HISTORIES, LONGEST, TASK, bring_down, histories
+from p5t5.updating.new_item_prior import HISTORIES, LONGEST, TASK, cap_new_item_probability, histories
 
 NEW = 8
 
@@ -60,7 +60,7 @@ def test_they_are_brought_down_to_their_share_and_nothing_else_moves(checkpoint)
     tokens = checkpoint.catalogue.tokens[:, 0].astype(np.int64)
     told = histories(checkpoint.model.lm_head.weight.detach().numpy()[tokens[~new]], np.flatnonzero(~new), 0)
     moved = replace(checkpoint, model=copy.deepcopy(checkpoint.model))
-    amount = bring_down(moved, new, 0)
+    amount = cap_new_item_probability(moved, new, 0)
     assert amount > 0
     assert share_of(moved, told) == pytest.approx(NEW / 60, abs=1e-4)
     before, after = (one.model.lm_head.weight.detach().numpy() for one in (checkpoint, moved))
@@ -70,8 +70,8 @@ def test_they_are_brought_down_to_their_share_and_nothing_else_moves(checkpoint)
     np.testing.assert_allclose(step, np.broadcast_to(step[0], step.shape), atol=1e-5)
     # All are lowered alike: who is before whom among them stays.
     again = replace(checkpoint, model=copy.deepcopy(checkpoint.model))
-    assert bring_down(again, new, 0) == amount
-    assert bring_down(moved, new, 0) == pytest.approx(0, abs=0.02)
+    assert cap_new_item_probability(again, new, 0) == amount
+    assert cap_new_item_probability(moved, new, 0) == pytest.approx(0, abs=0.02)
 
 
 def test_a_model_that_ranks_nothing_stays_as_it_is(checkpoint):
@@ -80,7 +80,7 @@ def test_a_model_that_ranks_nothing_stays_as_it_is(checkpoint):
         model=copy.deepcopy(checkpoint.model),
         info={**checkpoint.info, "tasks": ["rating/score"]},
     )
-    assert bring_down(other, np.arange(60) >= 60 - NEW, 0) == 0
+    assert cap_new_item_probability(other, np.arange(60) >= 60 - NEW, 0) == 0
     assert torch.equal(other.model.lm_head.weight, checkpoint.model.lm_head.weight)
 
 

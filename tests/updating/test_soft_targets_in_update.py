@@ -17,11 +17,11 @@ from p5t5.data.records.loading import load, load_records
 from p5t5.data.records.tables import Records
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import leave_one_out
-from p5t5.distillation.soft_targets import teach
+from p5t5.distillation.soft_targets import make_soft_targets
 from p5t5.text.mixture import make_mixture
 from p5t5.text.prompts import load_prompts
 from p5t5.training.loop import TrainResult
-from p5t5.updating.new_interactions import Replay, meeting
+from p5t5.updating.new_interactions import Replay, split_newer_data
 
 RATES = {"sequential/next_item": 1.0, "rating/score": 1.0}
 LESSONS = {"sequential/next_item": 0.25, "rating/score": 0.75}
@@ -87,8 +87,8 @@ def same(one: Encoded, two: Encoded) -> None:
 def expected(road: Path, out: Path, lessons: dict) -> Encoded:
     """The epoch as it should be, from the updated model."""
     grown, june = Checkpoint.load(out), load(road / "june")
-    split, _, before = meeting(Checkpoint.load(road / "model").info, june)
-    taught, off = teach(grown, split, lessons)
+    split, _, before = split_newer_data(Checkpoint.load(road / "model").info, june)
+    taught, off = make_soft_targets(grown, split, lessons)
     assert not off and (taught is None) == (not lessons)
     weights = {"rating/score": 3.0}
     mixture, _ = make_mixture(split, grown.prompts, RATES, grown.build_options(), loss_weights=weights)
@@ -124,7 +124,7 @@ def test_lessons_are_off_where_the_user_says_so_and_where_there_were_none(road, 
 def test_no_lesson_reads_a_validation_or_test_row(road, trained, tmp_path):
     """June once more, its held-back rows about other items with other ratings: the same examples, the same lessons."""
     june = load_records(road / "june")
-    split, _, _ = meeting(Checkpoint.load(road / "model").info, load(road / "june"))
+    split, _, _ = split_newer_data(Checkpoint.load(road / "model").info, load(road / "june"))
     held, table = split.part != 0, june.interactions.copy()
     following = dict(zip(june.items["item_id"], np.roll(june.items["item_id"], 1), strict=True))
     table.loc[held, "item_id"] = table.loc[held, "item_id"].map(following)

@@ -17,7 +17,7 @@ from p5t5.checkpoint.checkpoint import Checkpoint, about_data
 from p5t5.checkpoint.creation import create_checkpoint
 from p5t5.cli.main import main
 from p5t5.cli.model_setup import StartOptions, load_split
-from p5t5.cli.update import _count, _judged, told
+from p5t5.cli.update import _count, _judged, format_table
 from p5t5.core.encoded import on_disk
 from p5t5.core.errors import UserError
 from p5t5.data.records.building import make_records
@@ -27,23 +27,23 @@ from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import Split, leave_one_out, split_by
 from p5t5.evaluation.evaluate import evaluate_checkpoint
 from p5t5.evaluation.results import find
-from p5t5.inference.rating_calibration import saved_trust
+from p5t5.inference.rating_calibration import saved_rating_calibration
 from p5t5.text import rendering
 from p5t5.text.mixture import make_mixture
 from p5t5.text.prompts import load_prompts
 from p5t5.updating import new_interactions as fresh
 from p5t5.updating.new_interactions import (
     Replay,
-    about,
     clean_split,
-    groups,
-    meeting,
+    data_record,
     new_rows,
-    note_training,
-    only,
+    record_training,
+    restrict_validation,
+    split_newer_data,
     split_of,
     trained_before,
     trainings,
+    update_groups,
 )
 
 FEW = "--max_steps 3 --checkpoint_every 0 --token_budget 1024"
@@ -145,15 +145,15 @@ def test_no_row_that_was_trained_on_is_ever_judged(seed, cuts, timed, trains):
     seen = pairs_of(leave_one_out(steps[0]), 0)
     last = steps[0]
     for step, data in enumerate(steps[1:]):
-        split, is_new, trained = meeting(info, data, None if timed else last)
+        split, is_new, trained = split_newer_data(info, data, None if timed else last)
         assert is_new.sum() == len(data) - len(last)
         assert pairs_of(split, 0, trained) == seen and not (trained & (split.part != 0)).any()
         raw = leave_one_out(data).part
         assert (split.part == raw)[~trained].all()
-        info = {**info, "data": about(split), "trained": trainings(info)}
+        info = {**info, "data": data_record(split), "trained": trainings(info)}
         assert np.array_equal(split_of(info, data).part, split.part), "evaluate sees what update saw"
         if step or trains:
-            note_training(info)
+            record_training(info)
             assert info["trained"][-1] == info["data"] and len(info["trained"]) == 2 + step - (not trains)
             last = data
             seen |= pairs_of(split, 0)
@@ -169,18 +169,18 @@ def test_what_two_updates_moved_by_hand():
     """v: a c, both trained on; then b comes, and c would be a validation row; then u goes on, and c would be one still."""
     first, second = shop(OLD), shop([*OLD, ("v", "b", 7)])
     info = {"split": "loo", "data": about_data(first)}
-    split, *_ = meeting(info, second)
-    assert split.part.tolist() == [0, 0, 1, 2, 0, 0, 2] and about(split)["moved"] == [5]
-    info = {"split": "loo", "data": about(split)}
-    note_training(info)
-    note_training(info)
+    split, *_ = split_newer_data(info, second)
+    assert split.part.tolist() == [0, 0, 1, 2, 0, 0, 2] and data_record(split)["moved"] == [5]
+    info = {"split": "loo", "data": data_record(split)}
+    record_training(info)
+    record_training(info)
     assert info["trained"] == [info["data"]]
     assert leave_one_out(second).part.tolist() == [0, 0, 1, 2, 0, 1, 2]
     assert split_of(info, second).part.tolist() == split.part.tolist()
     third = shop([*OLD, ("v", "b", 7), ("u", "e", 8)])
-    again, is_new, trained = meeting(info, third)
+    again, is_new, trained = split_newer_data(info, third)
     assert leave_one_out(third).part.tolist() == [0, 0, 0, 1, 2, 0, 1, 2]
-    assert again.part.tolist() == [0, 0, 0, 1, 2, 0, 0, 2] and about(again)["moved"] == [6]
+    assert again.part.tolist() == [0, 0, 0, 1, 2, 0, 0, 2] and data_record(again)["moved"] == [6]
     assert trained.tolist() == [True, True, False, False, False, True, True, False]
     assert is_new.tolist() == [False] * 4 + [True] + [False] * 3
     assert split_of(info, third).part.tolist() == again.part.tolist()
@@ -197,7 +197,7 @@ def test_validation_rows_by_kind():
     is_new = new_rows(about_data(shop(OLD)), data)
     split = leave_one_out(data)
     known_items, known_users = data.item_ids != "e", data.user_ids != "w"
-    found = groups(split, is_new, known_items, known_users)
+    found = update_groups(split, is_new, known_items, known_users)
     rows = {
         name: [triples(data, [row])[0][:2] for row in np.flatnonzero(among & (split.part == 1))]
         for name, among in found.items()
@@ -207,7 +207,7 @@ def test_validation_rows_by_kind():
         "new rows": [("w", "b")],
         "of new users": [("w", "b")],
     }
-    part = only(split, found["new rows"])
+    part = restrict_validation(split, found["new rows"])
     assert [triples(data, [row])[0][:2] for row in part.rows("validation")] == [("w", "b")]
     assert np.array_equal(part.rows("train"), split.rows("train")) and np.array_equal(
         part.rows("test"), split.rows("test")
@@ -259,8 +259,8 @@ def test_the_table_shows_before_and_after():
             "after": {"ndcg@10": 0.25, "rmse": 2.0},
         }
     }
-    assert told(table).splitlines()[1].split() == ["old", "rows", "12", "ndcg@10", "0.5000", "0.2500"]
-    assert told({"new rows": {"rows": 1, "before": {"rmse": 1.0}}}).endswith("–")
+    assert format_table(table).splitlines()[1].split() == ["old", "rows", "12", "ndcg@10", "0.5000", "0.2500"]
+    assert format_table({"new rows": {"rows": 1, "before": {"rmse": 1.0}}}).endswith("–")
 
 
 # The command
@@ -291,12 +291,17 @@ def road(tmp_path_factory) -> Path:
 def rmse_of_saved(folder: Path, data: IndexedRecords, kind: str, model: Path) -> float:
     """What `p5t5 evaluate` measures of a saved model on the validation rows of one kind."""
     given, saved = Checkpoint.load(model), Checkpoint.load(folder)
-    split, is_new, _ = meeting(given.info, data)
+    split, is_new, _ = split_newer_data(given.info, data)
     known = [given.catalogue.numbers(data.item_ids.tolist()) >= 0, np.ones(data.number_of_users, bool)]
-    rows = groups(split, is_new, *known)[kind]
+    rows = update_groups(split, is_new, *known)[kind]
     assert np.array_equal(split_of(saved.info, data).part, split.part)
     found = evaluate_checkpoint(
-        saved, only(split, rows), ("rating/score",), part="validation", prompts=("seen",), progress=False
+        saved,
+        restrict_validation(split, rows),
+        ("rating/score",),
+        part="validation",
+        prompts=("seen",),
+        progress=False,
     )
     return find(found.rows, metric="rmse")["value"]
 
@@ -305,12 +310,12 @@ def test_an_update_adds_trains_and_tells(road, capsys):
     line = f"update --model {road}/model --data {road}/june --out {road}/updated {FEW}"
     assert main(line.split()) == 0
     shown = capsys.readouterr().out
-    told = json.loads((road / "updated" / "update.json").read_text())
+    format_table = json.loads((road / "updated" / "update.json").read_text())
     may, june = load(road / "may"), load(road / "june")
-    assert told["new_items"] == june.number_of_items - may.number_of_items > 0
-    assert told["new_interactions"] == len(june) - len(may)
+    assert format_table["new_items"] == june.number_of_items - may.number_of_items > 0
+    assert format_table["new_interactions"] == len(june) - len(may)
     for kind in ("old rows", "new rows", "of new items"):
-        entry = told["validation"][kind]
+        entry = format_table["validation"][kind]
         assert set(entry["before"]) == set(entry["after"]) == {"ndcg@10", "rmse"} and kind in shown
     updated = Checkpoint.load(road / "updated")
     updated.check_same(june)
@@ -320,11 +325,11 @@ def test_an_update_adds_trains_and_tells(road, capsys):
     assert updated.info["stages"][-1]["loss_weights"] == {"rating/score": 3.0}
     assert [one["hash"] for one in updated.info["trained"]] == [may.hash, june.hash]
     # The table says what the saved model gives, trust included, which was fitted anew.
-    assert saved_trust(updated)["rating/score"].trust != 1
-    assert np.isfinite(updated.catalogue.usual_bias).all()
+    assert saved_rating_calibration(updated)["rating/score"].trust != 1
+    assert np.isfinite(updated.catalogue.item_bias).all()
     for kind in ("old rows", "new rows", "of new items"):
         wanted = rmse_of_saved(road / "updated", june, kind, road / "model")
-        assert told["validation"][kind]["after"]["rmse"] == pytest.approx(wanted, abs=1e-5)
+        assert format_table["validation"][kind]["after"]["rmse"] == pytest.approx(wanted, abs=1e-5)
     assert (
         main(
             f"evaluate --model {road}/updated --data {road}/june --out {road}/r.json --limit 5 --tasks rating/score".split()
@@ -338,17 +343,20 @@ def test_items_alone_without_training(road):
         f"update --model {road}/model --old {road}/may --data {road}/june --out {road}/named --training false"
     )
     assert main(line.split()) == 0
-    told = json.loads((road / "named" / "update.json").read_text())
-    assert "after" not in told["validation"]["old rows"]
+    format_table = json.loads((road / "named" / "update.json").read_text())
+    assert "after" not in format_table["validation"]["old rows"]
     named = Checkpoint.load(road / "named")
     assert named.info["stages"][-1]["stage"] in ("add_items", "add_users")
     # Nothing was trained: the trust holds, and the new rows are new still.
-    june, trust = load(road / "june"), saved_trust(Checkpoint.load(road / "model"))["rating/score"].trust
-    assert saved_trust(named)["rating/score"].trust == trust != 1
-    assert np.isnan(named.catalogue.usual_bias).sum() == told["new_items"] > 0
+    june, trust = (
+        load(road / "june"),
+        saved_rating_calibration(Checkpoint.load(road / "model"))["rating/score"].trust,
+    )
+    assert saved_rating_calibration(named)["rating/score"].trust == trust != 1
+    assert np.isnan(named.catalogue.item_bias).sum() == format_table["new_items"] > 0
     wanted = rmse_of_saved(road / "named", june, "old rows", road / "model")
-    assert told["validation"]["old rows"]["before"]["rmse"] == pytest.approx(wanted, abs=1e-5)
-    assert meeting(named.info, june)[1].sum() == told["new_interactions"] > 0
+    assert format_table["validation"]["old rows"]["before"]["rmse"] == pytest.approx(wanted, abs=1e-5)
+    assert split_newer_data(named.info, june)[1].sum() == format_table["new_interactions"] > 0
 
 
 def test_training_goes_on_with_the_rows_that_were_moved(road, tmp_path):
