@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from p5t5.reporting.results_page import NAMES
-from p5t5.reporting.model_card import readme_table
 from p5t5.evaluation.results import read_rows
+from p5t5.reporting.model_card import readme_table
+from p5t5.reporting.results_page import NAMES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/*.md", "dev/lab/*.md")

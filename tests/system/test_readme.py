@@ -14,10 +14,10 @@ import pytest
 from support.paths import ROOT
 
 from p5t5.cli.main import COMMANDS, main
-from p5t5.text.prompts import load_prompts
-from p5t5.recommender import Recommender
 from p5t5.data.sources.simulated import simulate
+from p5t5.recommender import Recommender
 from p5t5.tasks.registry import TASKS
+from p5t5.text.prompts import load_prompts
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
