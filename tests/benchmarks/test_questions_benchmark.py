@@ -102,7 +102,8 @@ def test_there_are_enough_questions_none_twice_and_about_a_third_is_held_out():
 
 
 def test_the_split_follows_from_the_text_alone():
-    assert bench.part_of("hello") == "dev" and bench.part_of("headphones under 100") == "dev"  # 2c…, 8b…
+    assert bench.part_of("hello") == "dev"  # the first byte of its SHA-256 is 44
+    assert bench.part_of("something funny") == "held_out"  # 114
 
 
 def as_request(reading, titles):
@@ -233,6 +234,22 @@ def test_lines_of_the_other_part_are_kept(tmp_path):
         ("shop", "all"),
         ("all", "K5"),
     ]
+
+
+def test_a_whole_run_shows_what_is_read_wrongly_and_writes_its_lines(tmp_path, monkeypatch, capsys):
+    help_only = SimpleNamespace(**vars(as_request({"intent": "help"}, [])))
+    monkeypatch.setattr(bench, "parser_for", lambda items: lambda text: help_only)
+    out = tmp_path / "questions.jsonl"
+    bench.main(["--data", "shop", "--show_wrong", "--out", str(out)])
+    rows = [row for row in bench.load_questions("shop") if bench.part_of(row["text"]) == "dev"]
+    total = json.loads(out.read_text().splitlines()[0])
+    helps = sum("help" in [row["intent"], *(o["intent"] for o in row.get("or", ()))] for row in rows)
+    assert total["questions"] == len(rows) and total["intent"] == pytest.approx(helps / len(rows), abs=1e-4)
+    assert total["false_answers"] == 0.0 and total["told"] == 1.0 and total["needless_notes"] > 0.9
+    printed = capsys.readouterr().out
+    assert "intent: meant recommend, read help" in printed
+    held_out = [row["text"] for row in bench.load_questions("shop") if row not in rows]
+    assert held_out and not any(f"  {text}\n" in printed for text in held_out)
 
 
 def test_held_out_questions_are_never_shown(capsys):
