@@ -7,12 +7,11 @@ import json
 import re
 import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.paths import ROOT
 
-ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "pyproject.toml").exists())
 spec = importlib.util.spec_from_file_location("benchmark_questions", ROOT / "benchmarks" / "questions.py")
 bench = importlib.util.module_from_spec(spec)
 sys.modules["benchmark_questions"] = bench
@@ -21,10 +20,8 @@ spec.loader.exec_module(bench)
 INTENTS = {"recommend", "similar", "rate", "like", "verify", "choose", "explain", "headline", "review_score"}
 INTENTS |= {"lookup", "help"}
 KINDS = {"K4", "K5", "K6", "K7", "K13", "K24", "K25", "K26", "K27", "plain"}
-TITLES, TEXTS = (
-    {"items", "liked", "disliked", "seen", "candidates"},
-    {"people", "unknown", "unclear", "unmet"},
-)
+TITLES = {"items", "liked", "disliked", "seen", "candidates"}
+TEXTS = {"people", "unknown", "unclear", "unmet"}
 READING = {*TITLES, *TEXTS, "intent", "ratings", "where", "without", "count", "newer_than", "older_than"}
 READING |= {"language", "parts"}
 ATTRIBUTES = {
