@@ -115,7 +115,7 @@ ML = partial(cells, separator="::", skip=0)
 case("D01", *(table(f"ml1m/ratings.{e}", ML("ml1m/ratings.dat"), ("::", ("--separator", "convert", "replace"))) for e in ("dat", "csv")))  # fmt: skip
 RECBOLE = {"3": "Alien Orchard", "7": '"Great" Pretender, The', "4": "Café Noir"}
 case("D03", *(table(f"recbole/shop.inter{e}", cells("recbole/shop.inter", separator="\t"), options=("--items", f"@/recbole/shop.item{e}"), also=titled(RECBOLE)) for e in ("", ".tsv")))  # fmt: skip
-case("D04", table("surprise/play.tsv", cells("surprise/play.tsv", (0, 1, 2, None), separator="\t", skip=0), ("--header",), remark=("header",)))  # fmt: skip
+case("D04", table("surprise/play.tsv", cells("surprise/play.tsv", (0, 1, 2, None), separator="\t", skip=0), ("--header",), ratings="any", remark=("header",)))  # fmt: skip
 case("D05", table("surprise/spaces.csv", cells("surprise/spaces.csv", separator=" ", skip=0), (("--separator", "a space", "by spaces", "blanks"),)))  # fmt: skip
 case("D14",
     table("lastfm/plays.tsv", refusal=("--header",)),
@@ -191,9 +191,8 @@ SCALES: dict[str, tuple[str, Callable, str]] = {
 }
 for _name, (_file, _rating, _cell) in SCALES.items():
     _read = lambda c, f=_file, r=_rating: truth(rows_of(lines_of(c / f"ratingtexts/{f}.csv")[1:]), 0, 1, r, at(3, "%Y-%m-%d"))  # fmt: skip # noqa: E731
-    _levels = "same" if _file in ("slash", "stars") else "levels"
     _words = ("rating", (_cell, _cell.replace("'", "“"), _cell.strip("'")), ("--rating none", "--rating_levels", "map", "--ratings"))  # fmt: skip
-    case(_name, table(f"ratingtexts/{_file}.csv", _read, _words, ratings=_levels))
+    case(_name, table(f"ratingtexts/{_file}.csv", _read, _words, ratings="levels"))
 MISSING = ("not rated", "unrated", "missing", "stands apart", "sentinel", "no rating")
 case("D20", table("anime/rating.csv", refusal=("-1", MISSING), remark=("-1", MISSING)))
 
