@@ -183,15 +183,15 @@ case("D13", table("goodreads/interactions.json.gz", lambda c: truth(json_lines(c
 case("D22", table("kuai/log.csv", lambda c: truth(rows_of(lines_of(c / "kuai/log.csv")[1:]), 0, 1, time=at(4, "ms")), ratings="none"))  # fmt: skip
 
 # Ratings
-SCALES: dict[str, tuple[str, Callable, str]] = {
+SCALES: dict[str, tuple[str, Callable, str | tuple[str, ...]]] = {
     "D27": ("slash", lambda row: int(row[2].split("/")[0]), "4/5"),
     "D28": ("stars", lambda row: row[2].count("★"), "★"),
     "D29": ("bool", lambda row: row[2] == "True", "true"),
-    "D32": ("letters", lambda row: -ord(row[2]), "'a'"),
+    "D32": ("letters", lambda row: -ord(row[2]), ("letter", "'b'", "“b”", "'a'", "“a”")),
 }
 for _name, (_file, _rating, _cell) in SCALES.items():
     _read = lambda c, f=_file, r=_rating: truth(rows_of(lines_of(c / f"ratingtexts/{f}.csv")[1:]), 0, 1, r, at(3, "%Y-%m-%d"))  # fmt: skip # noqa: E731
-    _words = ("rating", (_cell, _cell.replace("'", "“"), _cell.strip("'")), ("--rating none", "--rating_levels", "map", "--ratings"))  # fmt: skip
+    _words = ("rating", _cell, ("--rating none", "--rating_levels", "map", "--ratings"))  # fmt: skip
     case(_name, table(f"ratingtexts/{_file}.csv", _read, _words, ratings="levels"))
 MISSING = ("not rated", "unrated", "missing", "stands apart", "sentinel", "no rating")
 case("D20", table("anime/rating.csv", refusal=("-1", MISSING), remark=("-1", MISSING)))
