@@ -33,7 +33,7 @@ stage() { # stage NAME COMMAND…: runs it and keeps its time
 }
 share() { awk -v m="$minutes" -v s="$1" 'BEGIN { printf "%.3f", m * s }'; }
 
-stage prepare p5t5 prepare ml-100k --attribute_explanations false --out "$out/data" ${raw:+--raw "$raw"}
+stage prepare p5t5 prepare ml-100k --attribute_explanations false --overwrite --out "$out/data" ${raw:+--raw "$raw"}
 stage pretrain p5t5 pretrain --config configs/recipes/ml-100k-pretrain.yaml \
   --data "$out/data" --out "$out/pretrained" --restart --max_minutes "$(share 0.15)"
 stage fine-tune p5t5 finetune --config configs/recipes/ml-100k.yaml \

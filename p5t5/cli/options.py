@@ -6,30 +6,19 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
 from p5t5.core.errors import UserError
+from p5t5.core.options import option, required
 
-
-def option(default: Any, help: str, **more: Any) -> Any:
-    """A dataclass field with a help text: ``steps: int = option(100, "how many")``."""
-    if isinstance(default, (list, dict)):
-        return dataclasses.field(
-            default_factory=lambda: type(default)(default), metadata={"help": help, **more}
-        )
-    return dataclasses.field(default=default, metadata={"help": help, **more})
+__all__ = ["option", "parse", "required", "with_default"]
 
 
 def with_default(kind: Any, name: str, default: Any) -> Any:
     """A field of the dataclass ``kind`` once more, for a dataclass that inherits it, with another default."""
     return option(default, **next(f for f in dataclasses.fields(kind) if f.name == name).metadata)
-
-
-def required(help: str) -> Any:
-    """A dataclass field that the command line (or the YAML file) must give."""
-    return dataclasses.field(metadata={"help": help})
 
 
 def parse(
@@ -39,12 +28,15 @@ def parse(
 
     ``words``: the option of the first dataclass that takes words without an option's name before them.
     A dataclass with a field ``given`` learns which options the user set, there or in the file.
-    Raises UserError for a key of the YAML file that is no option; argparse itself exits with code 2
-    for a wrong command line.
+    Raises UserError for a wrong command line, and for a key of the YAML file that is not an option.
     """
     from transformers import HfArgumentParser
 
-    parser = HfArgumentParser(
+    class Parser(HfArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise UserError(f"{message}; see `{self.prog} --help`.")
+
+    parser = Parser(
         kinds,
         prog=f"p5t5 {name}",
         description=about,
@@ -58,7 +50,7 @@ def parse(
     in_file = _set_defaults(parser, kinds, Path(known.config)) if known.config else set()
     *options, _rest, stray = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
     if stray and (not words or any(word.startswith("-") for word in stray)):
-        parser.error(f"no such option: {' '.join(stray)}")  # exits with code 2
+        parser.error(f"there is no option {' '.join(stray)}")
     if stray:
         setattr(options[0], words, [*getattr(options[0], words), *stray])
     for chosen in options:

@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from p5t5.cli.prepare import EXAMPLES, main
+from p5t5.cli.prepare import main
+from p5t5.core.errors import UserError
+from p5t5.data.build import SOURCES, prepare
 from p5t5.data.records.loading import load, load_records
 
 
@@ -85,8 +87,8 @@ def test_k_core_and_sample(tmp_path, capsys):
         (["simulated", "--out", "{dir}"], "holds other files"),
         (["simulated", "--out", "{dir}/r.csv/below"], "cannot be written"),
         (["simulated"], "--out"),
-        (["films"], "invalid choice: 'films'"),
-        ([], "SOURCE"),
+        (["films"], "there is no source 'films'; there are ml-100k"),
+        ([], "name a SOURCE first"),
     ],
 )
 def test_mistakes_get_one_line_and_code_2(tmp_path, capsys, arguments, message):
@@ -98,12 +100,42 @@ def test_mistakes_get_one_line_and_code_2(tmp_path, capsys, arguments, message):
     assert sorted(path.name for path in tmp_path.iterdir()) == before  # nothing half-written
 
 
-@pytest.mark.parametrize("source", [None, *EXAMPLES])
+@pytest.mark.parametrize("source", [None, *SOURCES])
 def test_help_shows_an_example(capsys, source):
     with pytest.raises(SystemExit) as stop:
         main(["--help"] if source is None else [source, "--help"])
     assert stop.value.code == 0
-    assert EXAMPLES[source or "ml-100k"] in capsys.readouterr().out
+    assert SOURCES[source or "ml-100k"].example in capsys.readouterr().out
+
+
+def test_by_command_by_recipe_and_from_python_the_same(tmp_path, capsys):
+    path = ratings(tmp_path)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"raw: [{path}]\nuser: who\nitem: what\nall_items: true\n")
+    assert run(capsys, "table", path, "--user", "who", "--item", "what", "--out", tmp_path / "a")[0] == 0
+    assert run(capsys, "table", "--config", recipe, "--out", tmp_path / "b")[0] == 0
+    prepared = prepare("table", path, user="who", item="what", out=tmp_path / "c")
+    assert prepared.counts == {"users": 6, "items": 4, "interactions": 60}
+    assert "ratings: 1 to 5, 5 different values" in prepared.notes
+    assert {load(tmp_path / name).hash for name in "abc"} == {prepared.data.hash}
+    with pytest.raises(UserError, match=r"no option itms\. Did you mean items"):
+        prepare("table", path, itms="x", out=tmp_path / "d")
+    with pytest.raises(UserError, match="no source 'tabel'; there are ml-100k, "):
+        prepare("tabel", path, out=tmp_path / "d")
+
+
+def test_finished_folders_are_safe(tmp_path, capsys):
+    arguments = ("simulated", "--users", 30, "--out", tmp_path / "data")
+    assert run(capsys, *arguments)[0] == 0
+    before = load(tmp_path / "data").hash
+    code, _, err = run(capsys, *arguments, "--seed", 1)
+    assert code == 2 and "holds a data folder already" in err and "--overwrite" in err
+    assert load(tmp_path / "data").hash == before
+    assert run(capsys, *arguments, "--seed", 1, "--overwrite")[0] == 0
+    assert load(tmp_path / "data").hash != before
+    (tmp_path / "data" / "p5t5.json").write_text("{}")
+    code, _, err = run(capsys, *arguments, "--overwrite")
+    assert code == 2 and "holds a model" in err
 
 
 def test_explanations_from_attributes_can_be_left_out(tmp_path, capsys):

@@ -18,6 +18,7 @@ from p5t5.data.records.building import make_records
 from p5t5.data.records.cleaning import unescape_html
 from p5t5.data.records.tables import Records
 from p5t5.data.sources.files import read_table
+from p5t5.data.sources.options import AmazonOptions, one_path
 
 # our column → the names it has in the layouts, the first that is there counts
 REVIEW_COLUMNS = {
@@ -106,3 +107,8 @@ def _text(value) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(dict.fromkeys(text for part in value if (text := _text(part))))
     return unescape_html(str(value)).strip()
+
+
+def read_source(options: AmazonOptions) -> Records:
+    """``read`` with the options of `p5t5 prepare amazon`."""
+    return read(one_path(options.raw), options.items, options.name, options.all_items)

@@ -21,6 +21,7 @@ import pandas as pd
 from p5t5.core.errors import UserError
 from p5t5.data.records.building import make_records
 from p5t5.data.records.tables import Records
+from p5t5.data.sources.options import MovieLensOptions, one_path
 
 WHEEL = "recbole-1.2.1-py3-none-any.whl"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
@@ -174,3 +175,8 @@ def _items(films: Sequence[tuple[str, ...]]) -> pd.DataFrame:
 
 def _users(people: Sequence[tuple[str, ...]]) -> pd.DataFrame:
     return pd.DataFrame(people, columns=["user_id", "age", "gender", "occupation"])
+
+
+def read_source(options: MovieLensOptions) -> Records:
+    """``read`` with the options of `p5t5 prepare ml-100k`."""
+    return read(one_path(options.raw) if options.raw else None)

@@ -17,6 +17,7 @@ from p5t5.data.records.building import make_records
 from p5t5.data.records.cleaning import unescape_html
 from p5t5.data.records.tables import Records
 from p5t5.data.sources.files import read_table
+from p5t5.data.sources.options import SequencesOptions, one_path
 
 # Site-wide aggregates (also_bought, sales_rank, …) may contain test purchases: never read (benchmarks.md).
 RELATIONS = {"brand": ("brand", "brand_p_b"), "category": ("category", "category_p_c")}
@@ -120,3 +121,8 @@ def _graph(folder: Path, asin: dict[str, str]) -> pd.DataFrame:
 def _lines(path: Path) -> list[str]:
     with gzip.open(path, "rt", encoding="utf-8") as file:
         return file.read().split("\n")
+
+
+def read_source(options: SequencesOptions) -> Records:
+    """``read`` with the options of `p5t5 prepare sequences`."""
+    return read(one_path(options.raw), options.name, options.all_items)

@@ -30,10 +30,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 
+from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged, positions
 from p5t5.core.randomness import generator
 from p5t5.data.records.building import make_records
 from p5t5.data.records.tables import IndexedRecords, Records, item_order
+from p5t5.data.sources.options import SimulatedOptions
 from p5t5.data.sources.oracle_scores import best_constant_text, candidate_scores, item_scores, overlap, rmse
 from p5t5.data.splits import Split, leave_one_out
 
@@ -375,3 +377,10 @@ def _item_table(causes: Causes) -> pd.DataFrame:
 def _triples(causes: Causes) -> pd.DataFrame:
     table = _item_table(causes).melt("item_id", ["genre", "maker"], "relation", "tail")
     return table.rename(columns={"item_id": "head"})
+
+
+def read_source(options: SimulatedOptions) -> Records:
+    """``simulate`` with the options of `p5t5 prepare simulated`."""
+    if options.users < 8 or options.items < 160:
+        raise UserError("simulated: --users must be at least 8 and --items at least 160.")
+    return simulate(options.users, options.items, options.seed).records

@@ -26,6 +26,7 @@ from p5t5.data.sources.column_inference import (
 )
 from p5t5.data.sources.dropped_rows import FEW
 from p5t5.data.sources.files import find_files, open_file, read_table
+from p5t5.data.sources.options import TableOptions
 
 COLUMNS = (*OPTIONS, "title", "head", "relation", "tail")  # ours; all that can be named
 _TRIPLES = ("head", "relation", "tail")
@@ -236,3 +237,35 @@ def _triples(path: str | Path, columns: Mapping[str, str], separator: str | None
 
 
 assert set(NAMES) == set(COLUMNS)
+
+
+def read_source(options: TableOptions) -> Records:
+    """``read`` with the options of `p5t5 prepare table`."""
+    if not options.raw:
+        raise UserError("which file? `p5t5 prepare table FILE --out DIR`; see `p5t5 prepare table --help`.")
+    columns = _mapping(options.columns)
+    named = {ours: getattr(options, option.lstrip("-")) for ours, option in OPTIONS.items()}
+    return read(
+        options.raw,
+        options.items,
+        options.users,
+        columns | {ours: theirs for ours, theirs in named.items() if theirs},
+        options.name,
+        options.separator,
+        options.all_items,
+        triples=options.triples,
+        header=options.header.split(",") if options.header else None,
+        rating_step=options.rating_step,
+        sample_users=options.sample_users,
+        seed=options.seed,
+    )
+
+
+def _mapping(pairs: Sequence[str]) -> dict[str, str]:
+    columns = {}
+    for pair in pairs:
+        ours, equals, theirs = pair.partition("=")
+        if not (ours and equals and theirs):
+            raise UserError(f"--columns: {pair!r} is not OURS=THEIRS, as in user_id=member.")
+        columns[ours] = theirs
+    return columns

@@ -1,0 +1,119 @@
+"""What `p5t5 prepare` can be told: one dataclass of options per source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p5t5.core.errors import UserError
+from p5t5.core.options import option, required
+from p5t5.data.splits import SCHEMES
+
+
+@dataclass(kw_only=True)
+class SourceOptions:
+    """Shared by all sources: where the data folder goes, and which part of the data is kept."""
+
+    out: str = required("folder that the data folder is written to", metavar="DIR")
+    overwrite: bool = option(False, "replace the data folder in --out")
+    core: int = option(
+        0, "keep users and items with at least K interactions", metavar="K", aliases=["--k-core", "--k_core"]
+    )
+    sample_users: int | None = option(None, "keep N users, drawn by --seed", metavar="N")
+    seed: int = option(0, "seed of everything that is drawn")
+
+
+@dataclass(kw_only=True)
+class NamedOptions(SourceOptions):
+    """Of the sources whose files are the user's own."""
+
+    name: str | None = option(None, "the data set's name (default: from the path)")
+    all_items: bool = option(False, "keep items without interactions")
+
+
+_ATTRIBUTE_EXPLANATIONS = "where there are no others, write explanations from attributes that items share"
+_REVIEW_EXPLANATIONS = "take a sentence on a feature from each review (needs `p5t5[explanations]`)"
+_SPLIT = "split whose training rows the explanations are learned from"
+
+
+@dataclass(kw_only=True)
+class MovieLensOptions(SourceOptions):
+    """MovieLens-100K."""
+
+    raw: list[str] = option([], "GroupLens' ml-100k folder or zip, or the recbole wheel", metavar="PATH")
+    attribute_explanations: bool = option(True, _ATTRIBUTE_EXPLANATIONS)
+    split: str = option("loo", _SPLIT, choices=sorted(SCHEMES))
+
+
+@dataclass(kw_only=True)
+class SequencesOptions(NamedOptions):
+    """A line per user, items oldest first."""
+
+    raw: list[str] = option(
+        [], "the file of sequences, or the folder with sequences.txt, items.tsv and kg/", metavar="PATH"
+    )
+
+
+@dataclass(kw_only=True)
+class AmazonOptions(NamedOptions):
+    """Amazon reviews and an item table."""
+
+    raw: list[str] = option([], "the file of reviews, or the folder it is in", metavar="PATH")
+    items: str | None = option(
+        None, "the item table (default: items.* or meta.* in the folder)", metavar="FILE"
+    )
+    explanations: bool = option(True, _REVIEW_EXPLANATIONS)
+    split: str = option("loo", _SPLIT, choices=sorted(SCHEMES))
+
+
+def _column(ours: str) -> str | None:
+    return option(
+        None, f"the column that is our {ours}; none: there is none (default: inferred)", metavar="COLUMN"
+    )
+
+
+@dataclass(kw_only=True)
+class TableOptions(NamedOptions):
+    """Your own tables."""
+
+    raw: list[str] = option(
+        [], "the interactions; several files and globs are read as one table", metavar="FILE"
+    )
+    user: str | None = _column("user_id")
+    item: str | None = _column("item_id")
+    rating: str | None = _column("rating")
+    time: str | None = _column("timestamp")
+    review: str | None = _column("review")
+    summary: str | None = _column("summary")
+    feature: str | None = _column("feature")
+    explanation: str | None = _column("explanation")
+    columns: list[str] = option([], "other columns by our name, as in title=name", metavar="OURS=THEIRS")
+    items: str | None = option(None, "a table of item_id, title and attributes", metavar="FILE")
+    users: str | None = option(None, "a table of user_id and attributes", metavar="FILE")
+    triples: str | None = option(None, "facts about items: head (item_id), relation, tail", metavar="FILE")
+    separator: str | None = option(None, "of CSV files (default: inferred from the first line)")
+    header: str | None = option(
+        None, "column names of CSV files whose first line is a row", metavar="NAME,NAME,…"
+    )
+    rating_step: float | None = option(
+        None, "round ratings to multiples of X (at most 101 values)", metavar="X"
+    )
+    explanations: bool = option(True, _REVIEW_EXPLANATIONS)
+    attribute_explanations: bool = option(True, _ATTRIBUTE_EXPLANATIONS)
+    split: str = option("loo", _SPLIT, choices=sorted(SCHEMES))
+
+
+@dataclass(kw_only=True)
+class SimulatedOptions(SourceOptions):
+    """A simulated shop."""
+
+    users: int = option(300, "number of users")
+    items: int = option(160, "number of items")
+
+
+def one_path(raw: list[str]) -> str:
+    """The one file or folder of a source that takes one. UserError where it is missing, or there are two."""
+    if not raw:
+        raise UserError("the following arguments are required: --raw.")
+    if len(raw) > 1:
+        raise UserError(f"--raw: name one file or folder, not {len(raw)} ({', '.join(raw)}).")
+    return raw[0]
