@@ -110,3 +110,29 @@ def test_a_warning_of_the_api_reference_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     built = reference(tmp_path / "api", "wrong")
     assert built.returncode == 1 and "Missing" in built.stderr
+
+
+def test_every_package_and_module_at_the_top_has_a_line_in_the_architecture():
+    table = re.findall(r"^\| `([\w.]+)` \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    packages = {path.parent.name for path in ROOT.glob("p5t5/*/__init__.py")}
+    assert packages | {"recommender.py"} == set(table)
+
+
+def test_code_names_in_the_glossary_are_the_code_s():
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    code = "\n".join(path.read_text() for path in ROOT.glob("p5t5/**/*.py"))
+    for name in re.findall(r"`([A-Za-z]\w+)`", text):
+        assert re.search(rf"\b{name}\b", code), name
+
+
+def test_every_benchmark_that_runs_is_listed():
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    for path in ROOT.glob("benchmarks/*.py"):
+        if '__name__ == "__main__"' in path.read_text():
+            assert f"`{path.name}`" in text, path.name
+
+
+def test_the_metrics_of_the_evaluation_page_run(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "evaluation.md").read_text(), re.DOTALL)
+    exec(compile(code, "docs/evaluation.md", "exec"), {})
+    assert "{'hr@1': 0.5, 'hr@3': 1.0, 'ndcg@1': 0.5, 'ndcg@3': 0.815" in capsys.readouterr().out
