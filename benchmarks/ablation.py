@@ -151,7 +151,7 @@ def judged(model: Path, data: str, asked: int) -> tuple[list[Measured], dict[str
 
     checkpoint = Checkpoint.load(model)
     split = split_of(checkpoint.info, load(data))
-    tasks = [task for task in JUDGED if task in checkpoint.info["tasks"]]
+    tasks = [task for task in JUDGED if task in checkpoint.info.tasks]
     found = evaluate_checkpoint(
         checkpoint,
         split,
@@ -162,7 +162,7 @@ def judged(model: Path, data: str, asked: int) -> tuple[list[Measured], dict[str
         progress=False,
         samples=0,
     )
-    stages = checkpoint.info["stages"]
+    stages = checkpoint.info.stages
     return found.measured, {
         "dataset": split.data.name,
         "hash": split.data.hash,

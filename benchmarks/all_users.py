@@ -53,8 +53,8 @@ def main() -> None:
     assert (ranked.items >= 0).all()
     detail = {
         "dataset": split.data.name,
-        "model": checkpoint.info["model"],
-        "identifiers": checkpoint.info["identifiers"]["item"]["method"],
+        "model": checkpoint.info.model,
+        "identifiers": checkpoint.info.identifiers["item"]["method"],
         "levels": trie.depth,
         "items": len(trie),
         "scores": arguments.scores,

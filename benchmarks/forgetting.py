@@ -90,7 +90,7 @@ def kinds_of(model: Checkpoint, old: Path, data: Path) -> tuple[Split, dict[str,
 
 def measured(model: Checkpoint, split: Split, asked: int) -> dict[tuple, Measured]:
     """(task, protocol, metric) → what was measured on the split's validation rows."""
-    tasks = [task for task, _, _ in JUDGED if task in model.info["tasks"]]
+    tasks = [task for task, _, _ in JUDGED if task in model.info.tasks]
     found = evaluate_checkpoint(
         model, split, tasks, "validation", ("seen",), limit=asked or None, progress=False, samples=0
     ).measured

@@ -36,17 +36,15 @@ def answers(
     for folder in map(Path, folders):
         checkpoint = Checkpoint.load(folder)
         checkpoint.check_same(split.data)
-        if checkpoint.info["split"] != split.scheme:
-            raise UserError(
-                f"{folder} was trained on the split {checkpoint.info['split']}, not {split.scheme}."
-            )
+        if checkpoint.info.split != split.scheme:
+            raise UserError(f"{folder} was trained on the split {checkpoint.info.split}, not {split.scheme}.")
         fusion = fused(folder, checkpoint, split)
         about = {
             **asked,
             "source": str(folder),
             "digest": digest(folder),
-            "seed": int(checkpoint.info["options"]["seed"]),
-            "seconds": round(curves.seconds_of(checkpoint.info["stages"]), 1),
+            "seed": int(checkpoint.info.options.seed),
+            "seconds": round(curves.seconds_of(checkpoint.info.stages), 1),
             "parameters": sum(value.numel() for value in checkpoint.model.parameters()),
         }
         path = out.with_suffix(f".{folder.resolve().name}.{about['digest']}{VALUES}")

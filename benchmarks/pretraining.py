@@ -60,7 +60,7 @@ def main() -> None:
         for variant, share in (("with_pretraining", arguments.share), ("without_pretraining", 0.0)):
             with tempfile.TemporaryDirectory() as folder:
                 checkpoint = Checkpoint.load(train(arguments, seed, share, Path(folder)))
-                split = split_by(checkpoint.info["split"], load(arguments.data))
+                split = split_by(checkpoint.info.split, load(arguments.data))
                 tasks = [task for task, _, _ in MEASURED]
                 found = evaluate_checkpoint(
                     checkpoint,

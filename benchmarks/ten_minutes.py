@@ -73,8 +73,8 @@ def run(wanted: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]
             raise SystemExit("the training failed")
         checkpoint = Checkpoint.load(out)
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    split = split_by(checkpoint.info["split"], load(arguments.data))
-    asked = [task for task, _, _ in MEASURED if task in checkpoint.info["tasks"]]
+    split = split_by(checkpoint.info.split, load(arguments.data))
+    asked = [task for task, _, _ in MEASURED if task in checkpoint.info.tasks]
     rows = evaluate_checkpoint(
         checkpoint,
         split,
@@ -91,7 +91,7 @@ def run(wanted: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]
         if row is not None:
             found |= {metric: row["value"], f"{metric} ci95": row["ci95"], f"{metric} n": row["n"]}
     speeds = sorted(line["tokens_per_second"] for line in lines if "tokens_per_second" in line)
-    stage = checkpoint.info["stages"][-1]
+    stage = checkpoint.info.stages[-1]
     prepared = stage.get("prepared_seconds", 0.0)
     return {
         **found,

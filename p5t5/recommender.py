@@ -66,7 +66,7 @@ class Recommender:
         text = card.read_text("utf-8") if card.is_file() else ""
         blend = Fusion.load(folder) if fusion else None
         if blend is not None:
-            blend.check(checkpoint.info["data"]["hash"])
+            blend.check(checkpoint.info.data.hash)
         return Recommender(checkpoint, text, blend)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
@@ -244,7 +244,7 @@ class Recommender:
 
     @property
     def _learnt(self) -> list[str]:
-        return list(self.checkpoint.info.get("tasks") or [])
+        return list(self.checkpoint.info.tasks or [])
 
     def _facts(self, question: Question, task: str, data: Data | None, notes: list[str]) -> PromptFacts:
         """The slots' values for this task, and notes on what was assumed."""

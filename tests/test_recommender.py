@@ -71,7 +71,7 @@ def data():
 @pytest.fixture(scope="module")
 def rec(data) -> Recommender:
     checkpoint = create_checkpoint(leave_one_out(data), load_prompts(), model="tiny", vocabulary_size=400)
-    checkpoint.info["tasks"] = list(TASKS)
+    checkpoint.info.tasks = list(TASKS)
     return Recommender(checkpoint, "the card")
 
 
@@ -398,7 +398,7 @@ def test_what_is_far_from_all_wordings_goes_to_the_model_as_it_is(rec):
 
 
 def test_a_task_that_was_not_learnt(data, rec):
-    info = {**rec.checkpoint.info, "tasks": ["rating/score", "sequential/next_item"]}
+    info = rec.checkpoint.info.copy(tasks=["rating/score", "sequential/next_item"])
     narrow = Recommender(dataclasses.replace(rec.checkpoint, info=info))
     assert "not learnt" in narrow("Explain why user 17 would enjoy Fargo.").text
     like = narrow("Would user 17 like Heat?")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ class Catalogue:
         """float32 [items], NaN where unknown; None where none were kept."""
         return self.items[ITEM_BIAS].to_numpy(np.float32) if ITEM_BIAS in self.items else None
 
-    def keep_usual_bias(self, bias: np.ndarray) -> None:
+    def keep_item_bias(self, bias: np.ndarray) -> None:
         """Keeps these [items], in this very table: UserError where their number is another."""
         if len(bias) != len(self):
             raise UserError(f"catalogue: {len(self)} items, but {len(bias)} values in {ITEM_BIAS!r}")
@@ -89,6 +90,12 @@ class Catalogue:
     def numbers(self, item_ids: Sequence[str]) -> np.ndarray:
         """int64: item numbers, −1 for ids that are not in the catalogue."""
         return np.fromiter((self.index_of.get(i, -1) for i in item_ids), np.int64, len(item_ids))
+
+    def digest(self) -> str:
+        """16 hex digits of the ids and their tokens: which weights a catalogue belongs to."""
+        found = blake2b("\0".join(self.item_ids).encode(), digest_size=8)
+        found.update(self.tokens.tobytes())
+        return found.hexdigest()
 
     def save(self, folder: str | Path) -> None:
         """Writes catalogue.parquet and trie.safetensors, each under a temporary name first."""

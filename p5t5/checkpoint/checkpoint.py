@@ -1,20 +1,17 @@
-"""The checkpoint folder: a model with all it needs to be asked, and nothing that was said in private.
+"""The checkpoint folder: a model with all it needs to be asked, and no interactions.
 
-It holds config.json, model.safetensors, generation_config.json, the tokenizer, the catalogue, the
-prompts, the names of users (hashed ids), words.parquet where reviews are rated, phrases.parquet where texts
-are chosen by what is said of items, p5t5.json and the model card;
-never an interaction.
+It holds config.json, model.safetensors, generation_config.json, the tokenizer, the catalogue, the prompts, the names of
+users (hashed ids), files of what was fitted to the weights, p5t5.json and the model card.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +20,10 @@ import numpy as np
 import pandas as pd
 from safetensors import SafetensorError
 
-from p5t5._version import __version__
 from p5t5.checkpoint.catalogue import Catalogue
+from p5t5.checkpoint.fitted import FittedArtifact, read_fitted
 from p5t5.checkpoint.hub import load_model, resolve
+from p5t5.checkpoint.info import INFO, CheckpointInfo, read_json
 from p5t5.core.errors import UserError
 from p5t5.data.records.tables import IndexedRecords
 from p5t5.model.modeling import P5T5ForConditionalGeneration
@@ -36,21 +34,17 @@ from p5t5.text.rendering import Renderer, names_of
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-FORMAT = 2  # 1: histories did not end in a word of their own
-
-INFO, USERS, PROMPTS = "p5t5.json", "users.parquet", "prompts.yaml"
-
-WORDS, PHRASES = "words.parquet", "phrases.parquet"
+FITTED_FILES = ("words.parquet", "item_ngrams.parquet")
+USERS, PROMPTS = "users.parquet", "prompts.yaml"
+# What a model leaves in its folder later on, and says nothing of the next one.
+LATER = ("results.json", "fusion.json", "fusion.safetensors")
 
 
 @dataclass
 class Checkpoint:
     """``users``: hashed user id → identifier spelling, in the order of the user tokens.
 
-    ``info`` is p5t5.json: rating_values, the options examples were built with, tasks, split, data,
-    identifiers, versions, and what each stage of training says of itself. ``words``: the bytes of words.parquet,
-    by which reviews are rated (`p5t5.baselines.review_regression`); ``phrases``: of phrases.parquet, by which samples of text are chosen
-    (`p5t5.inference.item_phrases`); b"" where nothing is.
+    ``info`` is p5t5.json; ``fitted``: what was fitted to these weights, by name (`checkpoint.fitted`).
     """
 
     model: P5T5ForConditionalGeneration
@@ -58,9 +52,8 @@ class Checkpoint:
     catalogue: Catalogue
     users: Mapping[str, str]
     prompts: list[Prompt]
-    info: dict[str, Any]
-    words: bytes = b""
-    phrases: bytes = b""
+    info: CheckpointInfo
+    fitted: dict[str, FittedArtifact] = field(default_factory=dict)
 
     @cached_property
     def renderer(self) -> Renderer:
@@ -88,11 +81,11 @@ class Checkpoint:
     @property
     def rating_values(self) -> np.ndarray:
         """float32, ascending: the values a rating can take; empty where the data has no ratings."""
-        return np.asarray(self.info["rating_values"], np.float32)
+        return np.asarray(self.info.rating_values, np.float32)
 
     def build_options(self, epoch: int = -1) -> BuildOptions:
         """How examples are built for this model; epoch −1 is evaluation."""
-        return BuildOptions(**{**self.info["options"], "epoch": epoch})
+        return replace(self.info.options, epoch=epoch)
 
     def check(self, data: IndexedRecords) -> None:
         """UserError unless ``data`` has the checkpoint's items, in the checkpoint's order."""
@@ -112,14 +105,21 @@ class Checkpoint:
         With other interactions the split falls elsewhere, and test rows may have been trained on.
         """
         self.check(data)
-        if data.hash != self.info["data"]["hash"]:
+        if data.hash != self.info.data.hash:
             raise UserError(
                 f"the model was trained on other interactions than those of {data.name}: rows that are test rows here "
                 "may have been training rows there. Use the data folder it was trained on, or train a model on this one."
             )
 
+    def add_stage(self, stage: Mapping[str, Any]) -> None:
+        """Records a stage of training on the checkpoint's data, and drops what was fitted to the weights before it."""
+        self.info.stages.append(dict(stage))
+        if self.info.trained[-1:] != [self.info.data]:
+            self.info.trained.append(self.info.data)
+        self.fitted.clear()
+
     def save(self, folder: str | Path, card: str = "") -> None:
-        """Writes the folder, p5t5.json last; words, phrases, results and fusion of an earlier model in it are removed."""
+        """Writes the folder, p5t5.json last; fitted artefacts, results and fusion of an earlier model in it are removed."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
@@ -130,19 +130,33 @@ class Checkpoint:
             users = {"user_key": list(self.users), "identifier": list(self.users.values())}
             pd.DataFrame(users, dtype=str).to_parquet(temporary / USERS, index=False)
             dump_prompts(self.prompts, temporary / PROMPTS)
-            for name, content in ((WORDS, self.words), (PHRASES, self.phrases)):
-                if content:
-                    (temporary / name).write_bytes(content)
-            (temporary / INFO).write_text(json.dumps({**self.info, "versions": versions()}, indent=1) + "\n")
+            for name, content in self._fitted_files().items():
+                (temporary / name).write_bytes(content)
+            (temporary / INFO).write_text(self._json())
             if card:
                 (temporary / "README.md").write_text(card)
             # A folder without INFO is refused on loading: until all of the new files are there.
-            for stale in (INFO, WORDS, PHRASES, "results.json", "fusion.json", "fusion.safetensors"):
+            for stale in (INFO, *FITTED_FILES, *LATER):
                 (folder / stale).unlink(missing_ok=True)
             for path in sorted(temporary.iterdir(), key=lambda path: path.name == INFO):
                 path.replace(folder / path.name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def save_fitted(self, folder: str | Path) -> None:
+        """Writes the fitted artefacts into the checkpoint's own folder, p5t5.json last. Raises OSError."""
+        folder = Path(folder)
+        for name, content in self._fitted_files().items():
+            _replace_file(folder / name, content, like=folder / INFO)
+        _replace_file(folder / INFO, self._json().encode("utf-8"), like=folder / INFO)
+
+    def _fitted_files(self) -> dict[str, bytes]:
+        return {name: content for one in self.fitted.values() for name, content in one.files.items()}
+
+    def _json(self) -> str:
+        fitted = {name: one.as_json() for name, one in self.fitted.items()}
+        plain = {**self.info.as_json(), "catalogue": self.catalogue.digest(), "fitted": fitted}
+        return json.dumps(plain, indent=1) + "\n"
 
     @staticmethod
     def load(folder_or_id: str | Path) -> Checkpoint:
@@ -151,13 +165,14 @@ class Checkpoint:
         Raises UserError if it is no p5t5 checkpoint.
         """
         folder = resolve(folder_or_id)
-        if not (folder / INFO).is_file():
-            raise UserError(
-                f"{folder_or_id} is no p5t5 checkpoint: it has no {INFO}. "
-                "Make one with `p5t5 pretrain` or `p5t5 finetune`."
-            )
+        plain = read_json(folder)
+        for name in ("config.json", "model.safetensors", "tokenizer.json", USERS, PROMPTS):
+            if not (folder / name).is_file():
+                raise UserError(
+                    f"{folder_or_id}: {name} is missing: copy the whole folder again, or train it again."
+                )
         try:
-            return Checkpoint._read(folder)
+            return Checkpoint._read(folder, plain)
         except UserError:
             raise
         except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
@@ -166,34 +181,22 @@ class Checkpoint:
             ) from error
 
     @staticmethod
-    def _read(folder: Path) -> Checkpoint:
+    def _read(folder: Path, plain: dict[str, Any]) -> Checkpoint:
         from transformers import PreTrainedTokenizerFast
 
-        info = json.loads((folder / INFO).read_text(encoding="utf-8"))
-        if info.get("format") != FORMAT:
-            raise UserError(
-                f"{folder}: {INFO} has format {info.get('format')}, this p5t5 reads {FORMAT}. "
-                "Use the p5t5 version that wrote it."
-            )
+        catalogue = Catalogue.load(folder)
+        if catalogue.digest() != plain.pop("catalogue"):
+            raise UserError(f"{folder}: the catalogue is another model's: copy the whole folder again.")
         users = pd.read_parquet(folder / USERS)
         return Checkpoint(
             load_model(folder),
             PreTrainedTokenizerFast.from_pretrained(folder),
-            Catalogue.load(folder),
+            catalogue,
             dict(zip(users["user_key"], users["identifier"], strict=True)),
             load_prompts(folder / PROMPTS),
-            info,
-            *(
-                (folder / name).read_bytes() if (folder / name).is_file() else b""
-                for name in (WORDS, PHRASES)
-            ),
+            CheckpointInfo.from_json(plain),
+            read_fitted(folder, plain["fitted"]),
         )
-
-
-def about_data(data: IndexedRecords) -> dict[str, Any]:
-    """What a checkpoint keeps of its data: name, hash, number of interactions and the time of the last one."""
-    last = None if data.timestamp is None or not len(data) else int(data.timestamp.max())
-    return {"name": data.name, "hash": data.hash, "interactions": len(data), "until": last}
 
 
 def user_key(user_id: str) -> str:
@@ -201,14 +204,13 @@ def user_key(user_id: str) -> str:
     return hashlib.blake2b(str(user_id).encode(), digest_size=8).hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """The versions that matter for running a checkpoint again."""
-    import torch
-    import transformers
-
-    return {
-        "p5t5": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
+def _replace_file(path: Path, content: bytes, like: Path) -> None:
+    """Replaces the file at once, with the rights of ``like``: another process may do the same."""
+    number, name = tempfile.mkstemp(".tmp", path.name, path.parent)
+    try:
+        with open(number, "wb") as file:
+            file.write(content)
+        shutil.copymode(like, name)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from p5t5.checkpoint.catalogue import Catalogue
-from p5t5.checkpoint.checkpoint import FORMAT, Checkpoint, about_data, user_key
+from p5t5.checkpoint.checkpoint import Checkpoint, user_key
 from p5t5.checkpoint.embedding_init import (
     identity_dimensions,
     item_and_user_vectors,
@@ -17,6 +17,7 @@ from p5t5.checkpoint.embedding_init import (
     word_vectors,
 )
 from p5t5.checkpoint.hub import load_model, resolve, set_dropout
+from p5t5.checkpoint.info import CheckpointInfo, DataRecord
 from p5t5.core.errors import UserError
 from p5t5.data.splits import Split
 from p5t5.identifiers.base import Identifiers
@@ -146,19 +147,16 @@ def _start_embeddings(
 
 def _info(
     split: Split, model: str, options: BuildOptions, items: Identifiers, users: Identifiers | None, own: int
-) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "model": model,
-        "rating_values": [float(value) for value in split.data.rating_values],
-        "options": asdict(replace(options, epoch=0)),
-        "split": split.scheme,
-        "data": about_data(split.data),
-        "identifiers": {"item": items.report(), "user": None if users is None else users.report()},
-        "own_dimensions": own,
-        "tasks": [],
-        "stages": [],
-    }
+) -> CheckpointInfo:
+    return CheckpointInfo(
+        model=model,
+        split=split.scheme,
+        options=replace(options, epoch=0),
+        data=DataRecord.of(split.data),
+        identifiers={"item": items.report(), "user": None if users is None else users.report()},
+        rating_values=[float(value) for value in split.data.rating_values],
+        identity_dimensions=own,
+    )
 
 
 def _literals(prompts: Iterable[Prompt]) -> list[str]:

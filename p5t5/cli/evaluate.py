@@ -110,7 +110,7 @@ def _main(argv: Sequence[str] | None) -> None:
     if options.fusion and checkpoint is None:
         raise UserError("--fusion blends a model with the baselines: give --model too.")
     if checkpoint is not None:
-        tasks = tasks or checkpoint.info["tasks"]
+        tasks = tasks or checkpoint.info.tasks
         texts = [task for task in tasks if "text" in TASKS[task].decoding]
         if texts and not options.limit and len(split.rows(options.part)) > MANY:
             count = f"{len(split.rows(options.part)):,} rows get texts in {len(texts)} tasks"
@@ -158,10 +158,10 @@ def _identity(split: Split, checkpoint: Checkpoint | None) -> dict:
     """What the values are about: those of other data or another split are never paired with them."""
     about: dict = {"dataset": split.data.name, "hash": split.data.hash, "scheme": split.scheme}
     if checkpoint is not None:
-        stages = checkpoint.info["stages"]
+        stages = checkpoint.info.stages
         spent = (stage.get(part) or 0 for stage in stages for part in ("seconds", "prepared_seconds"))
         about["seconds"] = round(sum(spent), 1)
-        about["seed"] = checkpoint.info["options"]["seed"]
+        about["seed"] = checkpoint.info.options.seed
         about["parameters"] = sum(value.numel() for value in checkpoint.model.parameters())
     return about
 
@@ -178,7 +178,6 @@ def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[s
         choose_text_options,
         keep_text_options,
         settings,
-        write_text_options,
     )
     from p5t5.inference.text_writer import HINT, describe_decoding, saved_options
     from p5t5.metrics.text import require_packages
@@ -204,11 +203,11 @@ def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[s
             build,
             progress=lambda what: (bar.set_postfix_str(what), bar.update()),
         )
-    where = "not kept, for the model is no folder of yours: copy it into one"
+    where = "not saved: --model is not a local folder; download it first"
     keep_text_options(checkpoint, chosen, asker.phrases)
     if Path(model).is_dir():  # what lies in the Hub's cache is not ours to change
         try:
-            write_text_options(checkpoint, Path(model))
+            checkpoint.save_fitted(model)
             where = str(Path(model) / "p5t5.json")
         except OSError as error:
             where = f"not kept in {model}: {error}"
@@ -229,11 +228,11 @@ def _fusion(model: str, checkpoint: Checkpoint, split: Split, seed: int) -> Fusi
     folder = resolve(model)
     if (folder / FILE).is_file():
         fusion = Fusion.load(folder)
-        fusion.check(checkpoint.info["data"]["hash"])
+        fusion.check(checkpoint.info.data.hash)
         return fusion
     with tqdm(unit=" rows", desc="fitting the fusion", leave=False) as bar:
         fusion = fit_for(checkpoint, split, seed=seed, progress=bar.update)
-    where = "not kept, for the model is no folder of yours: copy it into one"
+    where = "not saved: --model is not a local folder; download it first"
     if Path(model).is_dir():
         fusion.save(folder)
         where = str(folder / FILE)

@@ -88,7 +88,6 @@ def _main(argv: Sequence[str] | None) -> None:
     from p5t5.text.rendering import render_mixture
     from p5t5.training.loop import train
     from p5t5.training.lora import Adapters
-    from p5t5.updating.new_interactions import record_training
 
     if finetune.validation_users < 0 or finetune.epoch_size < 0:
         raise UserError("--validation_users and --epoch_size must not be negative.")
@@ -104,7 +103,7 @@ def _main(argv: Sequence[str] | None) -> None:
         # From long histories a model learns as much without, and the fusion gains from it (dev/lab/ml-100k.md#soft-targets-on-long-histories).
         strengths = {task: share for task, share in strengths.items() if task not in NEXT_ITEMS}
     checkpoint = start(start_options, split, training.seed)
-    if "embedding_rate" not in start_options.given and checkpoint.info["model"] not in PRESETS:
+    if "embedding_rate" not in start_options.given and checkpoint.info.model not in PRESETS:
         training.embedding_rate = 1.0  # a T5 checkpoint's embeddings are learnt already
     adapters = None
     if finetune.lora:
@@ -143,8 +142,8 @@ def _main(argv: Sequence[str] | None) -> None:
     )
     if adapters is not None:
         adapters.merge()
-    checkpoint.info["tasks"] = list(mixture.tasks)
-    checkpoint.info["stages"].append(
+    checkpoint.info.tasks = list(mixture.tasks)
+    checkpoint.add_stage(
         {
             "stage": "finetune",
             "rates": dict(mixture.weights),
@@ -158,7 +157,6 @@ def _main(argv: Sequence[str] | None) -> None:
             **result.summary(),
         }
     )
-    record_training(checkpoint.info)
     if result.is_main:
         asker = Asker(checkpoint, split.data)
         keep_rating_calibration(

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from p5t5.cli.options import option, required
@@ -63,8 +63,8 @@ class StartOptions:
 
 def load_split(options: StartOptions) -> Split:
     """Reads the data folder and splits it; rows that the p5t5 model to start from was trained on stay training rows."""
-    from p5t5.checkpoint.checkpoint import INFO
     from p5t5.checkpoint.hub import resolve
+    from p5t5.checkpoint.info import INFO, CheckpointInfo
     from p5t5.data.explanations.build import check_split
     from p5t5.data.records.loading import load
     from p5t5.data.splits import split_by
@@ -73,10 +73,11 @@ def load_split(options: StartOptions) -> Split:
 
     data = load(options.data)
     check_split(options.data, options.split)
-    if options.model not in PRESETS and (path := resolve(options.model) / INFO).is_file():
-        with suppress(ValueError, KeyError, TypeError):  # of a damaged one, or other data: `start` says so
-            info = json.loads(path.read_text(encoding="utf-8"))
-            if info["split"] == options.split and info["data"]["hash"] == data.hash:
+    if options.model not in PRESETS and ((folder := resolve(options.model)) / INFO).is_file():
+        # Of a damaged one, or other data: `start` says so.
+        with suppress(ValueError, KeyError, TypeError, UserError):
+            info = CheckpointInfo.read(folder)
+            if info.split == options.split and info.data.hash == data.hash:
                 return split_of(info, data)
     return split_by(options.split, data)
 
@@ -104,9 +105,9 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
     if options.model not in PRESETS and (resolve(options.model) / INFO).is_file():
         checkpoint = Checkpoint.load(options.model)
         checkpoint.check_same(split.data)
-        if checkpoint.info["split"] != split.scheme:
+        if checkpoint.info.split != split.scheme:
             raise UserError(
-                f"--split: {options.model} was trained on the split {checkpoint.info['split']}; with "
+                f"--split: {options.model} was trained on the split {checkpoint.info.split}; with "
                 f"{split.scheme} its training data would hold test rows."
             )
         _refuse_idle(options, _settled(checkpoint))
@@ -161,14 +162,13 @@ def few_each(split: Split) -> bool:
 
 def _settled(checkpoint: Checkpoint) -> dict[str, Any]:
     """option → the value that a p5t5 model has for it; None where it does not say."""
-    build, names = checkpoint.info["options"], checkpoint.info["identifiers"]
+    build, names = checkpoint.info.options, checkpoint.info.identifiers
     return {
         **{
-            name: build[name]
+            name: getattr(build, name)
             for name in ("max_history", "max_continue", "candidates", "train_candidates", "max_words")
         },
-        "item_identifiers": names["item"]["method"],
-        "user_identifiers": "none" if names["user"] is None else names["user"]["method"],
+        **{f"{of}_identifiers": "none" if one is None else one["method"] for of, one in names.items()},
         "whole_word_embeddings": checkpoint.model.config.whole_word_embeddings,
         "vocabulary_size": None,
         "start_from_factors": None,
@@ -191,14 +191,14 @@ def identity(stage: str, checkpoint: Checkpoint, **shaping: Any) -> dict[str, An
     A checkpoint of another run must not be gone on from, though its weights would fit.
     """
     info = checkpoint.info
-    build = {name: value for name, value in info["options"].items() if name not in ("seed", "epoch")}
+    build = {name: value for name, value in asdict(info.options).items() if name not in ("seed", "epoch")}
     return {
         "stage": stage,
-        "data": info["data"]["hash"],
-        "split": info["split"],
+        "data": info.data.hash,
+        "split": info.split,
         "tokenizer": _digest(checkpoint.tokenizer.backend_tokenizer.to_str()),
         "prompts": _digest([dataclasses.astuple(prompt) for prompt in checkpoint.prompts]),
-        "starting model": _digest([info["model"], info["stages"]]),
+        "starting model": _digest([info.model, info.stages]),
         **{f"--{name}": value for name, value in {**build, **shaping}.items()},
     }
 

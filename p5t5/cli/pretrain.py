@@ -46,7 +46,6 @@ def _main(argv: Sequence[str] | None) -> None:
     from p5t5.checkpoint.checkpoint import Checkpoint
     from p5t5.reporting.model_card import training_card
     from p5t5.training.loop import train
-    from p5t5.updating.new_interactions import record_training
 
     if idle := [name for name in VALIDATING if getattr(training, name)]:
         raise UserError(f"--{idle[0]} has no effect: pretraining validates nothing. Leave it out.")
@@ -61,8 +60,7 @@ def _main(argv: Sequence[str] | None) -> None:
         Path(start_options.out),
         identity=identity("pretrain", checkpoint, **asdict(pretrain)),
     )
-    checkpoint.info["stages"].append({"stage": "pretrain", **result.summary()})
-    record_training(checkpoint.info)
+    checkpoint.add_stage({"stage": "pretrain", **result.summary()})
     if result.is_main:
         checkpoint.save(start_options.out, training_card(checkpoint.info))
         print(f"pretrained {result.steps} steps → {start_options.out}")

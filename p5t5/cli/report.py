@@ -46,6 +46,7 @@ def _main(argv: Sequence[str] | None) -> None:
         about="Makes one self-contained HTML page of the results, and fills the model's card.",
         example=EXAMPLE,
     )
+    from p5t5.checkpoint.info import CheckpointInfo
     from p5t5.evaluation.results import read_rows
     from p5t5.reporting.model_card import card_template, fill_model_card
     from p5t5.reporting.results_page import read_curve, write_report
@@ -53,9 +54,7 @@ def _main(argv: Sequence[str] | None) -> None:
     results = Path(options.results)
     rows = read_rows(results)
     model = Path(options.model)
-    info = _read(model / "p5t5.json", None) if options.model else None
-    if options.model and info is None:
-        raise UserError(f"--model {model} is no p5t5 model folder: it has no p5t5.json.")
+    info = CheckpointInfo.read(model) if options.model else None
     prepared = _read(Path(options.data) / "prepare.json", None) if options.data else {}
     if prepared is None:
         raise UserError(f"--data {options.data} is no data folder: it has no prepare.json.")

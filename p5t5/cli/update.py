@@ -132,7 +132,7 @@ def _main(argv: Sequence[str] | None) -> None:
 
 
 def _check_trained(checkpoint: Checkpoint, name: str) -> None:
-    if not checkpoint.info.get("tasks"):
+    if not checkpoint.info.tasks:
         raise UserError(
             f"{name} has only been pretrained: fine-tune it first, or pretrain a model on the new data."
         )
@@ -155,11 +155,10 @@ def _check_tables(checkpoint: Checkpoint, data: Any) -> None:
 
 def _grown(checkpoint: Checkpoint, split: Split) -> Checkpoint:
     from p5t5.updating.new_entities import add_items, add_users
-    from p5t5.updating.new_interactions import data_record, trainings
+    from p5t5.updating.new_interactions import data_record
 
     grown = add_users(add_items(checkpoint, split.data.items), split)
-    known = {"data": data_record(split), "trained": trainings(checkpoint.info)}
-    grown.info = {**grown.info, **known, "stages": list(grown.info["stages"])}
+    grown.info = grown.info.copy(data=data_record(split), trained=checkpoint.info.trained_data)
     return grown
 
 
@@ -197,7 +196,7 @@ def _fit_trust(grown: Checkpoint, split: Split) -> None:
 
     asker = Asker(grown, split.data)
     keep_rating_calibration(
-        grown, fit_rating_calibration(asker, split, grown.info["tasks"], grown.build_options(-1))
+        grown, fit_rating_calibration(asker, split, grown.info.tasks, grown.build_options(-1))
     )
 
 
@@ -219,10 +218,10 @@ def _train(
     from p5t5.distillation.soft_targets import make_soft_targets
     from p5t5.text.mixture import make_mixture
     from p5t5.training.loop import train
-    from p5t5.updating.new_interactions import Replay, record_training
+    from p5t5.updating.new_interactions import Replay
 
-    last: dict[str, Any] = next((stage for stage in reversed(grown.info["stages"]) if stage.get("rates")), {})
-    rates = last.get("rates") or dict.fromkeys(grown.info["tasks"], 1.0)
+    last: dict[str, Any] = next((stage for stage in reversed(grown.info.stages) if stage.get("rates")), {})
+    rates = last.get("rates") or dict.fromkeys(grown.info.tasks, 1.0)
     weights = last.get("loss_weights") or {}
     mixture, off = make_mixture(
         split, grown.prompts, rates, grown.build_options(), training.seed, loss_weights=weights
@@ -252,8 +251,7 @@ def _train(
         ),
     )
     told_of = {"rates": dict(rates), "loss_weights": weights, "lessons": asked if taught else {}}
-    grown.info["stages"].append({"stage": "update", **told_of, "replay": options.replay, **result.summary()})
-    record_training(grown.info)
+    grown.add_stage({"stage": "update", **told_of, "replay": options.replay, **result.summary()})
     return result.is_main
 
 

@@ -73,7 +73,7 @@ def make_soft_targets(
             for strength in sorted({strengths[task] for task in items}):
                 same = [task for task in items if strengths[task] == strength]
                 parts.add(same, rows, tokens[names, 0], shares * np.float32(strength))
-    words = int(checkpoint.info["options"]["max_words"])
+    words = int(checkpoint.info.options.max_words)
     known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for task in wanted:
         if task not in RATINGS or TASKS[task].missing(split.data):  # that the task is off is said elsewhere

@@ -71,7 +71,7 @@ def evaluate_checkpoint(
         checkpoint, data, token_budget
     )  # its text is decoded as was chosen for the model, or greedily
     options = replace(checkpoint.build_options(-1), seed=seed)
-    wanted = list(tasks if tasks is not None else checkpoint.info.get("tasks") or TASKS)
+    wanted = list(tasks if tasks is not None else checkpoint.info.tasks or TASKS)
     about = _about(split, part, seed, checkpoint_name, variant)
     out = Evaluation()
     if any(

@@ -116,7 +116,7 @@ def validation_metric(
     """
     data = split.data
     checkpoint.check(data)
-    own = list(tasks or checkpoint.info.get("tasks") or TASKS)
+    own = list(tasks or checkpoint.info.tasks or TASKS)
     found = {}
     for task in [name for name in SHORT_NAMES if name in own] or own:
         rows, reason = rows_of(split, task, "validation", limit, seed)

@@ -16,13 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from p5t5.baselines.review_regression import RatingDistribution, ReviewRegressor, WordWeights
-from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.splits import Split
 from p5t5.metrics.rating import choice_probabilities
@@ -32,7 +30,8 @@ if TYPE_CHECKING:
     from p5t5.checkpoint.catalogue import Catalogue
     from p5t5.checkpoint.checkpoint import Checkpoint
 
-KEY = "rating_calibration"  # in p5t5.json
+KEY = "rating_calibration"  # among the fitted artefacts of a checkpoint
+WORDS = "words.parquet"  # the word weights of the review regressions, a file of the artefact
 
 LIKES = "rating/like"  # a choice, which ratings decide
 
@@ -116,23 +115,23 @@ class BiasPrior:
 
 
 class RatingCalibrator:
-    """What was fitted for one task: ``prior`` [C], the shares of the scale's ratings in training; ``trust``.
+    """What was fitted for one task: ``prior`` [C], the shares of the scale's ratings in training; ``model_weight``.
 
-    ``usual`` or ``reader``, and the ``values`` [C] of the scale, ascending: for a prior of each question's own.
+    ``bias_prior`` or ``reader``, and the ``values`` [C] of the scale, ascending: for a prior of each question's own.
     ``liked`` bool [C]: the answers are like and dislike, and the ratings that count as the former.
     """
 
     def __init__(
         self,
-        trust: float,
+        model_weight: float,
         prior: Sequence[float] | np.ndarray,
-        usual: BiasPrior | None = None,
+        bias_prior: BiasPrior | None = None,
         values: Sequence[float] | np.ndarray = (),
         reader: ReviewRegressor | None = None,
         liked: np.ndarray | None = None,
     ) -> None:
-        self.trust, self.prior, self.liked = float(trust), np.asarray(prior, np.float64), liked
-        self.usual, self.values, self.reader = usual, np.asarray(values, np.float64), reader
+        self.model_weight, self.prior, self.liked = float(model_weight), np.asarray(prior, np.float64), liked
+        self.bias_prior, self.values, self.reader = bias_prior, np.asarray(values, np.float64), reader
 
     def __call__(self, log_probabilities: np.ndarray, asked: RatingContext | None = None) -> np.ndarray:
         """float64 [n, answers]: the blended log-probabilities, not normalised; a row of −inf stays one."""
@@ -144,7 +143,9 @@ class RatingCalibrator:
         with np.errstate(invalid="ignore"):
             shares = choice_probabilities(scores)
         silent = np.isnan(shares).any(1)
-        blended = self.trust * np.log(np.maximum(shares, 1e-300)) + (1 - self.trust) * log_priors
+        blended = (
+            self.model_weight * np.log(np.maximum(shares, 1e-300)) + (1 - self.model_weight) * log_priors
+        )
         blended[silent] = -np.inf
         return blended
 
@@ -165,7 +166,11 @@ class RatingCalibrator:
         if self.reader is not None and asked.texts:
             read = self.reader.log_shares(asked.texts)
             return np.where(np.isnan(read), plain, read)
-        return plain if self.usual is None else exponential_tilt(self.prior, self.values, self.usual(asked))
+        return (
+            plain
+            if self.bias_prior is None
+            else exponential_tilt(self.prior, self.values, self.bias_prior(asked))
+        )
 
 
 def exponential_tilt(prior: np.ndarray, values: np.ndarray, means: np.ndarray) -> np.ndarray:
@@ -202,52 +207,41 @@ def exponential_tilt(prior: np.ndarray, values: np.ndarray, means: np.ndarray) -
 
 
 def saved_rating_calibration(checkpoint: Checkpoint) -> dict[str, RatingCalibrator]:
-    """Task → what was fitted for this model; empty where nothing was, or it has been trained since.
-
-    UserError where the words that it was fitted with are not those of the checkpoint.
-    """
-    kept = checkpoint.info.get(KEY) or {}
-    if kept.get("stages") != len(checkpoint.info["stages"]):
+    """Task → what was fitted for this model; empty where nothing was."""
+    kept = checkpoint.fitted.get(KEY)
+    if kept is None:
         return {}
-    usual = _saved_usual(kept, checkpoint.catalogue) if "usual" in kept else None
-    words = _saved_words(kept, checkpoint) if "words" in kept else None
+    settings, values = kept.settings, checkpoint.info.rating_values
+    bias_prior = None
+    if "bias_prior" in settings:
+        bias_prior = _saved_bias_prior(settings["bias_prior"], checkpoint.catalogue)
+    words = WordWeights(kept.files[WORDS]) if WORDS in kept.files else None
     return {
         task: RatingCalibrator(
-            one["trust"],
+            one["model_weight"],
             one["prior"],
-            usual if one.get("personal") else None,
-            checkpoint.info.get("rating_values", ()),
-            None if words is None or "reading" not in one else _reader(words, task, one["reading"]),
-            _liked(task, checkpoint.info.get("rating_values", ())),
+            bias_prior if one.get("uses_bias_prior") else None,
+            values,
+            None if words is None or "review_regression" not in one else _regressor(words, task, one),
+            liked_ratings(task, values),
         )
-        for task, one in kept["tasks"].items()
+        for task, one in settings["tasks"].items()
     }
 
 
-def _saved_usual(kept: Mapping, catalogue: Catalogue) -> BiasPrior | None:
-    bias, told = catalogue.item_bias, kept["usual"]
+def _saved_bias_prior(kept: Mapping, catalogue: Catalogue) -> BiasPrior | None:
+    bias = catalogue.item_bias
     if bias is None:
         return None
-    recency = RecencyOffset(**told["recency"]) if told.get("recency") else None
-    return BiasPrior(told["mean"], told["user_penalty"], bias, recency)
+    recency = RecencyOffset(**kept["recency"]) if kept.get("recency") else None
+    return BiasPrior(kept["mean"], kept["user_penalty"], bias, recency)
 
 
-def _saved_words(kept: Mapping, checkpoint: Checkpoint) -> WordWeights:
-    if _digest(checkpoint.words) != kept["words"]:
-        raise UserError(
-            "the model's words.parquet is missing, or another model's: copy the whole folder again, or train it again."
-        )
-    return WordWeights(checkpoint.words)
+def _regressor(words: WordWeights, task: str, kept: Mapping) -> ReviewRegressor:
+    own = kept["review_regression"]
+    return words.reader(task, own["constant"], RatingDistribution.read(own["shares"]))
 
 
-def _reader(words: WordWeights, task: str, kept: Mapping) -> ReviewRegressor:
-    return words.reader(task, kept["constant"], RatingDistribution.read(kept["shares"]))
-
-
-def _digest(data: bytes) -> str:
-    return blake2b(data, digest_size=8).hexdigest()
-
-
-def _liked(task: str, values: Sequence[float] | np.ndarray) -> np.ndarray | None:
+def liked_ratings(task: str, values: Sequence[float] | np.ndarray) -> np.ndarray | None:
     """bool [C]: the ratings that count as a like; None for other tasks."""
     return np.asarray(values) > middle(np.asarray(values)) if task == LIKES else None

@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from p5t5.baselines.rating import BiasOnly, Ratings
 from p5t5.baselines.review_regression import ReviewRegressor, WordWeights, texts_of
+from p5t5.checkpoint.fitted import FittedArtifact
 from p5t5.core.randomness import hashed
 from p5t5.data.splits import Split
 from p5t5.inference.rating_calibration import (
     KEY,
     LIKES,
+    WORDS,
     BiasPrior,
     RatingCalibrator,
     RatingContext,
     RecencyOffset,
-    _digest,
-    _liked,
+    liked_ratings,
 )
 from p5t5.metrics.rating import choice_probabilities
 from p5t5.tasks.base import BuildOptions
@@ -94,7 +95,7 @@ def fit_rating_calibration(
     nearer to 1 where it is the same. Tasks without a rating or without such rows are left out.
     """
     out: dict[str, RatingCalibrator] = {}
-    usual: BiasPrior | None = None
+    bias_prior: BiasPrior | None = None
     for task in tasks:
         sample = None
         if TASKS[task].decoding.startswith("rating") or task == LIKES:
@@ -110,20 +111,22 @@ def fit_rating_calibration(
             assert examples.answer is not None
             truth = examples.answer
         reads = "review" in TASKS[task].slots
-        if not reads and usual is None:
-            usual = fit_bias_prior(split)
+        if not reads and bias_prior is None:
+            bias_prior = fit_bias_prior(split)
         reader = ReviewRegressor.fit(split, task, build) if reads else None
         values = split.data.rating_values
         one = RatingCalibrator(
-            1.0, _prior(split), None if reads else usual, values, reader, _liked(task, values)
+            1.0, _prior(split), None if reads else bias_prior, values, reader, liked_ratings(task, values)
         )
         asked = RatingContext.of_rows(split, rows, texts_of(examples, asker.prompts, index))
-        one.trust = fitted(one, scores, asked, truth)
+        one.model_weight = best_model_weight(one, scores, asked, truth)
         out[task] = one
     return out
 
 
-def fitted(like: RatingCalibrator, scores: np.ndarray, asked: RatingContext, truth: np.ndarray) -> float:
+def best_model_weight(
+    like: RatingCalibrator, scores: np.ndarray, asked: RatingContext, truth: np.ndarray
+) -> float:
     """The trust of GRID that makes ``truth`` int [n] likeliest, with the priors of ``like``."""
     priors, likelihood = like.log_priors(asked), []
     for trust in MODEL_WEIGHTS:
@@ -137,29 +140,29 @@ def fitted(like: RatingCalibrator, scores: np.ndarray, asked: RatingContext, tru
 
 
 def keep_rating_calibration(checkpoint: Checkpoint, found: Mapping[str, RatingCalibrator]) -> None:
-    """Puts it beside what the model says of itself, item biases into the catalogue, and words into their table; it
-    holds until the model is trained further.
-    """
-    tasks: dict[str, dict[str, object]] = {
-        task: {"trust": one.trust, "prior": one.prior.tolist(), "personal": one.usual is not None}
+    """Keeps the calibration among the checkpoint's fitted artefacts, and the item biases in its catalogue."""
+    tasks: dict[str, dict[str, Any]] = {
+        task: {
+            "model_weight": one.model_weight,
+            "prior": one.prior.tolist(),
+            "uses_bias_prior": one.bias_prior is not None,
+        }
         for task, one in found.items()
     }
-    kept: dict[str, object] = {"stages": len(checkpoint.info["stages"]), "tasks": tasks}
-    usual = next((one.usual for one in found.values() if one.usual is not None), None)
-    if usual is not None:
-        kept["usual"] = {
-            "mean": usual.mean,
-            "user_penalty": usual.user_penalty,
-            "recency": None if usual.recency is None else asdict(usual.recency),
+    settings: dict[str, Any] = {"tasks": tasks}
+    prior = next((one.bias_prior for one in found.values() if one.bias_prior is not None), None)
+    if prior is not None:
+        settings["bias_prior"] = {
+            "mean": prior.mean,
+            "user_penalty": prior.user_penalty,
+            "recency": None if prior.recency is None else asdict(prior.recency),
         }
-        checkpoint.catalogue.keep_usual_bias(usual.bias)
+        checkpoint.catalogue.keep_item_bias(prior.bias)
     readers = {task: one.reader for task, one in found.items() if one.reader is not None}
-    checkpoint.words = WordWeights.of(readers).data if readers else b""
     for task, reader in readers.items():
-        tasks[task]["reading"] = {"constant": reader.constant, "shares": reader.shares.plain()}
-    if readers:
-        kept["words"] = _digest(checkpoint.words)
-    checkpoint.info[KEY] = kept
+        tasks[task]["review_regression"] = {"constant": reader.constant, "shares": reader.shares.plain()}
+    files = {WORDS: WordWeights.of(readers).data} if readers else {}
+    checkpoint.fitted[KEY] = FittedArtifact(settings, files)
 
 
 def _prior(split: Split) -> np.ndarray:

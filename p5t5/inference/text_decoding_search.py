@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p5t5.checkpoint.checkpoint import PHRASES
+from p5t5.checkpoint.fitted import FittedArtifact
 from p5t5.data.splits import Split
 from p5t5.decoding.text_generation import TextOptions
 from p5t5.inference.item_phrases import ItemNgrams, ItemNgramTable, target_slot
 from p5t5.inference.text_writer import (
     GREEDY,
+    ITEM_NGRAMS,
     KEY,
-    _digest,
     describe_decoding,
     required_words,
     saved_item_ngrams,
-    saved_options,
 )
 from p5t5.metrics import text as text_metrics
 from p5t5.tasks.base import BuildOptions
@@ -142,40 +137,19 @@ def preference(
 
 
 def keep_text_options(
-    checkpoint: Checkpoint, chosen: Mapping[str, Any], phrases: Mapping[str, ItemNgrams] | None = None
+    checkpoint: Checkpoint, chosen: Mapping[str, Any], ngrams: Mapping[str, ItemNgrams] | None = None
 ) -> None:
-    """Puts the choice beside what the model says of itself; `write_text_options` also puts it into its folder.
+    """Adds the choice to the checkpoint's fitted artefacts; `Checkpoint.save_fitted` also writes it into its folder.
 
-    ``phrases``: by slot; those that a chosen decoding looks at are kept.
+    ``ngrams``: by slot; those that a chosen decoding looks at are kept.
     """
-    known = (checkpoint.info.get(KEY) or {}).get("tasks", {}) if saved_options(checkpoint) else {}
-    tasks = {**known, **chosen}
+    before = checkpoint.fitted.get(KEY)
+    tasks = {**({} if before is None else before.settings["tasks"]), **chosen}
     used = {target_slot(task) for task, one in tasks.items() if one["options"].get("item_weight")}
-    both = {**saved_item_ngrams(checkpoint), **(phrases or {})}
-    checkpoint.info[KEY] = {"stages": len(checkpoint.info["stages"]), "tasks": tasks}
-    checkpoint.phrases = b""
+    settings, files = {"tasks": tasks}, {}
     if used:
+        both = {**saved_item_ngrams(checkpoint), **(ngrams or {})}
         table = ItemNgramTable.of({slot: both[slot] for slot in sorted(used)}, checkpoint.catalogue.item_ids)
-        checkpoint.phrases = table.data
-        checkpoint.info[KEY]["phrases"] = {"digest": _digest(table.data), "lengths": table.lengths}
-
-
-def write_text_options(checkpoint: Checkpoint, folder: Path) -> None:
-    """Writes what `keep_text_options` kept into the checkpoint's folder: phrases.parquet, then p5t5.json. Raises OSError."""
-    path = folder / "p5t5.json"
-    info = json.loads(path.read_text(encoding="utf-8"))
-    if checkpoint.phrases:
-        _write(folder / PHRASES, checkpoint.phrases, path)
-    _write(path, (json.dumps({**info, KEY: checkpoint.info[KEY]}, indent=1) + "\n").encode("utf-8"), path)
-
-
-def _write(path: Path, content: bytes, like: Path) -> None:
-    """Replaces the file at once, with the rights of ``like``: another process may do the same."""
-    number, name = tempfile.mkstemp(".tmp", path.name, path.parent)
-    try:
-        with open(number, "wb") as file:
-            file.write(content)
-        shutil.copymode(like, name)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        settings["lengths"] = table.lengths
+        files[ITEM_NGRAMS] = table.data
+    checkpoint.fitted[KEY] = FittedArtifact(settings, files)

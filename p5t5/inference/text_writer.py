@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.decoding.batches import padded_batches
 from p5t5.decoding.text_generation import RequiredTokens, TextOptions, draw_texts, mbr_choice
@@ -30,7 +29,9 @@ UNSPEAKABLE = re.compile(r"^▁?<(item|user|extra_id)_")
 
 HINT = "feature"  # the slot that says what the text must speak of
 
-KEY = "text_decoding"  # in p5t5.json
+KEY = "text_decoding"  # among the fitted artefacts of a checkpoint
+
+ITEM_NGRAMS = "item_ngrams.parquet"  # a file of it
 
 GREEDY = TextOptions()
 
@@ -152,26 +153,19 @@ def describe_decoding(options: TextOptions) -> str:
 
 
 def saved_options(checkpoint: Checkpoint) -> dict[str, TextOptions]:
-    """Task → what was chosen for this model; empty where nothing was, or it has been trained since."""
-    kept = checkpoint.info.get(KEY) or {}
-    if kept.get("stages") != len(checkpoint.info["stages"]):
+    """Task → how its text is decoded, as was chosen for this model; empty where nothing was."""
+    kept = checkpoint.fitted.get(KEY)
+    if kept is None:
         return {}
-    return {task: TextOptions(**one["options"]) for task, one in kept["tasks"].items()}
+    return {task: TextOptions(**one["options"]) for task, one in kept.settings["tasks"].items()}
 
 
 def saved_item_ngrams(checkpoint: Checkpoint) -> dict[str, ItemNgrams]:
-    """Slot → what training texts say of items, where a task's decoding was chosen to look at it.
-
-    UserError where the phrases are not those that it was chosen with.
-    """
-    kept = checkpoint.info.get(KEY) or {}
-    if "phrases" not in kept or not saved_options(checkpoint):
+    """Slot → what training texts say of items, where a task's decoding was chosen to look at it."""
+    kept = checkpoint.fitted.get(KEY)
+    if kept is None or ITEM_NGRAMS not in kept.files:
         return {}
-    if _digest(checkpoint.phrases) != kept["phrases"]["digest"]:
-        raise UserError(
-            "the model's phrases.parquet is missing, or another model's: copy the whole folder again, or train it again."
-        )
-    table = ItemNgramTable(checkpoint.phrases, kept["phrases"]["lengths"])
+    table = ItemNgramTable(kept.files[ITEM_NGRAMS], kept.settings["lengths"])
     return {slot: table.read(slot, checkpoint.catalogue.item_ids) for slot in table.lengths}
 
 

@@ -9,6 +9,7 @@ from string import Template
 from typing import Any
 
 from p5t5._version import __version__
+from p5t5.checkpoint.info import CheckpointInfo
 from p5t5.core.errors import UserError
 from p5t5.data.splits import split_label
 from p5t5.reporting.results_page import NAMES, is_ours
@@ -56,20 +57,19 @@ def card_template() -> str:
 
 
 def fill_model_card(
-    template: str, rows: Sequence[Row], info: Mapping[str, Any], folder: str = "path/to/model"
+    template: str, rows: Sequence[Row], info: CheckpointInfo, folder: str = "path/to/model"
 ) -> str:
     """The card of a model: ``info`` is its p5t5.json, ``rows`` its results (none yet: it says so).
 
     Raises UserError for a placeholder that is unknown, so that no card is published with a hole in it.
     """
-    data = info.get("data") or {}
-    tasks = list(info.get("tasks") or [])
+    tasks = info.tasks
     families = list(dict.fromkeys(task.split("/")[0] for task in tasks))
-    dataset = str(data.get("name", "unnamed data"))
+    dataset = info.data.name
     known = {
         "dataset": dataset,
         "families": ", ".join(families) or "none yet, it has only been pretrained",
-        "version": str((info.get("versions") or {}).get("p5t5", __version__)),
+        "version": info.versions.get("p5t5", __version__),
         "folder": folder,
         "question": QUESTIONS["sequential" if "ml-" in dataset else "other"],
         "facts": _facts(info),
@@ -87,7 +87,7 @@ def fill_model_card(
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
-def training_card(info: Mapping[str, Any], folder: str = "path/to/model") -> str:
+def training_card(info: CheckpointInfo, folder: str = "path/to/model") -> str:
     """The card of a model that has been trained and not yet evaluated."""
     return fill_model_card(card_template(), [], info, folder)
 
@@ -152,33 +152,32 @@ def _bold(value: float, best: float) -> str:
     return f"**{value:.4f}**" if value == best else f"{value:.4f}"
 
 
-def _items(info: Mapping[str, Any]) -> int:
-    identifiers = (info.get("identifiers") or {}).get("item") or {}
+def _items(info: CheckpointInfo) -> int:
+    identifiers = info.identifiers.get("item") or {}
     return int(identifiers.get("count", 0))
 
 
-def _facts(info: Mapping[str, Any]) -> str:
+def _facts(info: CheckpointInfo) -> str:
     """A Markdown list of what the model is."""
-    data, identifiers = info.get("data") or {}, info.get("identifiers") or {}
     facts = {
-        "started from": info.get("model"),
-        "data": f"{data.get('name')} (hash {str(data.get('hash', ''))[:12]}), split {split_label(str(info.get('split')))}",
-        "tasks": ", ".join(info.get("tasks") or []),
-        "rating values": ", ".join(f"{value:g}" for value in info.get("rating_values") or []),
+        "started from": info.model,
+        "data": f"{info.data.name} (hash {info.data.hash[:12]}), split {split_label(info.split)}",
+        "tasks": ", ".join(info.tasks),
+        "rating values": ", ".join(f"{value:g}" for value in info.rating_values),
         **{
             f"{of} identifiers": (report or {}).get("method")
-            for of, report in identifiers.items()
+            for of, report in info.identifiers.items()
             if report is not None
         },
-        "versions": ", ".join(f"{name} {version}" for name, version in (info.get("versions") or {}).items()),
+        "versions": ", ".join(f"{name} {version}" for name, version in info.versions.items()),
     }
     return "\n".join(f"- {name}: {value}" for name, value in facts.items() if value)
 
 
-def _training(info: Mapping[str, Any]) -> str:
+def _training(info: CheckpointInfo) -> str:
     """A Markdown list of the stages of training."""
     lines = []
-    for stage in info.get("stages") or []:
+    for stage in info.stages:
         rest = {name: value for name, value in stage.items() if name not in ("stage", "rates", "best")}
         told = ", ".join(f"{name.replace('_', ' ')} {_said(value)}" for name, value in rest.items())
         best = stage.get("best") or {}

@@ -19,6 +19,7 @@ from scipy import sparse
 from p5t5.checkpoint.catalogue import ITEM_BIAS, Catalogue
 from p5t5.checkpoint.checkpoint import Checkpoint, user_key
 from p5t5.checkpoint.creation import check_distinct, tokens_of
+from p5t5.checkpoint.info import CheckpointInfo
 from p5t5.core.errors import UserError
 from p5t5.core.randomness import generator
 from p5t5.data.cooccurrence import unit_rows
@@ -55,20 +56,22 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
     described_by = known.drop(columns=["identifier", ITEM_BIAS], errors="ignore")
     table = pd.concat([described_by, new], ignore_index=True).fillna("")
     texts = catalogue_texts(table)
-    seed = int(checkpoint.info["options"]["seed"])
-    old = Identifiers.read(checkpoint.info["identifiers"]["item"], known["identifier"].tolist())
+    seed = int(checkpoint.info.options.seed)
+    report = checkpoint.info.identifiers["item"]
+    assert report is not None  # items always have names
+    old = Identifiers.read(report, known["identifier"].tolist())
     named = name_new(old, texts[: len(known)], texts[len(known) :].reset_index(drop=True), seed)
     tokenizer = _with_pieces(checkpoint.tokenizer, named)
     if named.words:
         tokens = text_tokens(tokenizer, named.spellings())
-        check_distinct(tokens, named.spellings(), str(checkpoint.info["model"]))
+        check_distinct(tokens, named.spellings(), str(checkpoint.info.model))
     else:
         tokens = tokens_of(identifier_ids(tokenizer, named.pieces()), named.piece_index())
     model = checkpoint.model
     if not named.words:  # those are made of text, which has its place
         model = _grown(model, tokenizer)
         old_tokens, new_tokens = np.split(tokens, [len(known)])
-        own = checkpoint.info.get("own_dimensions", 0)
+        own = checkpoint.info.identity_dimensions
         _place(model, old_tokens, old_tokens, new_tokens, word_features(texts), own, seed)
     order = item_order(table["item_id"].tolist())
     table = table.iloc[order].reset_index(drop=True)
@@ -78,9 +81,16 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
         table["item_id"].tolist(), tokens[order], table["title"].tolist(), attributes, spellings
     )
     if (bias := checkpoint.catalogue.item_bias) is not None:
-        catalogue.keep_usual_bias(np.append(bias, np.full(len(new), np.nan, np.float32))[order])
-    info = _told(checkpoint.info, "item", named, {"stage": "add_items", "items": len(new)})
-    grown = replace(checkpoint, model=model, tokenizer=tokenizer, catalogue=catalogue, info=info)
+        catalogue.keep_item_bias(np.append(bias, np.full(len(new), np.nan, np.float32))[order])
+    info = _with_names(checkpoint.info, "item", named, {"stage": "add_items", "items": len(new)})
+    grown = replace(
+        checkpoint,
+        fitted=dict(checkpoint.fitted),
+        model=model,
+        tokenizer=tokenizer,
+        catalogue=catalogue,
+        info=info,
+    )
     if not named.words:  # whose words are everybody's
         cap_new_item_probability(grown, order >= len(known), seed)
     return grown
@@ -93,7 +103,7 @@ def add_users(checkpoint: Checkpoint, split: Split) -> Checkpoint:
     are named by a method that needs more than an id (collaborative, semantic, hybrid), or not at all, new
     ones stay known by their history alone, and the checkpoint is returned as it is.
     """
-    report = checkpoint.info["identifiers"]["user"]
+    report = checkpoint.info.identifiers["user"]
     keys = [user_key(user) for user in split.data.user_ids]
     trained = np.bincount(split.data.user[split.rows("train")], minlength=len(keys)) > 0
     new = trained & np.array([key not in checkpoint.users for key in keys], bool)
@@ -102,7 +112,7 @@ def add_users(checkpoint: Checkpoint, split: Split) -> Checkpoint:
     old = Identifiers.read(report, list(checkpoint.users.values()))
     strangers = [keys[row] for row in np.flatnonzero(new)]
     known_ids, new_ids = (pd.DataFrame({"item_id": ids}) for ids in (list(checkpoint.users), strangers))
-    named = name_new(old, known_ids, new_ids, int(checkpoint.info["options"]["seed"]))
+    named = name_new(old, known_ids, new_ids, int(checkpoint.info.options.seed))
     tokenizer = _with_pieces(checkpoint.tokenizer, named)
     tokens = tokens_of(identifier_ids(tokenizer, named.pieces()), named.piece_index())
     place = {key: row for row, key in enumerate(checkpoint.users)}
@@ -111,8 +121,10 @@ def add_users(checkpoint: Checkpoint, split: Split) -> Checkpoint:
     model = _grown(checkpoint.model, tokenizer)
     _place(model, tokens[: len(old)], tokens[known[known >= 0]], tokens[len(old) :], _visited(split)[rows])
     users = dict(zip([*checkpoint.users, *strangers], named.spellings(), strict=True))
-    info = _told(checkpoint.info, "user", named, {"stage": "add_users", "users": int(new.sum())})
-    return replace(checkpoint, model=model, tokenizer=tokenizer, users=users, info=info)
+    info = _with_names(checkpoint.info, "user", named, {"stage": "add_users", "users": int(new.sum())})
+    return replace(
+        checkpoint, fitted=dict(checkpoint.fitted), model=model, tokenizer=tokenizer, users=users, info=info
+    )
 
 
 def _unknown(checkpoint: Checkpoint, items: pd.DataFrame) -> pd.DataFrame:
@@ -136,7 +148,7 @@ def _unknown(checkpoint: Checkpoint, items: pd.DataFrame) -> pd.DataFrame:
         }
     )
     if "attributes" in checkpoint.catalogue.items:
-        new["attributes"] = describe_items(items, words=int(checkpoint.info["options"]["max_words"]))
+        new["attributes"] = describe_items(items, words=int(checkpoint.info.options.max_words))
     return new
 
 
@@ -224,19 +236,8 @@ def _visited(split: Split) -> sparse.csr_array:
     return weighted(counts)
 
 
-def _told(info: Mapping[str, Any], of: str, named: Identifiers, stage: Mapping[str, Any]) -> dict[str, Any]:
-    """p5t5.json of the grown checkpoint: what was fitted to the weights after the last stage (`trust`, `writing`)
-    still holds, for nothing was trained.
-    """
-    length = len(info["stages"])
-    fitted = {
-        key: {**kept, "stages": length + 1}
-        for key, kept in info.items()
-        if isinstance(kept, Mapping) and kept.get("stages") == length
-    }
-    return {
-        **info,
-        **fitted,
-        "identifiers": {**info["identifiers"], of: named.report()},
-        "stages": [*info["stages"], dict(stage)],
-    }
+def _with_names(
+    info: CheckpointInfo, of: str, named: Identifiers, stage: Mapping[str, Any]
+) -> CheckpointInfo:
+    """The updated checkpoint's own record. What was fitted to the weights still holds, since nothing was trained."""
+    return info.copy(identifiers={**info.identifiers, of: named.report()}, stages=[*info.stages, dict(stage)])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from p5t5.checkpoint.checkpoint import about_data
+from p5t5.checkpoint.info import CheckpointInfo, DataRecord
 from p5t5.core.encoded import Encoded, on_disk
 from p5t5.core.errors import UserError
 from p5t5.data.records.tables import IndexedRecords
@@ -25,56 +24,42 @@ TRAIN, VALIDATION, TEST = range(len(PARTS))
 # that the last one alone says what was trained on in all of them.
 
 
-def data_record(split: Split) -> dict[str, Any]:
+def data_record(split: Split) -> DataRecord:
     """What a checkpoint keeps of data that is split as `clean_split` did."""
     moved = np.flatnonzero(split.part != split_by(split.scheme, split.data).part)
-    return {**about_data(split.data), **({"moved": moved.tolist()} if len(moved) else {})}
+    return replace(DataRecord.of(split.data), moved=tuple(moved.tolist()))
 
 
-def trainings(info: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The data that a model was trained on; of models without the list, their data."""
-    return list(info.get("trained") or [info["data"]])
-
-
-def record_training(info: dict[str, Any]) -> None:
-    """Puts down that the model has now been trained on its data."""
-    known = list(info.get("trained") or [])
-    if not known or known[-1] != info["data"]:
-        info["trained"] = [*known, dict(info["data"])]
-
-
-def split_of(info: Mapping[str, Any], data: IndexedRecords) -> Split:
+def split_of(info: CheckpointInfo, data: IndexedRecords) -> Split:
     """The data's split for a model (``info``: its p5t5.json): rows that it was ever trained on are training rows.
 
     UserError where that cannot be told of other data than the model's own.
     """
-    if data.hash != info["data"]["hash"]:
+    if data.hash != info.data.hash:
         return split_newer_data(info, data)[0]
-    split = split_by(info["split"], data)
-    return replace(split, part=_with_moved(split.part, info["data"].get("moved", ())))
+    split = split_by(info.split, data)
+    return replace(split, part=_with_moved(split.part, info.data.moved))
 
 
 def split_newer_data(
-    info: Mapping[str, Any], data: IndexedRecords, old: IndexedRecords | None = None
+    info: CheckpointInfo, data: IndexedRecords, old: IndexedRecords | None = None
 ) -> tuple[Split, np.ndarray, np.ndarray]:
     """How a model meets newer data: its split, and bool [n] which rows are new, and which were trained on.
 
     New is what the data that it was last trained on did not have: see `new_rows`, also for ``old``.
     """
-    last, raw = trainings(info)[-1], split_by(info["split"], data)
+    last, raw = info.trained_data[-1], split_by(info.split, data)
     if not raw.in_time_order:
         raise UserError(
             f"the model was trained on the {raw.scheme} split, which draws other test rows from newer data: it can be asked "
             "about its own data only. A model that is to meet newer data needs the split loo or temporal."
         )
     is_new = new_rows(last, data, old)
-    trained = trained_before(raw, is_new, last.get("moved", ()))
+    trained = trained_before(raw, is_new, last.moved)
     return clean_split(raw, trained), is_new, trained
 
 
-def new_rows(
-    known_data: Mapping[str, Any], data: IndexedRecords, old: IndexedRecords | None = None
-) -> np.ndarray:
+def new_rows(known_data: DataRecord, data: IndexedRecords, old: IndexedRecords | None = None) -> np.ndarray:
     """bool [n]: the interactions of ``data`` that the model's data did not have.
 
     ``known_data`` is what the checkpoint says of its data (`data_record`). With ``old``, that data itself, they are found
@@ -82,8 +67,8 @@ def new_rows(
     or where ``data`` lacks old rows or has them in another order.
     """
     if old is None:
-        return np.zeros(len(data), bool) if data.hash == known_data["hash"] else _later(known_data, data)
-    if old.hash != known_data["hash"]:
+        return np.zeros(len(data), bool) if data.hash == known_data.hash else _later(known_data, data)
+    if old.hash != known_data.hash:
         raise UserError(
             f"--old {old.name} is not the data that the model was trained on: their hashes differ. "
             "Give that folder, or leave --old out where the data has times."
@@ -107,9 +92,9 @@ def new_rows(
     return is_new
 
 
-def _later(known_data: Mapping[str, Any], data: IndexedRecords) -> np.ndarray:
-    until, number = known_data.get("until"), known_data.get("interactions")
-    if until is None or number is None or data.timestamp is None:
+def _later(known_data: DataRecord, data: IndexedRecords) -> np.ndarray:
+    until, number = known_data.until, known_data.interactions
+    if until is None or data.timestamp is None:
         raise UserError(
             "it cannot be told which interactions are new, for the data has no times, or the model does not know its last: "
             "give --old, the data folder that the model was trained on."

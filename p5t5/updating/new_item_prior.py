@@ -39,7 +39,7 @@ def cap_new_item_probability(checkpoint: Checkpoint, new: np.ndarray, seed: int)
         for place, prompt in enumerate(checkpoint.prompts)
         if prompt.task == TASK and set(prompt.slots) == {"history", "item"} and not prompt.held_out
     ]
-    if catalogue.tokens.shape[1] != 1 or not places or TASK not in checkpoint.info["tasks"]:
+    if catalogue.tokens.shape[1] != 1 or not places or TASK not in checkpoint.info.tasks:
         return 0.0
     tokens = torch.from_numpy(catalogue.tokens[:, 0].astype(np.int64)).to(model.device)
     weight = model.lm_head.weight

@@ -330,10 +330,10 @@ def split(records) -> Split:
 @pytest.fixture(scope="module")
 def checkpoint(split) -> Checkpoint:
     made = create_checkpoint(split, load_prompts(), model="tiny", vocabulary_size=400)
-    made.info |= {"tasks": ["rating/score", TEXT, BOTH], "stages": [{}]}
-    found = fit_rating_calibration(Asker(made, split.data), split, made.info["tasks"], made.build_options(-1))
+    made.info = made.info.copy(tasks=["rating/score", TEXT, BOTH], stages=[{}])
+    found = fit_rating_calibration(Asker(made, split.data), split, made.info.tasks, made.build_options(-1))
     assert found["rating/score"].reader is None and found[TEXT].reader is not None
-    found[TEXT].trust, found[BOTH].trust = 0.0, 0.5
+    found[TEXT].model_weight, found[BOTH].model_weight = 0.0, 0.5
     keep_rating_calibration(made, found)
     return made
 
@@ -356,7 +356,9 @@ def test_a_checkpoint_keeps_the_words(task, checkpoint, split, tmp_path):
     }  # fmt: skip
     again = tmp_path / "again"
     loaded.save(again)
-    assert (again / "words.parquet").read_bytes() == checkpoint.words
+    assert (again / "words.parquet").read_bytes() == checkpoint.fitted["rating_calibration"].files[
+        "words.parquet"
+    ]
 
 
 def test_words_that_are_not_the_models_own_are_refused(checkpoint, tmp_path):
@@ -369,30 +371,15 @@ def test_words_that_are_not_the_models_own_are_refused(checkpoint, tmp_path):
         Recommender(Checkpoint.load(tmp_path))
 
 
-def test_a_checkpoint_of_before_answers_as_it_did(checkpoint, tmp_path):
-    kept = checkpoint.info["rating_calibration"]
-    tasks = {
-        task: {name: one[name] for name in one if name != "reading"} for task, one in kept["tasks"].items()
-    }
-    kept = {name: kept[name] for name in kept if name != "words"} | {"tasks": tasks}
-    old = replace(checkpoint, words=b"", info={**checkpoint.info, "rating_calibration": kept})
-    checkpoint.save(tmp_path)  # whose words must go
-    old.save(tmp_path)
-    assert not (tmp_path / "words.parquet").exists()
-    loaded = Checkpoint.load(tmp_path)
-    assert saved_rating_calibration(loaded)[TEXT].reader is None
-    value = Recommender(loaded)('guess the stars: "it is perfect and wonderful"')
-    assert value.task == TEXT
-    assert list(value.distribution.values()) == pytest.approx(
-        saved_rating_calibration(loaded)[TEXT].prior.tolist()
-    )
-
-
 def test_words_are_forgotten_after_further_training(checkpoint, records):
-    trained = replace(checkpoint, info={**checkpoint.info, "stages": [{}, {}]})
+    trained = replace(checkpoint, info=checkpoint.info.copy(), fitted=dict(checkpoint.fitted))
+    trained.add_stage({"stage": "finetune"})
     assert saved_rating_calibration(trained) == {}
     keep_rating_calibration(trained, {"rating/score": RatingCalibrator(0.5, np.full(5, 0.2))})
-    assert trained.words == b"" and saved_rating_calibration(trained)["rating/score"].reader is None
+    assert (
+        not trained.fitted["rating_calibration"].files
+        and saved_rating_calibration(trained)["rating/score"].reader is None
+    )
     grown = add_items(checkpoint, records.items.iloc[:1].assign(item_id="0new"))
     texts = {"review": ["it is perfect"]}
     assert saved_rating_calibration(grown)[TEXT].reader(texts) == saved_rating_calibration(checkpoint)[
@@ -400,12 +387,12 @@ def test_words_are_forgotten_after_further_training(checkpoint, records):
     ].reader(texts)
 
 
-@pytest.mark.parametrize("trust", [0.0, 0.5, 1.0])
-def test_the_same_text_gets_the_same_answer_in_evaluation_and_in_words(checkpoint, split, trust):
-    info = {**checkpoint.info, "rating_calibration": {**checkpoint.info["rating_calibration"]}}
-    tasks = {task: {**one, "trust": trust} for task, one in info["rating_calibration"]["tasks"].items()}
-    info["rating_calibration"]["tasks"] = tasks
-    one = replace(checkpoint, info=info)
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_the_same_text_gets_the_same_answer_in_evaluation_and_in_words(checkpoint, split, weight):
+    kept = checkpoint.fitted["rating_calibration"]
+    tasks = {task: {**one, "model_weight": weight} for task, one in kept.settings["tasks"].items()}
+    calibration = replace(kept, settings={**kept.settings, "tasks": tasks})
+    one = replace(checkpoint, fitted={"rating_calibration": calibration})
     rec, asker, rows = Recommender(one), Asker(one, split.data), split.rows("test")[:3]
     reviews = [split.data.texts["review"][row] for row in rows]
     answers = [rec(f"guess the stars: “{review}”") for review in reviews]

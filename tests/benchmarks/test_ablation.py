@@ -206,7 +206,7 @@ def test_before_and_after_an_update_are_asked_the_same_rows(tmp_path, monkeypatc
     old.write(tmp_path / "old")
     split = leave_one_out(load(tmp_path / "old"))
     checkpoint = create_checkpoint(split, load_prompts(), vocabulary_size=500, user_identifiers="none")
-    checkpoint.info |= {"tasks": [NEXT], "trained": [checkpoint.info["data"]]}
+    checkpoint.info = checkpoint.info.copy(tasks=[NEXT], trained=[checkpoint.info.data])
     checkpoint.save(tmp_path / "model")
     out = tmp_path / "lines.jsonl"
     words = f"--data {tmp_path}/data --share 0.7 --model {tmp_path}/model --recipe none --update_minutes 0.02 --out {out}"

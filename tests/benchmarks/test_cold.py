@@ -46,7 +46,7 @@ def test_it_runs_and_compares_on_the_same_rows(records, tmp_path, monkeypatch, c
     checkpoint = create_checkpoint(
         leave_one_out(left.index()), load_prompts(), vocabulary_size=500, user_identifiers="none"
     )
-    checkpoint.info["tasks"] = ["sequential/next_item"]
+    checkpoint.info.tasks = ["sequential/next_item"]
     checkpoint.save(tmp_path / "model")
     arguments = f"--data {tmp_path}/data --model {tmp_path}/model --asked 20"
     monkeypatch.setattr(sys, "argv", ["cold_start.py", *arguments.split()])

@@ -76,7 +76,7 @@ def test_ten_minutes_tells_each_run_once(tmp_path):
     (third,) = run("ten_minutes.py", *shared, *short, *kept, "--optimizers", "adafactor", "adamw")
     assert third["detail"]["optimizer"] == "adamw"
     (folder,) = (tmp_path / "kept").iterdir()
-    assert Checkpoint.load(folder).info["stages"][-1]["steps"] == third["detail"]["steps"]
+    assert Checkpoint.load(folder).info.stages[-1]["steps"] == third["detail"]["steps"]
     assert len((tmp_path / "lines.jsonl").read_text().splitlines()) == 3
 
 

@@ -288,7 +288,9 @@ def test_models_are_asked_in_the_run_once_and_paired_with_their_fusion_s_other_p
     split = leave_one_out(simulate(users=60, items=40, seed=4).data)
     monkeypatch.setattr(quality, "load", lambda folder: split.data)
     checkpoint = create_checkpoint(split, load_prompts(), vocabulary_size=500, user_identifiers="none")
-    checkpoint.info |= {"tasks": [sasrec.TASK], "stages": [{"stage": "finetune", "seconds": 30.0}]}
+    checkpoint.info = checkpoint.info.copy(
+        tasks=[sasrec.TASK], stages=[{"stage": "finetune", "seconds": 30.0}]
+    )
     checkpoint.save(tmp_path / "model")
     lines = [
         {"step": 1, "elapsed": 3.0, "loss": 1.0},

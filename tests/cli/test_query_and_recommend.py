@@ -41,7 +41,7 @@ def folders(tmp_path_factory):
     records.write(root / "data")
     split = leave_one_out(records.index())
     checkpoint = create_checkpoint(split, load_prompts(), model="tiny", vocabulary_size=400)
-    checkpoint.info["tasks"] = ["rating/score", "rating/like", "sequential/next_item"]
+    checkpoint.info.tasks = ["rating/score", "rating/like", "sequential/next_item"]
     checkpoint.save(root / "model")
     return str(root / "model"), str(root / "data")
 

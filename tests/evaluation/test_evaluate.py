@@ -366,7 +366,7 @@ def test_ratings_are_blended_in_evaluation_but_not_while_training_goes_on(checkp
     validate = validation_metric(checkpoint, split, ("rating/score",), limit=None)
     before = validate(checkpoint.model)
     scale = len(split.data.rating_values)
-    believed = replace(checkpoint, info={**checkpoint.info})
+    believed = replace(checkpoint, fitted={})
     keep_rating_calibration(believed, {"rating/score": RatingCalibrator(0.0, np.full(scale, 1 / scale))})
     assert validation_metric(believed, split, ("rating/score",), limit=None)(believed.model) == before
     out = evaluate_checkpoint(

@@ -148,7 +148,7 @@ def test_evaluate_recommend_and_recommender(checkpoint, tmp_path):
     data = simulate(users=150, items=60, seed=3).records.write(tmp_path / "data")
     folder = tmp_path / "model"
     made = create_checkpoint(leave_one_out(data), checkpoint.prompts, model="tiny", vocabulary_size=600)
-    made.info["tasks"] = ["sequential/next_item"]
+    made.info.tasks = ["sequential/next_item"]
     made.save(folder)
     out = tmp_path / "results.json"
     words = ["--data", str(tmp_path / "data"), "--model", str(folder)]

@@ -90,19 +90,18 @@ class Boaster:
 def test_the_fit_finds_how_much_a_model_boasts(boast, low, high):
     split = at_random(users=600)
     found = fit_rating_calibration(Boaster(split, boast), split, ["rating/score"], BuildOptions(epoch=-1))
-    assert low <= found["rating/score"].trust <= high
+    assert low <= found["rating/score"].model_weight <= high
 
 
 def test_it_is_kept_until_further_training():
     catalogue = Catalogue.build(["a"], np.array([[3]]))
-    checkpoint = SimpleNamespace(info={"stages": [{}], "rating_values": [1, 2]}, catalogue=catalogue)
+    checkpoint = SimpleNamespace(info=SimpleNamespace(rating_values=[1, 2]), catalogue=catalogue, fitted={})
     keep_rating_calibration(checkpoint, {"rating/score": RatingCalibrator(0.5, [0.5, 0.5])})
     kept = saved_rating_calibration(checkpoint)["rating/score"]
-    assert kept.trust == 0.5 and kept.prior.tolist() == [0.5, 0.5] and kept.usual is None
+    assert kept.model_weight == 0.5 and kept.prior.tolist() == [0.5, 0.5] and kept.bias_prior is None
     assert ITEM_BIAS not in catalogue.items
-    checkpoint.info["stages"].append({})
+    checkpoint.fitted.clear()  # as a stage of training does: test_checkpoint.py
     assert saved_rating_calibration(checkpoint) == {}
-    assert saved_rating_calibration(SimpleNamespace(info={"stages": []})) == {}
 
 
 def test_a_like_is_blended_with_what_its_ratings_say():
@@ -256,13 +255,13 @@ def records():
 def checkpoint(records) -> Checkpoint:
     split = leave_one_out(records.index())
     made = create_checkpoint(split, load_prompts(), model="tiny", vocabulary_size=400)
-    made.info |= {"tasks": ["rating/score", "rating/like", "review/score"], "stages": [{}]}
+    made.info = made.info.copy(tasks=["rating/score", "rating/like", "review/score"], stages=[{}])
     asker = Asker(made, split.data)
-    found = fit_rating_calibration(asker, split, made.info["tasks"], made.build_options(-1))
-    assert found["rating/score"].usual is not None, "it names an item"
-    assert found["review/score"].usual is None, "it is told a review"
-    assert found["rating/like"].usual is not None, "a like is of an item too"
-    found["rating/score"].trust = found["rating/like"].trust = 0.0
+    found = fit_rating_calibration(asker, split, made.info.tasks, made.build_options(-1))
+    assert found["rating/score"].bias_prior is not None, "it names an item"
+    assert found["review/score"].bias_prior is None, "it is told a review"
+    assert found["rating/like"].bias_prior is not None, "a like is of an item too"
+    found["rating/score"].model_weight = found["rating/like"].model_weight = 0.0
     keep_rating_calibration(made, found)
     return made
 
@@ -271,16 +270,29 @@ def test_a_checkpoint_keeps_biases_of_items_and_of_no_person(checkpoint, records
     checkpoint.save(tmp_path)
     loaded = Checkpoint.load(tmp_path)
     before, after = (saved_rating_calibration(one)["rating/score"] for one in (checkpoint, loaded))
-    assert np.array_equal(before.usual.bias, after.usual.bias) and after.values.tolist() == [1, 2, 3, 4, 5]
-    assert (after.usual.mean, after.usual.user_penalty) == (before.usual.mean, before.usual.user_penalty)
+    assert np.array_equal(before.bias_prior.bias, after.bias_prior.bias) and after.values.tolist() == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
+    assert (after.bias_prior.mean, after.bias_prior.user_penalty) == (
+        before.bias_prior.mean,
+        before.bias_prior.user_penalty,
+    )
     assert loaded.catalogue.items[ITEM_BIAS].dtype == np.float32
-    assert after.usual.recency == before.usual.recency
-    assert set(loaded.info["rating_calibration"]["usual"]) == {"mean", "user_penalty", "recency"}
+    assert after.bias_prior.recency == before.bias_prior.recency
+    assert set(loaded.fitted["rating_calibration"].settings["bias_prior"]) == {
+        "mean",
+        "user_penalty",
+        "recency",
+    }
     # One of before the biases: the prior is the same for everyone.
     old = replace(
         loaded, catalogue=replace(loaded.catalogue, items=loaded.catalogue.items.drop(columns=ITEM_BIAS))
     )
-    assert saved_rating_calibration(old)["rating/score"].usual is None
+    assert saved_rating_calibration(old)["rating/score"].bias_prior is None
     value = Recommender(old).rate(loaded.catalogue.item_ids[0], history=[(loaded.catalogue.item_ids[1], 1)])
     assert list(value.distribution.values()) == pytest.approx(after.prior.tolist())
     with pytest.raises(UserError, match="40 items, but 3 values"):
@@ -293,7 +305,7 @@ def test_new_items_have_no_bias_yet(checkpoint, records):
     bias = dict(zip(grown.catalogue.item_ids, grown.catalogue.item_bias, strict=True))
     assert np.isnan(bias.pop("0new"))
     assert bias == dict(zip(ids, checkpoint.catalogue.item_bias, strict=True))
-    usual = saved_rating_calibration(grown)["rating/score"].usual
+    usual = saved_rating_calibration(grown)["rating/score"].bias_prior
     fresh = RatingContext(np.array([grown.catalogue.index_of["0new"]]), Ragged.from_lists([[]]), np.zeros(0))
     assert usual(fresh) == pytest.approx([usual.mean])
 
@@ -302,7 +314,7 @@ def test_answers_move_with_what_the_person_rated(checkpoint):
     rec, ids = Recommender(checkpoint), checkpoint.catalogue.item_ids
     low, high = (rec.rate(ids[0], history=[(item, stars) for item in ids[1:6]]) for stars in (1, 5))
     assert low < rec.rate(ids[0], history=[ids[1]]) < high
-    usual = saved_rating_calibration(checkpoint)["rating/score"].usual
+    usual = saved_rating_calibration(checkpoint)["rating/score"].bias_prior
     person = (5 - usual.mean - usual.bias[1:6]).sum() / (5 + usual.user_penalty)
     assert high == pytest.approx(min(usual.mean + usual.bias[0] + person, 5 - 4 * MARGIN), abs=1e-5)
     titles = checkpoint.catalogue.titles
@@ -321,7 +333,9 @@ def test_the_model_alone_is_shown_beside(checkpoint, records):
     assert {sample["protocol"] for sample in found.samples} == {"expected"}
     assert [table["protocol"] for table in found.calibration] == ["expected", "expected, model alone"]
     rows, data = found.measured[0].rows, split.data
-    guess = saved_rating_calibration(checkpoint)["rating/score"].usual(RatingContext.of_rows(split, rows))
+    guess = saved_rating_calibration(checkpoint)["rating/score"].bias_prior(
+        RatingContext.of_rows(split, rows)
+    )
     errors = (np.clip(guess, 1 + 4 * MARGIN, 5 - 4 * MARGIN) - data.rating[rows]) ** 2
     np.testing.assert_allclose(found.measured[0].values["rmse"], errors, atol=1e-5)
     likes = evaluate_checkpoint(
@@ -339,7 +353,7 @@ def test_the_model_alone_is_shown_beside(checkpoint, records):
         for stars in (1, 5)
     )
     assert low.task == high.task == "rating/like" and low.value < high.value
-    trustless = replace(checkpoint, info={**checkpoint.info, "rating_calibration": {}})
+    trustless = replace(checkpoint, fitted={})
     alone = evaluate_checkpoint(
         trustless, split, ("rating/score",), part="validation", prompts=("seen",), progress=False
     )

@@ -1,6 +1,5 @@
 """How text is decoded: what must be said is said, samples agree on an answer, and the choice is kept."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -23,9 +22,9 @@ from p5t5.inference.text_decoding_search import (
     keep_text_options,
     preference,
     settings,
-    write_text_options,
 )
 from p5t5.inference.text_writer import (
+    ITEM_NGRAMS,
     KEY,
     Writer,
     answers_of_other_tasks,
@@ -211,18 +210,18 @@ def test_the_choice_is_made_on_validation_kept_and_used(checkpoint, split, tmp_p
     assert saved_options(checkpoint) == {}
     keep_text_options(checkpoint, chosen)
     before = (tmp_path / "p5t5.json").stat().st_mode & 0o077
-    write_text_options(checkpoint, tmp_path)
+    checkpoint.save_fitted(tmp_path)
     assert saved_options(checkpoint) == {"explanation/explain_feature": replace(few[1], samples=5)}
     assert not list(tmp_path.glob("*.tmp")) and (tmp_path / "p5t5.json").stat().st_mode & 0o077 == before
     loaded = Checkpoint.load(tmp_path)
-    assert loaded.info[KEY] == checkpoint.info[KEY] == json.loads((tmp_path / "p5t5.json").read_text())[KEY]
+    assert loaded.fitted[KEY] == checkpoint.fitted[KEY]
     out = evaluate_checkpoint(
         loaded, split, ("explanation/explain_feature",), limit=3, prompts=("seen",), progress=False
     )
     row = find(out.rows, metric="rouge1")
     assert row["text_decoding"] == "consensus of 5, temperature 1" and row["protocol"] == "text"
     assert {sample["picked"] for sample in out.samples} <= {"best", "worst", "random"}
-    loaded.info["stages"].append({"stage": "finetune"})
+    loaded.add_stage({"stage": "finetune"})
     assert saved_options(loaded) == {}  # chosen for other weights
 
 
@@ -230,24 +229,24 @@ def test_a_choice_is_written_only_into_a_folder_that_was_given(
     checkpoint, split, tmp_path, monkeypatch, capsys
 ):
     """A model of the Hub lies in a cache that others share: its choice is kept in memory, and that is said."""
-    checkpoint = replace(checkpoint, info=dict(checkpoint.info))
+    checkpoint = replace(checkpoint, fitted={})
     checkpoint.save(tmp_path)
     written = (tmp_path / "p5t5.json").read_text()
     task = "explanation/explain"
     chosen = {task: {"options": {"num_beams": 3}, "validation": {"rows": 7, "tried": {}}}}
     monkeypatch.setattr("p5t5.inference.text_decoding_search.choose_text_options", lambda *_, **__: chosen)
     monkeypatch.setattr("p5t5.checkpoint.hub.resolve", lambda _: tmp_path)
-    for model, says in (("someone/model", "not kept"), (str(tmp_path), "7 validation rows → ")):
-        checkpoint.info.pop(KEY, None)
+    for model, says in (("someone/model", "not saved"), (str(tmp_path), "7 validation rows → ")):
+        checkpoint.fitted.pop(KEY, None)
         _choose_text(model, checkpoint, split, [task], 0)
         assert saved_options(checkpoint)[task].num_beams == 3
         assert says in capsys.readouterr().out
         assert ((tmp_path / "p5t5.json").read_text() == written) == (model == "someone/model")
     assert saved_options(Checkpoint.load(tmp_path)) == saved_options(checkpoint)
-    write_text_options(checkpoint, tmp_path)
+    checkpoint.save_fitted(tmp_path)
     monkeypatch.setattr("json.dumps", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_text_options(checkpoint, tmp_path)
+        checkpoint.save_fitted(tmp_path)
     assert not list(tmp_path.glob("*.tmp")), "nothing is left behind"
 
 
@@ -259,8 +258,7 @@ def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_
     draws = []
     draw = Asker.draw
     monkeypatch.setattr(Asker, "draw", lambda self, *given: draws.append(given[-1]) or draw(self, *given))
-    checkpoint, task = replace(checkpoint, info=dict(checkpoint.info)), "explanation/explain"
-    checkpoint.info.pop(KEY, None)
+    checkpoint, task = replace(checkpoint, fitted={}), "explanation/explain"
     asker, build = Asker(checkpoint, split.data), checkpoint.build_options()
     asker.phrases = fit_item_ngrams(checkpoint.tokenizer, split, [task], build)
     chosen = choose_text_options(asker, split, [task], build, limit=5)
@@ -275,7 +273,7 @@ def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_
     }
     checkpoint.save(tmp_path)
     keep_text_options(checkpoint, chosen, asker.phrases)
-    write_text_options(checkpoint, tmp_path)
+    checkpoint.save_fitted(tmp_path)
     assert not list(tmp_path.glob("*.tmp"))
 
     options = saved_options(checkpoint)[task]
@@ -295,12 +293,12 @@ def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_
     answerer = Answerer(loaded)
     assert answerer.phrases["explanation"].texts[-1] == asker.phrases["explanation"].texts[-1]
     loaded.save(tmp_path / "again")
-    assert (tmp_path / "again" / "phrases.parquet").read_bytes() == checkpoint.phrases
-    (tmp_path / "phrases.parquet").write_bytes(b"")
-    with pytest.raises(UserError, match=r"phrases\.parquet is missing"):
+    assert (tmp_path / "again" / ITEM_NGRAMS).read_bytes() == checkpoint.fitted[KEY].files[ITEM_NGRAMS]
+    (tmp_path / ITEM_NGRAMS).write_bytes(b"")
+    with pytest.raises(UserError, match=r"item_ngrams\.parquet is missing"):
         Answerer(Checkpoint.load(tmp_path))
     keep_text_options(checkpoint, {task: {"options": {"num_beams": 2}}})
-    assert checkpoint.phrases == b"" and saved_item_ngrams(checkpoint) == {}
+    assert not checkpoint.fitted[KEY].files and saved_item_ngrams(checkpoint) == {}
 
 
 def test_a_question_is_answered_as_was_chosen(checkpoint, monkeypatch):

@@ -19,7 +19,7 @@ def small_shop() -> Split:
 def untrained(split: Split) -> Checkpoint:
     prompts = [prompt for prompt in load_prompts() if prompt.task == "sequential/next_item"]
     made = create_checkpoint(split, prompts, model="tiny", vocabulary_size=600)
-    made.info["tasks"] = ["sequential/next_item"]
+    made.info.tasks = ["sequential/next_item"]
     made.model.eval()
     return made
 

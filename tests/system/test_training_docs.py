@@ -65,4 +65,4 @@ def test_the_trainer_example_runs(tmp_path, monkeypatch):
     assert (
         names["trainer"].state.global_step == 2 and names["trainer"].state.log_history[-1]["train_loss"] > 0
     )
-    assert Checkpoint.load("runs/model").info["data"] == Checkpoint.load("runs/pretrained").info["data"]
+    assert Checkpoint.load("runs/model").info.data == Checkpoint.load("runs/pretrained").info.data

@@ -140,7 +140,7 @@ def test_the_command_leaves_an_ordinary_checkpoint(tmp_path, capsys):
     assert main(line.split()) == 2 and "--lora adapts a trained model" in capsys.readouterr().err
     assert main(f"{line} --model {tmp_path}/start --schedule constant".split()) == 0
     checkpoint = Checkpoint.load(tmp_path / "out")
-    assert checkpoint.info["stages"][-1]["lora"] == 4
+    assert checkpoint.info.stages[-1]["lora"] == 4
     assert "lora" not in " ".join(load_file(tmp_path / "out" / "model.safetensors"))
     start = load_model(tmp_path / "start").shared.weight
     moved = (checkpoint.model.shared.weight != start).any(1)

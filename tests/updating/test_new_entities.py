@@ -14,6 +14,7 @@ from support.first_answers import logits
 
 from p5t5.checkpoint.checkpoint import Checkpoint, user_key
 from p5t5.checkpoint.creation import create_checkpoint
+from p5t5.checkpoint.fitted import FittedArtifact
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.sources.simulated import simulate
@@ -126,7 +127,7 @@ def test_a_new_item_starts_among_its_kind(atomic, full):
     centres = torch.nn.functional.normalize(
         torch.randn(len(names), 128, generator=torch.Generator().manual_seed(3))
     )
-    info = atomic.info | {"own_dimensions": 0}  # the genre is all there is to find
+    info = atomic.info.copy(identity_dimensions=0)  # the genre is all there is to find
     checkpoint = replace(atomic, model=copy.deepcopy(atomic.model), info=info)
     with torch.no_grad():
         tokens = torch.from_numpy(atomic.catalogue.tokens[:, 0].astype(np.int64))
@@ -185,22 +186,26 @@ def test_new_ids_and_column_names_are_cleaned(atomic):
 
 
 def test_what_was_fitted_holds_until_something_is_trained(atomic, full):
-    """Naming is no training: trust and the choice of the text decoding stay, unless they were past already."""
-    info = {**atomic.info, "stages": [{"stage": "finetune"}]}
-    info[trust.KEY] = {"stages": 1, "tasks": {"rating/score": {"trust": 0.5, "prior": [0.2] * 5}}}
-    info[writing.KEY] = {"stages": 1, "tasks": {"explanation/explain": {"options": {"num_beams": 2}}}}
-    grown = add_items(replace(atomic, info=info), full.items)
-    assert [stage["stage"] for stage in grown.info["stages"]] == ["finetune", "add_items"]
-    assert trust.saved_rating_calibration(grown)["rating/score"].trust == 0.5
-    assert writing.saved_options(grown)["explanation/explain"].num_beams == 2
-    assert info[trust.KEY]["stages"] == 1, "the old one must not change"
-    past = {**info, "stages": [{"stage": "finetune"}] * 2}
-    grown = add_items(replace(atomic, info=past), full.items)
-    assert trust.saved_rating_calibration(grown) == {} and writing.saved_options(grown) == {}
+    """Naming is no training: the calibration and the choice of the text decoding stay."""
+    info = atomic.info.copy(stages=[{"stage": "finetune"}])
+    rated = {"rating/score": {"model_weight": 0.5, "prior": [0.2] * 5}}
+    fitted = {
+        trust.KEY: FittedArtifact({"tasks": rated}),
+        writing.KEY: FittedArtifact({"tasks": {"explanation/explain": {"options": {"num_beams": 2}}}}),
+    }
+    old = replace(atomic, info=info, fitted=fitted)
+    updated = add_items(old, full.items)
+    assert [stage["stage"] for stage in updated.info.stages] == ["finetune", "add_items"]
+    assert [stage["stage"] for stage in old.info.stages] == ["finetune"], "the old one must not change"
+    assert trust.saved_rating_calibration(updated)["rating/score"].model_weight == 0.5
+    assert writing.saved_options(updated)["explanation/explain"].num_beams == 2
+    updated.add_stage({"stage": "finetune"})
+    assert trust.saved_rating_calibration(updated) == {} and writing.saved_options(updated) == {}
+    assert old.fitted.keys() == fitted.keys()
 
 
 def test_what_is_said_of_items_stays_theirs_where_items_are_numbered_anew(atomic, full):
-    old = replace(atomic, info={**atomic.info, "stages": [{"stage": "finetune"}]})
+    old = replace(atomic, info=atomic.info.copy(stages=[{"stage": "finetune"}]))
     texts = Ragged.from_lists([[5, 6], [5, 7], [8, 6]])
     items = len(old.catalogue)
     found = {"explanation": ItemNgrams.of(texts, np.array([0, items - 1, items - 1]), items)}
@@ -237,7 +242,7 @@ def test_a_new_user_is_asked_about_by_history_alone(atomic, full, old):
     """The model names its users; a stranger's question must not have an empty name in it."""
     data = full.index()
     grown = add_items(atomic, data.items)
-    grown.info["tasks"] = ["sequential/next_item"]
+    grown.info.tasks = ["sequential/next_item"]
     recommender = Recommender(grown)
     stranger = sorted(data.user_ids.tolist())[-1]
     assert user_key(stranger) not in grown.users
@@ -270,7 +275,7 @@ def test_new_users_get_names_near_those_who_visit_the_same(full, old):
     assert list(grown.users)[int(near)] == user_key(twin)
     assert add_users(grown, split) is grown
     assert add_users(
-        replace(checkpoint, info={**checkpoint.info, "identifiers": {"item": None, "user": None}}), split
+        replace(checkpoint, info=checkpoint.info.copy(identifiers={"item": None, "user": None})), split
     )
 
 

@@ -27,7 +27,7 @@ def checkpoint() -> Checkpoint:
     """The last items are as likely as if everybody had chosen them."""
     split = leave_one_out(simulate(users=30, items=60, seed=1).data)
     made = create_checkpoint(split, load_prompts(), vocabulary_size=500)
-    made.info["tasks"] = [TASK]
+    made.info.tasks = [TASK]
     with torch.no_grad():
         weight = made.model.lm_head.weight
         tokens = made.catalogue.tokens[:, 0].astype(np.int64)
@@ -78,7 +78,7 @@ def test_a_model_that_ranks_nothing_stays_as_it_is(checkpoint):
     other = replace(
         checkpoint,
         model=copy.deepcopy(checkpoint.model),
-        info={**checkpoint.info, "tasks": ["rating/score"]},
+        info=checkpoint.info.copy(tasks=["rating/score"]),
     )
     assert cap_new_item_probability(other, np.arange(60) >= 60 - NEW, 0) == 0
     assert torch.equal(other.model.lm_head.weight, checkpoint.model.lm_head.weight)

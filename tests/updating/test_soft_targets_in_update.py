@@ -29,9 +29,9 @@ LESSONS = {"sequential/next_item": 0.25, "rating/score": 0.75}
 
 def keep(checkpoint: Checkpoint, folder: Path, **stage) -> None:
     """As `p5t5 finetune` would have left it."""
-    checkpoint.info["tasks"] = list(RATES)
+    checkpoint.info.tasks = list(RATES)
     told = {"stage": "finetune", "rates": RATES, "loss_weights": {"rating/score": 3.0}}
-    checkpoint.info["stages"] = [{**told, **stage}]
+    checkpoint.info.stages = [{**told, **stage}]
     checkpoint.save(folder)
 
 
@@ -107,7 +107,7 @@ def test_the_next_update_too(road, trained, tmp_path):
     """`kept` is what the last training had: of an update as of finetune."""
     update(road, tmp_path / "x", "model", "june", "--lessons", "rating/score=0.5")
     again = Checkpoint.load(tmp_path / "x")
-    again.info["trained"] = [again.info["trained"][0]]  # june's rows are new once more
+    again.info.trained = [again.info.trained[0]]  # june's rows are new once more
     again.save(tmp_path / "y")
     assert update(tmp_path, tmp_path / "z", "y", str(road / "june"))["lessons"] == {"rating/score": 0.5}
     assert trained["epoch"].lessons is not None

@@ -13,8 +13,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.paths import ROOT
 
-from p5t5.checkpoint.checkpoint import Checkpoint, about_data
+from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.checkpoint.creation import create_checkpoint
+from p5t5.checkpoint.info import CheckpointInfo, DataRecord
 from p5t5.cli.main import main
 from p5t5.cli.model_setup import StartOptions, load_split
 from p5t5.cli.update import _count, _judged, format_table
@@ -28,6 +29,7 @@ from p5t5.data.splits import Split, leave_one_out, split_by
 from p5t5.evaluation.evaluate import evaluate_checkpoint
 from p5t5.evaluation.results import find
 from p5t5.inference.rating_calibration import saved_rating_calibration
+from p5t5.tasks.base import BuildOptions
 from p5t5.text import rendering
 from p5t5.text.mixture import make_mixture
 from p5t5.text.prompts import load_prompts
@@ -37,12 +39,10 @@ from p5t5.updating.new_interactions import (
     clean_split,
     data_record,
     new_rows,
-    record_training,
     restrict_validation,
     split_newer_data,
     split_of,
     trained_before,
-    trainings,
     update_groups,
 )
 
@@ -61,12 +61,13 @@ NEW = [*OLD, ("u", "e", 6), ("v", "b", 7), ("w", "a", 8), ("w", "b", 9)]
 @pytest.mark.parametrize("timed", [True, False])
 def test_new_rows_are_found_against_the_old_folder(timed):
     old, data = shop(OLD, timed), shop(NEW, timed)
-    assert new_rows(about_data(old), data, old).tolist() == [False] * 4 + [True] + [False] * 2 + [True] * 3
+    assert new_rows(DataRecord.of(old), data, old).tolist() == [False] * 4 + [True] + [False] * 2 + [True] * 3
 
 
 def test_new_rows_are_found_by_time_alone():
     assert (
-        new_rows(about_data(shop(OLD)), shop(NEW)).tolist() == [False] * 4 + [True] + [False] * 2 + [True] * 3
+        new_rows(DataRecord.of(shop(OLD)), shop(NEW)).tolist()
+        == [False] * 4 + [True] + [False] * 2 + [True] * 3
     )
 
 
@@ -75,7 +76,7 @@ def test_a_repeated_visit_is_new_only_once():
         shop([("u", "a", 1), ("u", "a", 2)], timed=False),
         shop([("u", "a", t) for t in (1, 2, 3)], timed=False),
     )
-    assert new_rows(about_data(old), data, old).tolist() == [False, False, True]
+    assert new_rows(DataRecord.of(old), data, old).tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -89,23 +90,23 @@ def test_a_repeated_visit_is_new_only_once():
 def test_a_folder_that_is_no_continuation_is_refused(rows, old, says):
     known = shop(OLD)
     with pytest.raises(UserError, match=says):
-        new_rows(about_data(known), shop(rows), known if old else None)
+        new_rows(DataRecord.of(known), shop(rows), known if old else None)
 
 
 def test_without_times_the_old_folder_is_needed():
     with pytest.raises(UserError, match="give --old"):
-        new_rows(about_data(shop(OLD, timed=False)), shop(NEW, timed=False))
+        new_rows(DataRecord.of(shop(OLD, timed=False)), shop(NEW, timed=False))
     with pytest.raises(UserError, match="is not the data that the model was trained on"):
-        new_rows({**about_data(shop(OLD)), "hash": "other"}, shop(NEW), shop(OLD))
+        new_rows(replace(DataRecord.of(shop(OLD)), hash="other"), shop(NEW), shop(OLD))
     swapped = [("u", "b", 1), ("u", "a", 2), *OLD[2:]]
     with pytest.raises(UserError, match="the order differs"):
-        new_rows(about_data(shop(OLD, timed=False)), shop(swapped, timed=False), shop(OLD, timed=False))
+        new_rows(DataRecord.of(shop(OLD, timed=False)), shop(swapped, timed=False), shop(OLD, timed=False))
 
 
 def test_what_was_trained_on_is_told_by_the_old_split():
     """u: a b c d, of which a b were training; v: a c, too few to hold any back, so both were."""
     data = shop(NEW)
-    is_new = new_rows(about_data(shop(OLD)), data)
+    is_new = new_rows(DataRecord.of(shop(OLD)), data)
     raw = leave_one_out(data)
     trained = trained_before(raw, is_new)
     assert trained.tolist() == [True, True, False, False, False, True, True, False, False, False]
@@ -117,7 +118,7 @@ def test_what_was_trained_on_is_told_by_the_old_split():
 def test_late_arrivals_before_trained_rows_are_refused():
     old = [("u", "a", 5), ("u", "b", 6)]
     data, known = shop([("u", "z", 1), *old]), shop(old)
-    is_new = new_rows(about_data(known), data, known)
+    is_new = new_rows(DataRecord.of(known), data, known)
     split = leave_one_out(data)
     with pytest.raises(UserError, match="user 'u': new interactions lie before old ones"):
         clean_split(split, trained_before(split, is_new))
@@ -141,7 +142,7 @@ def test_no_row_that_was_trained_on_is_ever_judged(seed, cuts, timed, trains):
     lengths = [*sorted(int(40 * cut) for cut in cuts), 40]
     assume(lengths[0] < lengths[1] < 40)
     steps = [shop(rows[:length], timed) for length in lengths]
-    info = {"split": "loo", "data": about_data(steps[0])}
+    info = info_of(DataRecord.of(steps[0]))
     seen = pairs_of(leave_one_out(steps[0]), 0)
     last = steps[0]
     for step, data in enumerate(steps[1:]):
@@ -150,14 +151,23 @@ def test_no_row_that_was_trained_on_is_ever_judged(seed, cuts, timed, trains):
         assert pairs_of(split, 0, trained) == seen and not (trained & (split.part != 0)).any()
         raw = leave_one_out(data).part
         assert (split.part == raw)[~trained].all()
-        info = {**info, "data": data_record(split), "trained": trainings(info)}
+        info = info.copy(data=data_record(split), trained=info.trained_data)
         assert np.array_equal(split_of(info, data).part, split.part), "evaluate sees what update saw"
         if step or trains:
-            record_training(info)
-            assert info["trained"][-1] == info["data"] and len(info["trained"]) == 2 + step - (not trains)
+            trained_on(info)
+            assert info.trained[-1] == info.data and len(info.trained) == 2 + step - (not trains)
             last = data
             seen |= pairs_of(split, 0)
     assert not seen & (pairs_of(split_of(info, data), 1) | pairs_of(split_of(info, data), 2))
+
+
+def info_of(data: DataRecord) -> CheckpointInfo:
+    return CheckpointInfo("tiny", "loo", BuildOptions(), data, {})
+
+
+def trained_on(info: CheckpointInfo) -> None:
+    """As `Checkpoint.add_stage` does."""
+    Checkpoint.add_stage(SimpleNamespace(info=info, fitted={}), {"stage": "update"})
 
 
 def pairs_of(split: Split, part: int, among: np.ndarray | None = None) -> set[tuple[str, str]]:
@@ -168,19 +178,19 @@ def pairs_of(split: Split, part: int, among: np.ndarray | None = None) -> set[tu
 def test_what_two_updates_moved_by_hand():
     """v: a c, both trained on; then b comes, and c would be a validation row; then u goes on, and c would be one still."""
     first, second = shop(OLD), shop([*OLD, ("v", "b", 7)])
-    info = {"split": "loo", "data": about_data(first)}
+    info = info_of(DataRecord.of(first))
     split, *_ = split_newer_data(info, second)
-    assert split.part.tolist() == [0, 0, 1, 2, 0, 0, 2] and data_record(split)["moved"] == [5]
-    info = {"split": "loo", "data": data_record(split)}
-    record_training(info)
-    record_training(info)
+    assert split.part.tolist() == [0, 0, 1, 2, 0, 0, 2] and data_record(split).moved == (5,)
+    info = info_of(data_record(split))
+    trained_on(info)
+    trained_on(info)
     assert info["trained"] == [info["data"]]
     assert leave_one_out(second).part.tolist() == [0, 0, 1, 2, 0, 1, 2]
     assert split_of(info, second).part.tolist() == split.part.tolist()
     third = shop([*OLD, ("v", "b", 7), ("u", "e", 8)])
     again, is_new, trained = split_newer_data(info, third)
     assert leave_one_out(third).part.tolist() == [0, 0, 0, 1, 2, 0, 1, 2]
-    assert again.part.tolist() == [0, 0, 0, 1, 2, 0, 0, 2] and data_record(again)["moved"] == [6]
+    assert again.part.tolist() == [0, 0, 0, 1, 2, 0, 0, 2] and data_record(again).moved == (6,)
     assert trained.tolist() == [True, True, False, False, False, True, True, False]
     assert is_new.tolist() == [False] * 4 + [True] + [False] * 3
     assert split_of(info, third).part.tolist() == again.part.tolist()
@@ -194,7 +204,7 @@ def triples(data: IndexedRecords, rows: np.ndarray) -> list[tuple]:
 
 def test_validation_rows_by_kind():
     data = shop([*NEW, ("w", "e", 10)])
-    is_new = new_rows(about_data(shop(OLD)), data)
+    is_new = new_rows(DataRecord.of(shop(OLD)), data)
     split = leave_one_out(data)
     known_items, known_users = data.item_ids != "e", data.user_ids != "w"
     found = update_groups(split, is_new, known_items, known_users)
@@ -319,13 +329,13 @@ def test_an_update_adds_trains_and_tells(road, capsys):
         assert set(entry["before"]) == set(entry["after"]) == {"ndcg@10", "rmse"} and kind in shown
     updated = Checkpoint.load(road / "updated")
     updated.check_same(june)
-    stages = [stage["stage"] for stage in updated.info["stages"]]
+    stages = [stage["stage"] for stage in updated.info.stages]
     assert stages[0] == "finetune" and stages[-1] == "update" and "add_items" in stages
-    assert updated.info["stages"][-1]["steps"] == 3
-    assert updated.info["stages"][-1]["loss_weights"] == {"rating/score": 3.0}
-    assert [one["hash"] for one in updated.info["trained"]] == [may.hash, june.hash]
+    assert updated.info.stages[-1]["steps"] == 3
+    assert updated.info.stages[-1]["loss_weights"] == {"rating/score": 3.0}
+    assert [one.hash for one in updated.info.trained] == [may.hash, june.hash]
     # The table says what the saved model gives, trust included, which was fitted anew.
-    assert saved_rating_calibration(updated)["rating/score"].trust != 1
+    assert saved_rating_calibration(updated)["rating/score"].model_weight != 1
     assert np.isfinite(updated.catalogue.item_bias).all()
     for kind in ("old rows", "new rows", "of new items"):
         wanted = rmse_of_saved(road / "updated", june, kind, road / "model")
@@ -346,13 +356,13 @@ def test_items_alone_without_training(road):
     format_table = json.loads((road / "named" / "update.json").read_text())
     assert "after" not in format_table["validation"]["old rows"]
     named = Checkpoint.load(road / "named")
-    assert named.info["stages"][-1]["stage"] in ("add_items", "add_users")
+    assert named.info.stages[-1]["stage"] in ("add_items", "add_users")
     # Nothing was trained: the trust holds, and the new rows are new still.
     june, trust = (
         load(road / "june"),
-        saved_rating_calibration(Checkpoint.load(road / "model"))["rating/score"].trust,
+        saved_rating_calibration(Checkpoint.load(road / "model"))["rating/score"].model_weight,
     )
-    assert saved_rating_calibration(named)["rating/score"].trust == trust != 1
+    assert saved_rating_calibration(named)["rating/score"].model_weight == trust != 1
     assert np.isnan(named.catalogue.item_bias).sum() == format_table["new_items"] > 0
     wanted = rmse_of_saved(road / "named", june, "old rows", road / "model")
     assert format_table["validation"]["old rows"]["before"]["rmse"] == pytest.approx(wanted, abs=1e-5)
@@ -379,7 +389,7 @@ def test_at_most_that_many_validation_rows_and_the_reasons_for_none():
     data = simulate(users=30, items=160, seed=3).data
     split = leave_one_out(data)
     checkpoint = create_checkpoint(split, load_prompts(), vocabulary_size=500)
-    checkpoint.info["tasks"] = ["rating/score"]
+    checkpoint.info.tasks = ["rating/score"]
     nobody = np.zeros(len(data), bool)
     kinds = {"old rows": data.user < 20, "new rows": data.user >= 20, "of new users": nobody}
     for limit, counts in ((0, [20, 10]), (12, [12, 10])):
@@ -418,7 +428,7 @@ def test_mistakes_get_one_line(line, says, road, tmp_path, capsys):
 
 def test_a_pretrained_model_is_refused(road, tmp_path, capsys):
     checkpoint = Checkpoint.load(road / "model")
-    checkpoint.info["tasks"] = []
+    checkpoint.info.tasks = []
     checkpoint.save(tmp_path / "bare")
     assert main(f"update --model {tmp_path}/bare --data {road}/june --out {tmp_path}/x".split()) == 2
     assert "only been pretrained" in capsys.readouterr().err
