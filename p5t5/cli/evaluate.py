@@ -173,7 +173,7 @@ def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[s
     from tqdm import tqdm
 
     from p5t5.inference.item_phrases import fit_item_ngrams, target_slot
-    from p5t5.inference.predictor import Asker
+    from p5t5.inference.predictor import Predictor
     from p5t5.inference.text_decoding_search import (
         choose_text_options,
         keep_text_options,
@@ -190,21 +190,23 @@ def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[s
     if not missing:
         return
     require_packages()
-    asker, build = Asker(checkpoint, split.data), replace(checkpoint.build_options(-1), seed=seed)
-    asker.phrases |= fit_item_ngrams(checkpoint.tokenizer, split, missing, build)
+    build = replace(checkpoint.build_options(-1), seed=seed)
+    ngrams = fit_item_ngrams(checkpoint.tokenizer, split, missing, build)
+    predictor = Predictor(checkpoint, split.data, item_ngrams=ngrams)
     ways = sum(
-        len(settings(HINT in TASKS[task].slots, target_slot(task) in asker.phrases)) for task in missing
+        len(settings(HINT in TASKS[task].slots, target_slot(task) in predictor.item_ngrams))
+        for task in missing
     )
     with tqdm(desc="choosing how text is decoded", total=ways, unit=" ways", leave=False) as bar:
         chosen = choose_text_options(
-            asker,
+            predictor,
             split,
             missing,
             build,
             progress=lambda what: (bar.set_postfix_str(what), bar.update()),
         )
     where = "not saved: --model is not a local folder; download it first"
-    keep_text_options(checkpoint, chosen, asker.phrases)
+    keep_text_options(checkpoint, chosen, predictor.item_ngrams)
     if Path(model).is_dir():  # what lies in the Hub's cache is not ours to change
         try:
             checkpoint.save_fitted(model)

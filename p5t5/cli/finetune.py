@@ -80,7 +80,7 @@ def _main(argv: Sequence[str] | None) -> None:
 
     from p5t5.distillation.soft_targets import NEXT_ITEMS, check_alphas, make_soft_targets
     from p5t5.evaluation.validation import validation_metric
-    from p5t5.inference.predictor import Asker
+    from p5t5.inference.predictor import Predictor
     from p5t5.inference.rating_calibration_fit import fit_rating_calibration, keep_rating_calibration
     from p5t5.model.configuration import PRESETS
     from p5t5.reporting.model_card import training_card
@@ -158,9 +158,9 @@ def _main(argv: Sequence[str] | None) -> None:
         }
     )
     if result.is_main:
-        asker = Asker(checkpoint, split.data)
+        predictor = Predictor(checkpoint, split.data)
         keep_rating_calibration(
-            checkpoint, fit_rating_calibration(asker, split, mixture.tasks, checkpoint.build_options(-1))
+            checkpoint, fit_rating_calibration(predictor, split, mixture.tasks, checkpoint.build_options(-1))
         )
         checkpoint.save(start_options.out, training_card(checkpoint.info))
         print(f"fine-tuned {result.steps} steps on {', '.join(mixture.tasks)} → {start_options.out}")

@@ -102,7 +102,7 @@ def _main(argv: Sequence[str] | None) -> None:
     grown = _grown(checkpoint, split)
     judged, off = _judged(grown, split, kinds, options.validation_users)
     table: Table = {
-        name: {"rows": _count(validation), "before": _measured(grown, validation)}
+        name: {"rows": _count(validation), "before": validation.measure(grown)}
         for name, validation in judged.items()
     }
     is_main, trains = True, options.training and bool((trained < (split.part == 0)).any())
@@ -115,7 +115,7 @@ def _main(argv: Sequence[str] | None) -> None:
         if trains:
             _fit_trust(grown, split)
             for name, validation in judged.items():
-                table[name]["after"] = _measured(grown, validation)
+                table[name]["after"] = validation.measure(grown)
         counts = {
             "new_items": len(grown.catalogue) - len(checkpoint.catalogue),
             "new_users": len(grown.users) - len(checkpoint.users),
@@ -182,21 +182,13 @@ def _validation(checkpoint: Checkpoint, split: Split, rows: np.ndarray, limit: i
     return validation_metric(checkpoint, restrict_validation(split, rows), limit=limit or None)
 
 
-def _measured(checkpoint: Checkpoint, validation: Validation) -> dict[str, float]:
-    """The metrics of the checkpoint as it is saved: its ratings trusted as was fitted for it. Text is greedy."""
-    from p5t5.inference.rating_calibration import saved_rating_calibration
-
-    validation.asker.trust = saved_rating_calibration(checkpoint)
-    return validation(checkpoint.model)
-
-
 def _fit_trust(grown: Checkpoint, split: Split) -> None:
-    from p5t5.inference.predictor import Asker
+    from p5t5.inference.predictor import Predictor
     from p5t5.inference.rating_calibration_fit import fit_rating_calibration, keep_rating_calibration
 
-    asker = Asker(grown, split.data)
+    predictor = Predictor(grown, split.data)
     keep_rating_calibration(
-        grown, fit_rating_calibration(asker, split, grown.info.tasks, grown.build_options(-1))
+        grown, fit_rating_calibration(predictor, split, grown.info.tasks, grown.build_options(-1))
     )
 
 

@@ -4,7 +4,7 @@
   ranking, as recommenders do. Where data repeats, a test item that is in the history is then a miss.
   **unfiltered**: nothing is removed. **1+99**: one true item among uniform negatives that the user has
   not met; the draws are fixed by the seed. **expected**: the probability-weighted rating. **choice**:
-  the likelier of two answers. **text**: written text; the field text_decoding says how it was decoded.
+  the likelier of two judged. **text**: written text; the field text_decoding says how it was decoded.
 - Every prediction counts: what cannot be parsed is wrong, never dropped.
 - The model's and the baselines' rows are the same, so every comparison is paired.
 """
@@ -21,10 +21,11 @@ import numpy as np
 from p5t5.core.errors import UserError
 from p5t5.data.splits import Split
 from p5t5.evaluation.fused import measure
+from p5t5.evaluation.judging import Judge
 from p5t5.evaluation.results import Evaluation, Measured
 from p5t5.evaluation.rows import PROTOCOLS, _about, _check, rows_of
 from p5t5.fusion.blend import Fusion
-from p5t5.inference.predictor import Asker
+from p5t5.inference.predictor import InferenceOptions, Predictor
 from p5t5.metrics.text import require_packages
 from p5t5.tasks.registry import TASKS
 from p5t5.text.mixture import single, usable_prompts
@@ -51,7 +52,7 @@ def evaluate_checkpoint(
     token_budget: int = 8192,
     fusion: Fusion | None = None,
 ) -> Evaluation:
-    """Asks the model every eligible row of ``part`` once a wording kind, and judges the answers.
+    """Asks the model every eligible row of ``part`` once a wording kind, and judges the judged.
 
     - ``tasks``: names, or None for the checkpoint's own tasks (all tasks where it names none).
     - ``prompts``: "seen" and "held_out" (one such wording a row, drawn by the seed), or prompt ids.
@@ -67,10 +68,9 @@ def evaluate_checkpoint(
     checkpoint.check(data)
     if fusion is not None:
         fusion.check(data.hash)
-    asker = Asker(
-        checkpoint, data, token_budget
-    )  # its text is decoded as was chosen for the model, or greedily
+    predictor = Predictor(checkpoint, data, InferenceOptions(token_budget))
     options = replace(checkpoint.build_options(-1), seed=seed)
+    judge = Judge(predictor, split, options)
     wanted = list(tasks if tasks is not None else checkpoint.info.tasks or TASKS)
     about = _about(split, part, seed, checkpoint_name, variant)
     out = Evaluation()
@@ -95,32 +95,41 @@ def evaluate_checkpoint(
             continue
         examples, index = single(split, task, checkpoint.prompts, part, options, prompt, rows)
         started = perf_counter()
-        for answers in asker.ask(examples, index, split, options, protocols):
+        for judged in judge.judge(examples, index, protocols):
             seconds, started = perf_counter() - started, perf_counter()
-            kept = np.arange(len(rows)) if answers.kept is None else answers.kept
+            kept = np.arange(len(rows)) if judged.subset is None else judged.subset
             measured = Measured(
                 model_name,
                 task,
                 prompt,
-                answers.protocol,
+                judged.protocol,
                 rows[kept],
                 data.user[rows[kept]],
-                answers.values,
-                answers.totals,
+                judged.values,
+                judged.totals,
                 seconds,
-                answers.text_decoding,
+                judged.text_decoding,
             )
             out.add(measured, about)
-            if answers.calibration is not None:
+            if judged.calibration is not None:
                 asked = {"task": task, "model": model_name, "variant": variant, "prompt": prompt}
-                out.calibration.append({**asked, "protocol": answers.protocol, **answers.calibration})
-            if answers.shown and answers.protocol != "unfiltered":
-                out.samples += asker.samples(examples, index, answers, samples, seed, prompt)
+                out.calibration.append({**asked, "protocol": judged.protocol, **judged.calibration})
+            if judged.shown and judged.protocol != "unfiltered":
+                out.samples += judge.samples(examples, index, judged, samples, prompt)
         if fusion is not None and task == "sequential/next_item":
-            inputs = asker.renderer.encode_inputs(examples, index)
+            inputs = predictor.encode(examples, index)
             name = f"{model_name}+fusion"
             for measured in measure(
-                fusion, asker.model, inputs, asker.trie, split, rows, prompt, protocols, name, token_budget
+                fusion,
+                predictor.model,
+                inputs,
+                predictor.trie,
+                split,
+                rows,
+                prompt,
+                protocols,
+                name,
+                token_budget,
             ):
                 out.add(measured, about)
     return out

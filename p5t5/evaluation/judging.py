@@ -1,34 +1,225 @@
-"""Turns answers into per-example metric values."""
+"""What answers are worth: a predictor is asked the examples of a task, and the arrays become values per example."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from p5t5.baselines.review_regression import texts_of
+from p5t5.core.ragged import Ragged
+from p5t5.core.randomness import hashed
 from p5t5.data.splits import Split
+from p5t5.inference.predictor import Predictor
+from p5t5.inference.rating_calibration import WHOLE, RatingContext
+from p5t5.inference.text_writer import GREEDY, describe_decoding
 from p5t5.metrics import text as text_metrics
+from p5t5.metrics.ranking import candidate_ranks, list_ranks, ranking_values
+from p5t5.metrics.rating import (
+    absolute_error,
+    accuracy,
+    calibration_gaps,
+    central_interval,
+    choice_probabilities,
+    reliability,
+    squared_error,
+)
+from p5t5.tasks.base import WORDS, BuildOptions, Examples
+from p5t5.tasks.columns import rating_index
 from p5t5.tasks.registry import TASKS
+
+MAX_RANKED = 20  # ranked lists are this long: the largest k of any metric
+SHOWN_ITEMS = 5  # of them, how many a sample shows
 
 
 @dataclass(frozen=True)
-class Answers:
+class Judged:
     """The judged answers to the examples of one task under one protocol.
 
-    ``values`` and ``totals`` are as in `results.Measured`; ``shown(i)`` is answer i as a person reads
-    it; ``kept``: int64, the examples that the values are about, None for all; ``calibration``: of
-    ratings, as `metrics.rating.reliability` has it.
+    - ``values`` and ``totals``: as in `results.Measured`.
+    - ``shown(i)``: answer i as a person reads it; None where it is shown elsewhere.
+    - ``subset``: int64, the examples that the values are about; None for all.
+    - ``calibration``: of ratings, as `metrics.rating.reliability` has it.
     """
 
     protocol: str
     values: Mapping[str, np.ndarray]
     totals: Mapping[str, float]
     shown: Callable[[int], str] | None = None
-    kept: np.ndarray | None = None
+    subset: np.ndarray | None = None
     text_decoding: str = ""
     calibration: Mapping[str, Any] | None = None
+
+
+class Judge:
+    """Asks a predictor about rows of a split and judges the answers."""
+
+    def __init__(self, predictor: Predictor, split: Split, build: BuildOptions) -> None:
+        self.predictor, self.split, self.build = predictor, split, build
+
+    def judge(
+        self,
+        examples: Examples,
+        prompt_index: np.ndarray,
+        protocols: Sequence[str],
+        inputs: Ragged | None = None,
+    ) -> Iterator[Judged]:
+        """The judged answers, protocol by protocol. ``inputs``: the rendered prompts, where they are at hand."""
+        inputs = self.predictor.encode(examples, prompt_index) if inputs is None else inputs
+        decoding = TASKS[examples.task].decoding
+        if decoding == "items":
+            yield from self._items(examples, inputs, protocols)
+        elif decoding == "candidates":
+            yield from self._candidates(examples, inputs, prompt_index)
+        elif decoding == "choice":
+            yield from self._scored(examples, inputs, prompt_index, self._chosen, "choice")
+        else:
+            if decoding != "text":
+                yield from self._scored(examples, inputs, prompt_index, self._rated, "expected")
+            if decoding != "rating":
+                yield self._written(examples, inputs)
+
+    def _items(self, examples: Examples, inputs: Ragged, protocols: Sequence[str]) -> Iterator[Judged]:
+        truth = self.split.data.item[examples.rows]
+        for protocol in protocols:
+            exclude = self.split.history_items(examples.rows, WHOLE) if protocol == "filtered" else None
+            k = min(MAX_RANKED, len(self.predictor.trie))
+            ranked = self.predictor.rank(inputs, k, exclude=exclude)
+            values = ranking_values(list_ranks(ranked.items, truth), TASKS[examples.task].metrics)
+
+            def shown(row: int, items: np.ndarray = ranked.items) -> str:
+                return self._titles(items[row])
+
+            yield Judged(protocol, values, {}, shown)
+
+    def _candidates(self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray) -> Iterator[Judged]:
+        candidates, answer = examples.candidates, examples.answer
+        assert candidates is not None and answer is not None
+        scores = self.predictor.score(inputs, candidates)
+        ranks = candidate_ranks(scores, answer, self.build.seed)
+        values = ranking_values(ranks, TASKS[examples.task].metrics)
+
+        def shown(row: int) -> str:
+            return self._titles(candidates[row][np.argsort(-scores[row], kind="stable")])
+
+        protocol = f"1+{self.build.candidates - 1}"
+        yield Judged(protocol, values, {}, shown)
+        # Prompts with and without the history are different questions: apart where both occur.
+        prompts = self.predictor.prompts
+        has_history = np.array(["history" in " ".join(prompt.slots) for prompt in prompts])[prompt_index]
+        if has_history.any() and not has_history.all():
+            for name, those in ((" history", has_history), (" no history", ~has_history)):
+                subset = np.flatnonzero(those)
+                part = {metric: value[subset] for metric, value in values.items()}
+                yield Judged(protocol + name, part, {}, subset=subset)
+
+    def _scored(
+        self,
+        examples: Examples,
+        inputs: Ragged,
+        prompt_index: np.ndarray,
+        judge: Callable[[Examples, np.ndarray, str], Judged],
+        protocol: str,
+    ) -> Iterator[Judged]:
+        """The answers as people get them; where they are calibrated, the model's own too."""
+        scores = self.predictor.answer_scores(examples, inputs, prompt_index)
+        if examples.task not in self.predictor.calibrators:
+            yield judge(examples, scores, protocol)
+            return
+        texts = texts_of(examples, self.predictor.prompts, prompt_index)
+        context = RatingContext.of_rows(self.split, examples.rows, texts)
+        yield judge(examples, self.predictor.calibrate(examples.task, scores, context), protocol)
+        yield replace(judge(examples, scores, f"{protocol}, model alone"), shown=None)
+
+    def _chosen(self, examples: Examples, scores: np.ndarray, protocol: str) -> Judged:
+        words = [WORDS[choice] for choice in TASKS[examples.task].choices]
+        answer = np.asarray(examples.answer)
+        values = {
+            "accuracy": accuracy(scores.argmax(1), answer),
+            "auc": np.stack([np.nan_to_num(scores[:, 0] - scores[:, 1]), answer == 0], 1).astype(np.float64),
+        }
+        return Judged(protocol, values, {}, lambda row: words[int(scores[row].argmax())])
+
+    def _rated(self, examples: Examples, scores: np.ndarray, protocol: str) -> Judged:
+        data = self.split.data
+        assert data.rating is not None
+        scale = np.asarray(self.predictor.rating_values, np.float64)
+        shares = choice_probabilities(scores)
+        truth = data.rating[examples.rows]
+        index = rating_index(data, truth)
+        silent = np.isnan(shares).any(1)  # no answer is the worst answer: the farther end of the scale
+        farthest = np.where(truth - scale[0] > scale[-1] - truth, 0, len(scale) - 1)
+        shares[silent] = np.eye(len(scale))[farthest[silent]]
+        guess, within = shares @ scale, central_interval(shares, scale)
+        values = {
+            "rmse": squared_error(guess, truth),
+            "mae": absolute_error(guess, truth),
+            "ece": calibration_gaps(shares, index),
+            "coverage80": ((within[:, 0] <= truth) & (truth <= within[:, 1])).astype(np.float64),
+            "width80": within[:, 1] - within[:, 0],
+        }
+        return Judged(
+            protocol,
+            values,
+            {},
+            lambda row: f"{guess[row]:.2f} ({within[row, 0]:g} to {within[row, 1]:g})",
+            calibration=reliability(shares, scale, index),
+        )
+
+    def _written(self, examples: Examples, inputs: Ragged) -> Judged:
+        options = self.predictor.text_options.get(examples.task, GREEDY)
+        texts = self.predictor.write(examples, inputs, self.split.data.item[examples.rows], options)
+        references = list(examples.references or [""] * len(examples))
+        values, totals = text_values(texts, references, self.split, examples.task, examples.rows)
+        return Judged(
+            "text", values, totals, lambda row: texts[row], text_decoding=describe_decoding(options)
+        )
+
+    def samples(
+        self, examples: Examples, index: np.ndarray, judged: Judged, count: int, kind: str
+    ) -> list[dict[str, Any]]:
+        """``count`` questions with what was answered and what is true, drawn by the seed.
+
+        Of generated texts as many of the best and of the worst by ROUGE-1 come first; "picked" says which.
+        """
+        if judged.shown is None:
+            return []
+        rows = np.argsort(hashed(self.build.seed, examples.rows), kind="stable")
+        picked = ["random"] * count
+        if "rouge1" in judged.values:
+            ranked = rows[np.argsort(-judged.values["rouge1"][rows], kind="stable")]
+            ends = np.concatenate([ranked[:count], ranked[count:][::-1][:count]])
+            picked = ["best"] * len(ranked[:count]) + ["worst"] * len(ranked[count:][:count]) + picked
+            rows = np.concatenate([ends, rows[~np.isin(rows, ends)]])
+        rows, picked = rows[: len(picked)], picked[: len(rows)]
+        few = Examples(
+            examples.task,
+            examples.rows[rows],
+            {name: column.take(rows) for name, column in examples.columns.items()},
+            examples.texts,
+        )
+        texts = self.predictor.renderer.text(few, index[rows])
+        items = TASKS[examples.task].decoding in ("items", "candidates")
+        titles, truth = self.predictor.titles, self.split.data.item[examples.rows]
+        return [
+            {
+                "task": examples.task,
+                "prompt": self.predictor.prompts[index[row]].id,
+                "kind": kind,
+                "protocol": judged.protocol,
+                "picked": label,
+                "question": question,
+                "answer": judged.shown(int(row)),
+                "truth": titles[truth[row]] if items else target,
+            }
+            for row, label, (question, target) in zip(rows, picked, texts, strict=True)
+        ]
+
+    def _titles(self, items: np.ndarray) -> str:
+        titles = self.predictor.titles
+        return " ; ".join(titles[item] for item in items[:SHOWN_ITEMS].tolist() if item >= 0)
 
 
 def text_values(

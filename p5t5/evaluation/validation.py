@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ import numpy as np
 
 from p5t5.core.errors import UserError
 from p5t5.data.splits import Split
+from p5t5.evaluation.judging import Judge
 from p5t5.evaluation.results import STATISTICS
 from p5t5.evaluation.rows import rows_of
-from p5t5.inference.predictor import Asker
+from p5t5.inference.predictor import InferenceOptions, Predictor
 from p5t5.metrics.intervals import first_mean
 from p5t5.tasks.registry import TASKS
 from p5t5.text.mixture import single, usable_prompts
@@ -45,11 +47,14 @@ class Validation:
     """
 
     def __init__(
-        self, asker: Asker, split: Split, options: Any, rows: Mapping[str, np.ndarray], others: bool = False
+        self,
+        predictor: Predictor,
+        split: Split,
+        options: Any,
+        rows: Mapping[str, np.ndarray],
+        others: bool = False,
     ):
-        self.asker, self.split, self.options, self.rows = asker, split, options, rows
-        # What was fitted for an earlier stage says nothing of this one; and greedy is quick.
-        asker.text_options, asker.trust = {}, {}
+        self.predictor, self.split, self.options, self.rows = predictor, split, options, rows
         self.names = [name_of(task) for task in rows]
         self.others, self.tolerance = others, dict[str, float]()
         self._prepared: dict[tuple[int, int], list[tuple]] = {}
@@ -57,15 +62,23 @@ class Validation:
     def __call__(self, model: Any) -> dict[str, float]:
         return self.combine([self.part(model, 0, 1)])
 
+    def measure(self, checkpoint: Checkpoint) -> dict[str, float]:
+        """The metrics of a checkpoint as it is saved: its ratings calibrated as was fitted for it. Text is greedy."""
+        inference = replace(self.predictor.options, calibrated=True)
+        other = copy.copy(self)
+        other.predictor = Predictor(checkpoint, self.split.data, inference)
+        return other(checkpoint.model)
+
     def part(self, model: Any, rank: int, world: int) -> Part:
         """What the process ``rank`` of ``world`` measures."""
-        self.asker.model = getattr(model, "module", model)  # a DDP wrapper is not needed without gradients
+        predictor = self.predictor.with_model(getattr(model, "module", model))  # DDP is for gradients
+        judge = Judge(predictor, self.split, self.options)
         found: Part = {}
         for task, examples, index, inputs in self._prepare(rank, world):
             metric = PRIMARY[TASKS[task].decoding]
-            for answers in self.asker.ask(examples, index, self.split, self.options, ("filtered",), inputs):
-                if metric in answers.values and answers.kept is None and task not in found:
-                    values = np.asarray(answers.values[metric], np.float64).reshape(len(examples), -1)
+            for judged in judge.judge(examples, index, ("filtered",), inputs):
+                if metric in judged.values and judged.subset is None and task not in found:
+                    values = np.asarray(judged.values[metric], np.float64).reshape(len(examples), -1)
                     found[task] = (examples.rows, values)
         return found
 
@@ -89,11 +102,11 @@ class Validation:
             for task, rows in self.rows.items():
                 mine = rows[rank::world]
                 if len(mine):
-                    prompts = self.asker.prompts
+                    prompts = self.predictor.prompts
                     examples, index = single(
                         self.split, task, prompts, "validation", self.options, "seen", mine
                     )
-                    inputs = self.asker.renderer.encode_inputs(examples, index)
+                    inputs = self.predictor.encode(examples, index)
                     prepared.append((task, examples, index, inputs))
             self._prepared = {(rank, world): prepared}
         return self._prepared[rank, world]
@@ -126,7 +139,9 @@ def validation_metric(
         raise UserError(f"{data.name} has no validation rows of the tasks to validate on; choose other tasks")
     options = replace(checkpoint.build_options(-1), seed=seed)
     others = not set(own) <= {*found, "sequential/continue"}  # which says again what next_item says
-    return Validation(Asker(checkpoint, data, token_budget), split, options, found, others)
+    # What was fitted for an earlier stage says nothing of these weights; and greedy is quick.
+    inference = InferenceOptions(token_budget, calibrated=False, fitted_decoding=False)
+    return Validation(Predictor(checkpoint, data, inference), split, options, found, others)
 
 
 def name_of(task: str) -> str:

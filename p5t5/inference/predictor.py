@@ -1,301 +1,233 @@
-"""Puts the examples of a task to a model and turns what it says into values, as the task's decoding asks."""
+"""One predictor for evaluation and for people: examples in, plain arrays out.
+
+It ranks, scores, chooses, rates and writes. What the arrays are worth is for `evaluation.judging` to say, how a person reads
+them for `inference.answers`. Nothing of it is set from outside: how it answers is in its `InferenceOptions`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from p5t5.baselines.review_regression import texts_of
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
-from p5t5.core.randomness import hashed
 from p5t5.data.records.tables import IndexedRecords
-from p5t5.data.splits import Split
 from p5t5.decoding.batches import padded_batches
-from p5t5.decoding.ranking import all_item_scores, rank_all, score_choices, score_items
+from p5t5.decoding.ranking import Ranked, all_item_scores, rank_all, score_choices, score_items
 from p5t5.decoding.text_generation import TextOptions
 from p5t5.decoding.trie import Trie
-from p5t5.evaluation.judging import Answers, text_values
-from p5t5.inference.item_phrases import target_slot
-from p5t5.inference.rating_calibration import WHOLE, RatingContext, saved_rating_calibration
+from p5t5.inference.item_phrases import ItemNgrams, target_slot
+from p5t5.inference.rating_calibration import RatingContext, saved_rating_calibration
 from p5t5.inference.text_writer import (
+    GREEDY,
     Writer,
     answers_of_other_tasks,
-    describe_decoding,
     required_words,
     saved_item_ngrams,
     saved_options,
 )
-from p5t5.metrics.ranking import candidate_ranks, list_ranks, ranking_values
-from p5t5.metrics.rating import (
-    absolute_error,
-    accuracy,
-    calibration_gaps,
-    central_interval,
-    choice_probabilities,
-    reliability,
-    squared_error,
-)
-from p5t5.tasks.base import WORDS, BuildOptions, Examples
-from p5t5.tasks.columns import rating_index
+from p5t5.tasks.base import WORDS, Examples
 from p5t5.tasks.registry import TASKS
 from p5t5.text.prompts import PLACEHOLDER
 
 if TYPE_CHECKING:
     from p5t5.checkpoint.checkpoint import Checkpoint
 
-DEEPEST = 20  # ranked lists are this long: the largest k of any metric
 
-SHOWN = 5  # of them, how many a sample shows
+@dataclass(frozen=True)
+class InferenceOptions:
+    """How a predictor answers.
+
+    - ``token_budget``: padded tokens of a batch.
+    - ``calibrated``: ratings and likes are blended with the fitted prior, where the checkpoint has one.
+    - ``fitted_decoding``: text is decoded as was chosen for the checkpoint; otherwise greedily.
+    """
+
+    token_budget: int = 8192
+    calibrated: bool = True
+    fitted_decoding: bool = True
 
 
-class Asker:
-    """A model that is asked examples. ``model`` may be replaced between calls (validation in training)."""
+class Predictor:
+    """A checkpoint that is asked examples.
 
-    def __init__(self, checkpoint: Checkpoint, data: IndexedRecords, token_budget: int = 8192) -> None:
+    ``data``: whose numbering the users of the examples have; None: the checkpoint's own. ``item_ngrams``: by slot, what
+    training texts say of items, beside what the checkpoint keeps (see `item_phrases`).
+    Raises UserError where ``data`` has another catalogue.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        data: IndexedRecords | None = None,
+        options: InferenceOptions | None = None,
+        item_ngrams: Mapping[str, ItemNgrams] | None = None,
+    ) -> None:
+        self.options = options or InferenceOptions()
         self.model: Any = checkpoint.model
         self.tokenizer, self.prompts = checkpoint.tokenizer, checkpoint.prompts
-        self.renderer = checkpoint.renderer_for(data)
+        self.renderer = checkpoint.renderer if data is None else checkpoint.renderer_for(data)
         self.trie, self.titles = checkpoint.catalogue.trie, checkpoint.catalogue.titles
         self.rating_values = checkpoint.rating_values
-        self.data, self.token_budget = data, token_budget
-        self.writer = Writer(self.tokenizer, token_budget)
-        self.trust = saved_rating_calibration(
-            checkpoint
-        )  # task → how far its ratings are trusted, if not wholly
-        self.text_options = saved_options(checkpoint)  # task → how its text is decoded, if not greedily
-        self.phrases = saved_item_ngrams(
-            checkpoint
-        )  # what is written → what training texts say of items there
+        self.calibrators = saved_rating_calibration(checkpoint) if self.options.calibrated else {}
+        self.text_options = saved_options(checkpoint) if self.options.fitted_decoding else {}
+        self.item_ngrams = {**saved_item_ngrams(checkpoint), **(item_ngrams or {})}
+        self._writer = Writer(self.tokenizer, self.options.token_budget)
 
-    def ask(
+    def with_model(self, model: Any) -> Predictor:
+        """The same predictor with other weights, for validation while a model trains."""
+        other = copy.copy(self)
+        other.model = model
+        return other
+
+    def encode(self, examples: Examples, prompt_index: np.ndarray) -> Ragged:
+        """Ragged int32: the rendered prompts, one per example; ``prompt_index`` int [n] into the prompts."""
+        return self.renderer.encode_inputs(examples, prompt_index)
+
+    # -- items
+
+    def rank(
         self,
-        examples: Examples,
-        prompt_index: np.ndarray,
-        split: Split,
-        options: BuildOptions,
-        protocols: Sequence[str],
-        inputs: Ragged | None = None,
-    ) -> Iterator[Answers]:
-        """The answers, protocol by protocol. ``inputs``: the rendered prompts, where they are at hand."""
-        inputs = self.renderer.encode_inputs(examples, prompt_index) if inputs is None else inputs
-        decoding = TASKS[examples.task].decoding
-        if decoding == "items":
-            yield from self._items(examples, inputs, split, protocols)
-        elif decoding == "candidates":
-            yield from self._candidates(examples, inputs, prompt_index, options)
-        elif decoding == "choice":
-            yield from self._scored(examples, inputs, prompt_index, split, self._chosen, "choice")
-        else:
-            if decoding != "text":
-                yield from self._scored(examples, inputs, prompt_index, split, self._rated, "expected")
-            if decoding != "rating":
-                yield self._text(examples, inputs, split)
+        inputs: Ragged,
+        k: int,
+        *,
+        exclude: Ragged | None = None,
+        allow: np.ndarray | None = None,
+        token_budget: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Ranked:
+        """The k best items of the catalogue for each input, −1 behind fewer: int and float32 [n, k].
 
-    def _items(
-        self, examples: Examples, inputs: Ragged, split: Split, protocols: Sequence[str]
-    ) -> Iterator[Answers]:
-        truth = self.data.item[examples.rows]
-        for protocol in protocols:
-            exclude = split.history_items(examples.rows, WHOLE) if protocol == "filtered" else None
-            k = min(DEEPEST, len(self.trie))
-            ranked = rank_all(
-                self.model, inputs, self.trie, k, exclude=exclude, token_budget=self.token_budget
-            )
-            values = ranking_values(list_ranks(ranked.items, truth), TASKS[examples.task].metrics)
+        ``exclude``: Ragged of n rows, items never to rank; ``allow`` int: rank among these alone.
+        ``progress`` gets the number of inputs just done.
+        """
+        return rank_all(
+            self.model,
+            inputs,
+            self.trie,
+            k,
+            exclude=exclude,
+            allow=allow,
+            token_budget=token_budget or self.options.token_budget,
+            progress=progress,
+        )
 
-            def shown(row: int, items: np.ndarray = ranked.items) -> str:
-                return self._titles(items[row])
-
-            yield Answers(protocol, values, {}, shown)
-
-    def _candidates(
-        self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray, options: BuildOptions
-    ) -> Iterator[Answers]:
-        candidates, answer = examples.candidates, examples.answer
-        assert candidates is not None and answer is not None
+    def score(self, inputs: Ragged, candidates: Ragged) -> Ragged:
+        """Ragged float32: the log-probability of each candidate item, in the order of ``candidates``."""
         scores = np.empty(len(candidates.values), np.float32)
         for rows, ids, mask in self._batches(inputs):
             part = score_items(self.model, ids, mask, self.trie, candidates.take(rows))
-            for place, row in enumerate(rows.tolist()):
-                scores[candidates.offsets[row] : candidates.offsets[row + 1]] = part[place]
-        ragged = Ragged(scores, candidates.offsets)
-        values = ranking_values(candidate_ranks(ragged, answer, options.seed), TASKS[examples.task].metrics)
+            for position, row in enumerate(rows.tolist()):
+                scores[candidates.offsets[row] : candidates.offsets[row + 1]] = part[position]
+        return Ragged(scores, candidates.offsets)
 
-        def shown(row: int) -> str:
-            return self._titles(candidates[row][np.argsort(-ragged[row], kind="stable")])
+    # -- choices and ratings
 
-        protocol = f"1+{options.candidates - 1}"
-        yield Answers(protocol, values, {}, shown)
-        # Wordings with and without the history are different questions: told apart where both occur.
-        told = np.array(["history" in " ".join(prompt.slots) for prompt in self.prompts])[prompt_index]
-        if told.any() and not told.all():
-            for name, kept in ((" history", np.flatnonzero(told)), (" no history", np.flatnonzero(~told))):
-                part_values = {metric: value[kept] for metric, value in values.items()}
-                yield Answers(protocol + name, part_values, {}, kept=kept)
+    def answer_scores(self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray) -> np.ndarray:
+        """float32 [n, answers]: the model's own log-probabilities of the task's choices, or of the rating values."""
+        words = [WORDS[choice] for choice in TASKS[examples.task].choices]
+        words = words or [f"{value:g}" for value in self.rating_values]
+        scores = np.full((len(inputs), len(words)), -np.inf, np.float32)
+        targets = np.array([prompt.target for prompt in self.prompts], object)[prompt_index]
+        for target in dict.fromkeys(targets.tolist()):
+            rows_of_target = np.flatnonzero(targets == target)
+            first, *rest = PLACEHOLDER.split(target)  # text, slot, text, slot, …
+            choices = [self.renderer.encode_text(" ".join([first, word, *rest[1:2]])) for word in words]
+            score = score_choices if len(rest) < 3 else score_beginnings  # is there nothing but this slot?
+            for rows, ids, mask in self._batches(inputs.take(rows_of_target)):
+                scores[rows_of_target[rows]] = score(self.model, ids, mask, choices)
+        return scores
 
-    def _scored(
+    def calibrate(self, task: str, scores: np.ndarray, context: RatingContext | None) -> np.ndarray:
+        """float [n, answers]: `answer_scores` blended with the task's fitted prior; as they are where it has none."""
+        calibrator = self.calibrators.get(task)
+        return scores if calibrator is None else calibrator(scores, context)
+
+    def choose(
         self,
         examples: Examples,
         inputs: Ragged,
         prompt_index: np.ndarray,
-        split: Split,
-        judge: Callable[[Examples, np.ndarray, str], Answers],
-        protocol: str,
-    ) -> Iterator[Answers]:
-        """The answers as people get them; where they are blended (`p5t5.inference.rating_calibration`), the model's own too."""
-        scores = self.answer_scores(examples, inputs, prompt_index)
-        trust = self.trust.get(examples.task)
-        if trust is None:
-            yield judge(examples, scores, protocol)
-            return
-        told = texts_of(examples, self.prompts, prompt_index)
-        yield judge(examples, trust(scores, RatingContext.of_rows(split, examples.rows, told)), protocol)
-        yield replace(judge(examples, scores, f"{protocol}, model alone"), shown=None)
+        context: RatingContext | None = None,
+    ) -> np.ndarray:
+        """float [n, choices]: calibrated log-probabilities of the task's choices (yes and no, like and dislike)."""
+        return self.calibrate(examples.task, self.answer_scores(examples, inputs, prompt_index), context)
 
-    def _chosen(self, examples: Examples, scores: np.ndarray, protocol: str) -> Answers:
-        words = [WORDS[choice] for choice in TASKS[examples.task].choices]
-        answer = np.asarray(examples.answer)
-        values = {
-            "accuracy": accuracy(scores.argmax(1), answer),
-            "auc": np.stack([np.nan_to_num(scores[:, 0] - scores[:, 1]), answer == 0], 1).astype(np.float64),
-        }
-        return Answers(protocol, values, {}, lambda row: words[int(scores[row].argmax())])
+    def rate(
+        self,
+        examples: Examples,
+        inputs: Ragged,
+        prompt_index: np.ndarray,
+        context: RatingContext | None = None,
+    ) -> np.ndarray:
+        """float [n, rating values]: calibrated log-probabilities, not normalized; a row of −inf where there is no answer.
 
-    def _rated(self, examples: Examples, scores: np.ndarray, protocol: str) -> Answers:
-        assert self.data.rating is not None
-        scale = np.asarray(self.rating_values, np.float64)
-        shares = choice_probabilities(scores)
-        truth = self.data.rating[examples.rows]
-        place = rating_index(self.data, truth)
-        silent = np.isnan(shares).any(1)  # no answer is the worst answer: the farther end of the scale
-        farthest = np.where(truth - scale[0] > scale[-1] - truth, 0, len(scale) - 1)
-        shares[silent] = np.eye(len(scale))[farthest[silent]]
-        guess, within = shares @ scale, central_interval(shares, scale)
-        values = {
-            "rmse": squared_error(guess, truth),
-            "mae": absolute_error(guess, truth),
-            "ece": calibration_gaps(shares, place),
-            "coverage80": ((within[:, 0] <= truth) & (truth <= within[:, 1])).astype(np.float64),
-            "width80": within[:, 1] - within[:, 0],
-        }
-        return Answers(
-            protocol,
-            values,
-            {},
-            lambda row: f"{guess[row]:.2f} ({within[row, 0]:g} to {within[row, 1]:g})",
-            calibration=reliability(shares, scale, place),
+        Raises UserError where the model was trained on data without ratings.
+        """
+        if not len(self.rating_values):
+            raise UserError("the model was trained on data without ratings: it cannot give a number.")
+        return self.choose(examples, inputs, prompt_index, context)
+
+    # -- texts
+
+    def write(
+        self,
+        examples: Examples,
+        inputs: Ragged,
+        items: np.ndarray | None = None,
+        options: TextOptions | None = None,
+    ) -> list[str]:
+        """The texts of a task that writes, without the rating that may stand before them.
+
+        ``items`` int [n]: which item each is about, −1 for none. ``options``: by default what was chosen for the task.
+        """
+        options = options or self.text_options.get(examples.task, GREEDY)
+        others = answers_of_other_tasks(examples.task, self.tokenizer, self.rating_values)
+        ngrams = self.item_ngrams.get(target_slot(examples.task))
+        hints = required_words(examples)
+        return self._without_ratings(
+            examples.task, self._writer.write(self.model, inputs, options, hints, others, ngrams, items)
         )
 
-    def answer_scores(self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray) -> np.ndarray:
-        """float32 [examples, answers]: the model's own log-probabilities of the task's choices, or of the ratings."""
-        words = [WORDS[choice] for choice in TASKS[examples.task].choices]
-        words = words or [f"{value:g}" for value in self.rating_values]
-        return self._choice_scores(inputs, prompt_index, words)
+    def write_plain(self, inputs: Ragged) -> list[str]:
+        """What the model says to any text, taken as it is."""
+        return self._writer.write(self.model, inputs)
 
-    def _text(self, examples: Examples, inputs: Ragged, split: Split) -> Answers:
-        options = self.text_options.get(examples.task, TextOptions())
-        texts = self.write(examples, inputs, options)
-        references = list(examples.references or [""] * len(examples))
-        values, totals = text_values(texts, references, split, examples.task, examples.rows)
-        how = describe_decoding(options)
-        return Answers("text", values, totals, lambda row: texts[row], text_decoding=how)
-
-    def write(self, examples: Examples, inputs: Ragged, options: TextOptions) -> list[str]:
-        """The texts of a task that writes, without the rating that may stand before them."""
+    def generate(self, examples: Examples, inputs: Ragged, options: TextOptions) -> list[list[list[int]]]:
+        """The tokens of all samples for each example: for few of them, among which `select` picks in several ways."""
         others = answers_of_other_tasks(examples.task, self.tokenizer, self.rating_values)
-        phrases, items = self.phrases.get(target_slot(examples.task)), self.data.item[examples.rows]
-        texts = self.writer.write(
-            self.model, inputs, options, required_words(examples), others, phrases, items
-        )
-        return self._without_ratings(examples.task, texts)
-
-    def draw(self, examples: Examples, inputs: Ragged, options: TextOptions) -> list[list[list[int]]]:
-        """The tokens of all answers to each example: for few of them, of which `select` picks in several ways."""
-        others = answers_of_other_tasks(examples.task, self.tokenizer, self.rating_values)
-        drawn: list[list[list[int]]] = [[]] * len(inputs)
-        for rows, found in self.writer.draw(self.model, inputs, options, required_words(examples), others):
+        samples: list[list[list[int]]] = [[]] * len(inputs)
+        hints = required_words(examples)
+        for rows, found in self._writer.draw(self.model, inputs, options, hints, others):
             for row, answers in zip(rows.tolist(), found, strict=True):
-                drawn[row] = answers
-        return drawn
+                samples[row] = answers
+        return samples
 
     def select(
-        self, examples: Examples, drawn: Sequence[Sequence[Sequence[int]]], options: TextOptions
+        self,
+        examples: Examples,
+        samples: Sequence[Sequence[Sequence[int]]],
+        options: TextOptions,
+        items: np.ndarray | None = None,
     ) -> list[str]:
-        """One of the answers to each example, as ``options`` say: its text, as of `write`."""
-        phrases, items = self.phrases.get(target_slot(examples.task)), self.data.item[examples.rows]
+        """One of the samples for each example, as ``options`` say: its text, as of `write`."""
+        ngrams = self.item_ngrams.get(target_slot(examples.task))
         return self._without_ratings(
-            examples.task, self.writer.select(drawn, options.item_weight, phrases, items)
+            examples.task, self._writer.select(samples, options.item_weight, ngrams, items)
         )
 
     def _without_ratings(self, task: str, texts: list[str]) -> list[str]:
         if TASKS[task].decoding != "rating_and_text":
             return texts
         numbers = {f"{value:g}" for value in self.rating_values}
-        return [after_number(text, numbers) for text in texts]
-
-    def _choice_scores(self, inputs: Ragged, prompt_index: np.ndarray, words: Sequence[str]) -> np.ndarray:
-        """float32 [examples, words]: log-probability of each answer in the words of each prompt's target."""
-        scores = np.full((len(inputs), len(words)), -np.inf, np.float32)
-        targets = np.array([prompt.target for prompt in self.prompts], object)[prompt_index]
-        for target in dict.fromkeys(targets.tolist()):
-            mine = np.flatnonzero(targets == target)
-            first, *rest = PLACEHOLDER.split(target)  # text, slot, text, slot, …
-            ends = len(rest) < 3  # nothing but this slot
-            choices = [self.renderer.encode_text(" ".join([first, word, *rest[1:2]])) for word in words]
-            score = score_choices if ends else score_beginnings
-            for rows, ids, mask in self._batches(inputs.take(mine)):
-                scores[mine[rows]] = score(self.model, ids, mask, choices)
-        return scores
+        return [_after_number(text, numbers) for text in texts]
 
     def _batches(self, inputs: Ragged):
-        device = next(self.model.parameters()).device
-        return padded_batches(inputs, self.token_budget, device)
-
-    def _titles(self, items: np.ndarray) -> str:
-        return " ; ".join(self.titles[item] for item in items[:SHOWN].tolist() if item >= 0)
-
-    def samples(
-        self, examples: Examples, index: np.ndarray, answers: Answers, count: int, seed: int, kind: str
-    ) -> list[dict[str, Any]]:
-        """``count`` questions with what was answered and what is true, drawn by the seed.
-
-        Of written texts as many of the best and of the worst by ROUGE-1 come first; "picked" says which.
-        """
-        if answers.shown is None:
-            return []
-        rows = np.argsort(hashed(seed, examples.rows), kind="stable")
-        picked = ["random"] * count
-        if "rouge1" in answers.values:
-            ranked = rows[np.argsort(-answers.values["rouge1"][rows], kind="stable")]
-            ends = np.concatenate([ranked[:count], ranked[count:][::-1][:count]])
-            picked = ["best"] * len(ranked[:count]) + ["worst"] * len(ranked[count:][:count]) + picked
-            rows = np.concatenate([ends, rows[~np.isin(rows, ends)]])
-        rows, picked = rows[: len(picked)], picked[: len(rows)]
-        few = Examples(
-            examples.task,
-            examples.rows[rows],
-            {name: column.take(rows) for name, column in examples.columns.items()},
-            examples.texts,
-        )
-        texts = self.renderer.text(few, index[rows])
-        items = TASKS[examples.task].decoding in ("items", "candidates")
-        return [
-            {
-                "task": examples.task,
-                "prompt": self.prompts[index[row]].id,
-                "kind": kind,
-                "protocol": answers.protocol,
-                "picked": label,
-                "question": question,
-                "answer": answers.shown(int(row)),
-                "truth": self.titles[self.data.item[examples.rows[row]]] if items else target,
-            }
-            for row, label, (question, target) in zip(rows, picked, texts, strict=True)
-        ]
+        return padded_batches(inputs, self.options.token_budget, next(self.model.parameters()).device)
 
 
 def score_beginnings(model: Any, ids: Any, mask: Any, choices: Sequence[Sequence[int]]) -> np.ndarray:
@@ -313,6 +245,6 @@ def score_beginnings(model: Any, ids: Any, mask: Any, choices: Sequence[Sequence
     return all_item_scores(model, ids, mask, trie)
 
 
-def after_number(text: str, numbers: set[str]) -> str:
+def _after_number(text: str, numbers: set[str]) -> str:
     first, _, rest = text.partition(" ")
     return rest if first in numbers else text

@@ -32,7 +32,7 @@ from p5t5.text.mixture import validation_sample
 
 if TYPE_CHECKING:
     from p5t5.checkpoint.checkpoint import Checkpoint
-    from p5t5.inference.predictor import Asker
+    from p5t5.inference.predictor import Predictor
 
 MODEL_WEIGHTS = np.linspace(0.0, 1.2, 25)
 
@@ -89,7 +89,7 @@ def _fit_recency_offset(split: Split, rows: np.ndarray, biases: BiasOnly, seed: 
 
 
 def fit_rating_calibration(
-    asker: Asker, split: Split, tasks: Sequence[str], build: BuildOptions
+    predictor: Predictor, split: Split, tasks: Sequence[str], build: BuildOptions
 ) -> dict[str, RatingCalibrator]:
     """Task → the trust of GRID with the highest likelihood of the true ratings on validation rows, the
     nearer to 1 where it is the same. Tasks without a rating or without such rows are left out.
@@ -99,12 +99,12 @@ def fit_rating_calibration(
     for task in tasks:
         sample = None
         if TASKS[task].decoding.startswith("rating") or task == LIKES:
-            sample = validation_sample(split, task, asker.prompts, build, MAX_VALIDATION_ROWS)
+            sample = validation_sample(split, task, predictor.prompts, build, MAX_VALIDATION_ROWS)
         if sample is None:
             continue
         examples, index = sample
         rows = examples.rows
-        scores = asker.answer_scores(examples, asker.renderer.encode_inputs(examples, index), index)
+        scores = predictor.answer_scores(examples, predictor.encode(examples, index), index)
         assert split.data.rating is not None  # every eligible row has one
         truth = rating_index(split.data, split.data.rating[rows])
         if task == LIKES:
@@ -118,7 +118,7 @@ def fit_rating_calibration(
         one = RatingCalibrator(
             1.0, _prior(split), None if reads else bias_prior, values, reader, liked_ratings(task, values)
         )
-        asked = RatingContext.of_rows(split, rows, texts_of(examples, asker.prompts, index))
+        asked = RatingContext.of_rows(split, rows, texts_of(examples, predictor.prompts, index))
         one.model_weight = best_model_weight(one, scores, asked, truth)
         out[task] = one
     return out

@@ -26,7 +26,7 @@ from p5t5.text.mixture import validation_sample
 
 if TYPE_CHECKING:
     from p5t5.checkpoint.checkpoint import Checkpoint
-    from p5t5.inference.predictor import Asker
+    from p5t5.inference.predictor import Predictor
 
 SEARCH_SAMPLES = 32  # samples a prompt while settings are compared
 
@@ -53,7 +53,7 @@ MIN_UNIQUE_SHARE = 0.5  # the least ratio of unique sentences, as a share of wha
 
 
 def choose_text_options(
-    asker: Asker,
+    predictor: Predictor,
     split: Split,
     tasks: Sequence[str],
     build: BuildOptions,
@@ -72,11 +72,12 @@ def choose_text_options(
     for task in tasks:
         sample = None
         if "text" in TASKS[task].decoding:
-            sample = validation_sample(split, task, asker.prompts, build, limit)
+            sample = validation_sample(split, task, predictor.prompts, build, limit)
         if sample is None:
             continue
         examples, index = sample
-        inputs = asker.renderer.encode_inputs(examples, index)
+        inputs = predictor.encode(examples, index)
+        items = split.data.item[examples.rows]
         references = list(examples.references or ())
         least = MIN_UNIQUE_SHARE * text_metrics.unique_sentence_ratio(references)
         hinted = required_words(examples) is not None
@@ -87,13 +88,13 @@ def choose_text_options(
             else ("rouge1",)
         )
         tried, drawn = [], {}
-        for options in settings(hinted, target_slot(task) in asker.phrases):
+        for options in settings(hinted, target_slot(task) in predictor.item_ngrams):
             if progress:
                 progress(f"{task}: {describe_decoding(options)}")
             drawing = replace(options, item_weight=0.0)
             if drawing not in drawn:
-                drawn[drawing] = asker.draw(examples, inputs, drawing)
-            texts = asker.select(examples, drawn[drawing], options)
+                drawn[drawing] = predictor.generate(examples, inputs, drawing)
+            texts = predictor.select(examples, drawn[drawing], options, items)
             statistics = text_metrics.bleu_statistics(texts, references).mean(0)
             measured = {
                 "rouge1": round(float(text_metrics.rouge(texts, references)[:, 0].mean()), 6),

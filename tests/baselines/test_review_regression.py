@@ -25,7 +25,8 @@ from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import Split, leave_one_out
 from p5t5.data.text_features import WORD, WordCounts
 from p5t5.evaluation.evaluate import evaluate_checkpoint
-from p5t5.inference.predictor import Asker
+from p5t5.evaluation.judging import Judge
+from p5t5.inference.predictor import Predictor
 from p5t5.inference.rating_calibration import RatingCalibrator, RatingContext, saved_rating_calibration
 from p5t5.inference.rating_calibration_fit import fit_rating_calibration, keep_rating_calibration
 from p5t5.inference.request import PromptFacts
@@ -331,7 +332,9 @@ def split(records) -> Split:
 def checkpoint(split) -> Checkpoint:
     made = create_checkpoint(split, load_prompts(), model="tiny", vocabulary_size=400)
     made.info = made.info.copy(tasks=["rating/score", TEXT, BOTH], stages=[{}])
-    found = fit_rating_calibration(Asker(made, split.data), split, made.info.tasks, made.build_options(-1))
+    found = fit_rating_calibration(
+        Predictor(made, split.data), split, made.info.tasks, made.build_options(-1)
+    )
     assert found["rating/score"].reader is None and found[TEXT].reader is not None
     found[TEXT].model_weight, found[BOTH].model_weight = 0.0, 0.5
     keep_rating_calibration(made, found)
@@ -393,18 +396,18 @@ def test_the_same_text_gets_the_same_answer_in_evaluation_and_in_words(checkpoin
     tasks = {task: {**one, "model_weight": weight} for task, one in kept.settings["tasks"].items()}
     calibration = replace(kept, settings={**kept.settings, "tasks": tasks})
     one = replace(checkpoint, fitted={"rating_calibration": calibration})
-    rec, asker, rows = Recommender(one), Asker(one, split.data), split.rows("test")[:3]
+    rec, predictor, rows = Recommender(one), Predictor(one, split.data), split.rows("test")[:3]
     reviews = [split.data.texts["review"][row] for row in rows]
     answers = [rec(f"guess the stars: “{review}”") for review in reviews]
     assert {answer.task for answer in answers} == {TEXT}
     place = np.array([[prompt.id for prompt in one.prompts].index(answer.prompt) for answer in answers])
     examples = TASKS[TEXT].build(split, rows, one.build_options(-1))
-    scores = asker.answer_scores(examples, asker.renderer.encode_inputs(examples, place), place)
-    told = texts_of(examples, asker.prompts, place)
-    blended = asker.trust[TEXT](scores, RatingContext.of_rows(split, rows, told))
+    scores = predictor.answer_scores(examples, predictor.encode(examples, place), place)
+    told = texts_of(examples, predictor.prompts, place)
+    blended = predictor.calibrate(TEXT, scores, RatingContext.of_rows(split, rows, told))
     wanted = choice_probabilities(blended) @ split.data.rating_values
     np.testing.assert_allclose([answer.value for answer in answers], wanted, atol=1e-4)
-    rated = next(asker.ask(examples, place, split, one.build_options(-1), ()))
+    rated = next(Judge(predictor, split, one.build_options(-1)).judge(examples, place, ()))
     np.testing.assert_allclose(rated.values["rmse"], (wanted - split.data.rating[rows]) ** 2, atol=1e-4)
     headed = next(
         at for at, prompt in enumerate(one.prompts) if set(prompt.slots) == {"headline", "review", "rating"}
@@ -413,7 +416,7 @@ def test_the_same_text_gets_the_same_answer_in_evaluation_and_in_words(checkpoin
     value = rec._answerer.answer(BOTH, headed, facts).value
     both = TASKS[BOTH].build(split, rows[:1], one.build_options(-1))
     where = np.array([headed])
-    rated = next(asker.ask(both, where, split, one.build_options(-1), ()))
+    rated = next(Judge(predictor, split, one.build_options(-1)).judge(both, where, ()))
     assert (value - split.data.rating[rows[0]]) ** 2 == pytest.approx(rated.values["rmse"][0], abs=1e-4)
 
 

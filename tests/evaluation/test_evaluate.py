@@ -31,7 +31,7 @@ from p5t5.evaluation.results import (
     write_rows,
 )
 from p5t5.evaluation.validation import validation_metric
-from p5t5.inference.predictor import Asker, after_number, score_beginnings
+from p5t5.inference.predictor import Predictor, _after_number, score_beginnings
 from p5t5.inference.rating_calibration import RatingCalibrator
 from p5t5.inference.rating_calibration_fit import keep_rating_calibration
 from p5t5.tasks.registry import TASKS
@@ -67,7 +67,7 @@ def asked(checkpoint, split, task, prompt="seen"):
     """Examples, prompt indexes and every item's score, the slow way: one prompt at a time."""
     options = checkpoint.build_options()
     examples, index = single(split, task, checkpoint.prompts, "test", options, prompt)
-    inputs = Asker(checkpoint, split.data).renderer.encode_inputs(examples, index)
+    inputs = Predictor(checkpoint, split.data).encode(examples, index)
     return examples, inputs, options
 
 
@@ -312,7 +312,7 @@ def test_what_is_missing_is_said(checkpoint, split):
 
 def test_no_answer_is_the_worst_answer(checkpoint, split, monkeypatch):
     monkeypatch.setattr(
-        Asker, "_choice_scores", lambda self, inputs, index, words: np.full((len(inputs), len(words)), np.nan)
+        Predictor, "answer_scores", lambda self, examples, inputs, index: np.full((len(inputs), 5), np.nan)
     )
     out = evaluate_checkpoint(checkpoint, split, ("rating/score",), prompts=("seen",), progress=False)
     truth = split.data.rating[out.measured[0].rows]
@@ -422,5 +422,5 @@ def test_beginnings_of_answers(checkpoint):
         score_beginnings(checkpoint.model, ids, mask, ambiguous),
         score_choices(checkpoint.model, ids, mask, ambiguous),
     )
-    assert after_number("4 it sounds good", {"4"}) == "it sounds good"
-    assert after_number("it sounds good", {"4"}) == "it sounds good"
+    assert _after_number("4 it sounds good", {"4"}) == "it sounds good"
+    assert _after_number("it sounds good", {"4"}) == "it sounds good"

@@ -20,7 +20,7 @@ from p5t5.core.ragged import Ragged
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import Split, leave_one_out
 from p5t5.evaluation.evaluate import evaluate_checkpoint
-from p5t5.inference.predictor import Asker
+from p5t5.inference.predictor import Predictor
 from p5t5.inference.rating_calibration import (
     MARGIN,
     BiasPrior,
@@ -256,8 +256,8 @@ def checkpoint(records) -> Checkpoint:
     split = leave_one_out(records.index())
     made = create_checkpoint(split, load_prompts(), model="tiny", vocabulary_size=400)
     made.info = made.info.copy(tasks=["rating/score", "rating/like", "review/score"], stages=[{}])
-    asker = Asker(made, split.data)
-    found = fit_rating_calibration(asker, split, made.info.tasks, made.build_options(-1))
+    predictor = Predictor(made, split.data)
+    found = fit_rating_calibration(predictor, split, made.info.tasks, made.build_options(-1))
     assert found["rating/score"].bias_prior is not None, "it names an item"
     assert found["review/score"].bias_prior is None, "it is told a review"
     assert found["rating/like"].bias_prior is not None, "a like is of an item too"

@@ -15,7 +15,7 @@ from p5t5.evaluation.evaluate import evaluate_checkpoint
 from p5t5.evaluation.results import find
 from p5t5.inference.answers import Answerer
 from p5t5.inference.item_phrases import fit_item_ngrams
-from p5t5.inference.predictor import Asker
+from p5t5.inference.predictor import Predictor
 from p5t5.inference.request import PromptFacts
 from p5t5.inference.text_decoding_search import (
     choose_text_options,
@@ -135,7 +135,7 @@ def checkpoint(split):
 
 
 def test_hints_are_in_the_answers_of_a_model_that_knows_nothing(checkpoint, split):
-    asker = Asker(checkpoint, split.data)
+    predictor = Predictor(checkpoint, split.data)
     options = checkpoint.build_options()
     examples, index = single(
         split,
@@ -148,8 +148,8 @@ def test_hints_are_in_the_answers_of_a_model_that_knows_nothing(checkpoint, spli
     )
     hints = required_words(examples)
     assert hints == [split.data.texts["feature"][row] for row in examples.rows]
-    inputs = asker.renderer.encode_inputs(examples, index)
-    assert feature_match(asker.write(examples, inputs, TextOptions()), hints).tolist() == [1] * 5
+    inputs = predictor.encode(examples, index)
+    assert feature_match(predictor.write(examples, inputs, options=TextOptions()), hints).tolist() == [1] * 5
     assert required_words(replace(examples, task="explanation/explain")) is None
     starts = Writer(checkpoint.tokenizer).word_starts
     pieces = checkpoint.tokenizer.convert_ids_to_tokens(np.flatnonzero(~starts).tolist())
@@ -160,7 +160,7 @@ def test_a_text_is_not_the_answer_of_another_task(checkpoint, split, monkeypatch
     """Whatever a strange wording was taken for, no text begins "5" or "yes"; where a rating belongs before it, it may."""
     tokenizer, ratings = checkpoint.tokenizer, checkpoint.rating_values
     wanted = ["▁yes", "▁no", "▁like", "▁dislike", *(f"▁{value:g}" for value in ratings)]
-    asker, barred = Asker(checkpoint, split.data), []
+    predictor, barred = Predictor(checkpoint, split.data), []
 
     def draw(model, ids, mask, *, never_first, **more):
         barred.append(list(never_first))
@@ -172,7 +172,7 @@ def test_a_text_is_not_the_answer_of_another_task(checkpoint, split, monkeypatch
         examples, index = single(
             split, task, checkpoint.prompts, "test", checkpoint.build_options(), "seen", rows
         )
-        asker.write(examples, asker.renderer.encode_inputs(examples, index), TextOptions())
+        predictor.write(examples, predictor.encode(examples, index), options=TextOptions())
         assert tokenizer.convert_ids_to_tokens(barred[-1]) == pieces
         assert barred[-1] == answers_of_other_tasks(task, tokenizer, ratings)
 
@@ -184,19 +184,25 @@ def test_the_choice_is_made_on_validation_kept_and_used(checkpoint, split, tmp_p
     checkpoint.save(tmp_path)
     asked = []
     monkeypatch.setattr(
-        Asker, "draw", lambda self, examples, inputs, options: asked.append((examples, options)) or [options]
+        Predictor,
+        "generate",
+        lambda self, examples, inputs, options: asked.append((examples, options)) or [options],
     )
     monkeypatch.setattr(
-        Asker,
-        "settle",
-        lambda self, examples, drawn, options: [
+        Predictor,
+        "select",
+        lambda self, examples, drawn, options, items: [
             f"{r if drawn[0].sample else ''} the sound" for r in range(5)
         ],
     )
 
     build = checkpoint.build_options()
     chosen = choose_text_options(
-        Asker(checkpoint, split.data), split, ["rating/score", "explanation/explain_feature"], build, limit=5
+        Predictor(checkpoint, split.data),
+        split,
+        ["rating/score", "explanation/explain_feature"],
+        build,
+        limit=5,
     )
     monkeypatch.undo()
     assert set(chosen) == {"explanation/explain_feature"}
@@ -256,12 +262,15 @@ def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_
     monkeypatch.setattr("p5t5.inference.text_decoding_search.SETTINGS", few)
     monkeypatch.setattr("p5t5.inference.text_decoding_search.SAMPLES", 5)
     draws = []
-    draw = Asker.draw
-    monkeypatch.setattr(Asker, "draw", lambda self, *given: draws.append(given[-1]) or draw(self, *given))
+    draw = Predictor.generate
+    monkeypatch.setattr(
+        Predictor, "generate", lambda self, *given: draws.append(given[-1]) or draw(self, *given)
+    )
     checkpoint, task = replace(checkpoint, fitted={}), "explanation/explain"
-    asker, build = Asker(checkpoint, split.data), checkpoint.build_options()
-    asker.phrases = fit_item_ngrams(checkpoint.tokenizer, split, [task], build)
-    chosen = choose_text_options(asker, split, [task], build, limit=5)
+    build = checkpoint.build_options()
+    ngrams = fit_item_ngrams(checkpoint.tokenizer, split, [task], build)
+    predictor = Predictor(checkpoint, split.data, item_ngrams=ngrams)
+    chosen = choose_text_options(predictor, split, [task], build, limit=5)
     assert draws == list(few), "drawn once, however the answer is picked"
     assert len(chosen[task]["validation"]["tried"]) == 3
     chosen[task]["options"] = {
@@ -272,7 +281,7 @@ def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_
         "item_weight": 1.0,
     }
     checkpoint.save(tmp_path)
-    keep_text_options(checkpoint, chosen, asker.phrases)
+    keep_text_options(checkpoint, chosen, predictor.item_ngrams)
     checkpoint.save_fitted(tmp_path)
     assert not list(tmp_path.glob("*.tmp"))
 
@@ -280,18 +289,21 @@ def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_
     assert options.item_weight == 1 and describe_decoding(options).endswith("what is said of the item 1")
     rows = split.rows("test")[:6]
     examples, index = single(split, task, checkpoint.prompts, "test", build, "seen", rows)
-    inputs = asker.renderer.encode_inputs(examples, index)
-    texts = asker.write(examples, inputs, options)
-    drawn = asker.draw(examples, inputs, options)
+    inputs = predictor.encode(examples, index)
+    texts = predictor.write(examples, inputs, split.data.item[rows], options)
+    drawn = predictor.generate(examples, inputs, options)
     for row, answers, text in zip(rows, drawn, texts, strict=True):
-        gain = asker.phrases["explanation"].expected_f1(split.data.item[row], answers)
+        gain = predictor.item_ngrams["explanation"].expected_f1(split.data.item[row], answers)
         lengths = np.array([len(answer) for answer in answers])
         best = np.argmax(gain * np.exp(np.minimum(1 - lengths.mean() / np.maximum(lengths, 0.5), 0)))
         assert text == checkpoint.tokenizer.decode(answers[best], skip_special_tokens=True).strip()
     loaded = Checkpoint.load(tmp_path)
-    assert Asker(loaded, split.data).write(examples, inputs, options) == texts
+    assert Predictor(loaded, split.data).write(examples, inputs, split.data.item[rows], options) == texts
     answerer = Answerer(loaded)
-    assert answerer.phrases["explanation"].texts[-1] == asker.phrases["explanation"].texts[-1]
+    assert (
+        answerer.predictor.item_ngrams["explanation"].texts[-1]
+        == predictor.item_ngrams["explanation"].texts[-1]
+    )
     loaded.save(tmp_path / "again")
     assert (tmp_path / "again" / ITEM_NGRAMS).read_bytes() == checkpoint.fitted[KEY].files[ITEM_NGRAMS]
     (tmp_path / ITEM_NGRAMS).write_bytes(b"")
@@ -304,7 +316,7 @@ def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_
 def test_a_question_is_answered_as_was_chosen(checkpoint, monkeypatch):
     options = TextOptions(sample=True, samples=2, seed=0, max_new_tokens=5)
     monkeypatch.setattr(
-        "p5t5.inference.answers.saved_options", lambda checkpoint: {"explanation/explain": options}
+        "p5t5.inference.predictor.saved_options", lambda checkpoint: {"explanation/explain": options}
     )
     answerer = Answerer(checkpoint)
     used = []
