@@ -554,7 +554,7 @@ def test_saved_and_loaded_it_answers_the_same(rec, tmp_path, monkeypatch):
 
 
 def test_a_wrong_folder_is_named(tmp_path):
-    with pytest.raises(UserError, match="no p5t5 checkpoint"):
+    with pytest.raises(UserError, match="not a p5t5 checkpoint"):
         Recommender.from_pretrained(tmp_path)
     with pytest.raises(UserError, match="nowhere"):
         Recommender.from_pretrained(tmp_path / "nowhere")

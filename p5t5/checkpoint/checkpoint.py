@@ -162,7 +162,7 @@ class Checkpoint:
     def load(folder_or_id: str | Path) -> Checkpoint:
         """Reads a checkpoint folder, or one on the Hub (or in its cache), in evaluation mode.
 
-        Raises UserError if it is no p5t5 checkpoint.
+        Raises UserError if it is not a p5t5 checkpoint.
         """
         folder = resolve(folder_or_id)
         plain = read_json(folder)

@@ -106,7 +106,12 @@ def read_json(folder: str | Path) -> dict[str, Any]:
         raise UserError(
             f"{folder} is not a p5t5 checkpoint: {INFO} is missing. Make one with `p5t5 pretrain` or `p5t5 finetune`."
         )
-    plain = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(
+            f"{folder} is damaged ({INFO}: {error}). Copy it again, or train it again."
+        ) from error
     if not isinstance(plain, dict) or plain.get("format") != FORMAT:
         found = plain.get("format") if isinstance(plain, dict) else None
         raise UserError(

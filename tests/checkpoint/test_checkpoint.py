@@ -109,7 +109,7 @@ def test_what_is_not_there_is_said_in_one_sentence(name):
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no p5t5 checkpoint"):
+    with pytest.raises(UserError, match="not a p5t5 checkpoint"):
         Checkpoint.load(tmp_path)
     with pytest.raises(UserError, match="no T5 model"):
         load_model(tmp_path)

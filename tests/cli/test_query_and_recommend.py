@@ -170,7 +170,7 @@ def test_recommend_for_a_file_of_users(folders, tmp_path, capsys):
         (["--out", "top.txt"], "must end in .parquet, .csv or .jsonl"),
         (["--users_file", "nowhere.txt"], "there is no file nowhere.txt"),
         (["--data", "nowhere"], "nowhere is no data folder"),
-        (["--model", "/"], "no p5t5 checkpoint"),
+        (["--model", "/"], "not a p5t5 checkpoint"),
         (["--token_budget", "0"], "must be at least 1"),
     ],
 )

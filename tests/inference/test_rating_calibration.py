@@ -64,8 +64,10 @@ class Boaster:
 
     def __init__(self, split, boast):
         self.prompts = load_prompts()
-        self.renderer = SimpleNamespace(encode_inputs=lambda *_: Ragged.from_lists([]))
         self.split, self.boast = split, boast
+
+    def encode(self, examples, prompt_index):
+        return Ragged.from_lists([])
 
     def answer_scores(self, examples, inputs, prompt_index):
         data = self.split.data
@@ -296,7 +298,7 @@ def test_a_checkpoint_keeps_biases_of_items_and_of_no_person(checkpoint, records
     value = Recommender(old).rate(loaded.catalogue.item_ids[0], history=[(loaded.catalogue.item_ids[1], 1)])
     assert list(value.distribution.values()) == pytest.approx(after.prior.tolist())
     with pytest.raises(UserError, match="40 items, but 3 values"):
-        loaded.catalogue.keep_usual_bias(np.zeros(3))
+        loaded.catalogue.keep_item_bias(np.zeros(3))
 
 
 def test_new_items_have_no_bias_yet(checkpoint, records):
