@@ -185,7 +185,7 @@ class Checkpoint:
         from transformers import PreTrainedTokenizerFast
 
         catalogue = Catalogue.load(folder)
-        if catalogue.digest() != plain.pop("catalogue"):
+        if catalogue.digest() != plain["catalogue"]:
             raise UserError(f"{folder}: the catalogue is another model's: copy the whole folder again.")
         users = pd.read_parquet(folder / USERS)
         return Checkpoint(

@@ -87,7 +87,9 @@ class CheckpointInfo:
     @staticmethod
     def from_json(plain: Mapping[str, Any]) -> CheckpointInfo:
         """Reads what `as_json` gave. Raises KeyError or TypeError where a field is missing or unknown."""
-        fields = {name: value for name, value in plain.items() if name not in ("format", "fitted")}
+        fields = {
+            name: value for name, value in plain.items() if name not in ("format", "fitted", "catalogue")
+        }
         fields["options"] = BuildOptions(**fields["options"])
         fields["data"] = DataRecord.from_json(fields["data"])
         fields["trained"] = [DataRecord.from_json(one) for one in fields.get("trained", ())]

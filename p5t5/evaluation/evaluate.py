@@ -11,10 +11,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from p5t5.evaluation.rows import PROTOCOLS, _about, _check, rows_of
 from p5t5.fusion.blend import Fusion
 from p5t5.inference.predictor import InferenceOptions, Predictor
 from p5t5.metrics.text import require_packages
+from p5t5.tasks.base import Examples
 from p5t5.tasks.registry import TASKS
 from p5t5.text.mixture import single, usable_prompts
 
@@ -52,7 +53,7 @@ def evaluate_checkpoint(
     token_budget: int = 8192,
     fusion: Fusion | None = None,
 ) -> Evaluation:
-    """Asks the model every eligible row of ``part`` once a wording kind, and judges the judged.
+    """Asks the model every eligible row of ``part`` once per kind of prompt, and judges the answers.
 
     - ``tasks``: names, or None for the checkpoint's own tasks (all tasks where it names none).
     - ``prompts``: "seen" and "held_out" (one such wording a row, drawn by the seed), or prompt ids.
@@ -85,54 +86,65 @@ def evaluate_checkpoint(
     for task, prompt in bar:
         bar.set_postfix_str(f"{task} {prompt}")
         rows, reason = rows_of(split, task, part, limit, seed)
-        if not reason and prompt in ("seen", "held_out"):
-            usable = usable_prompts(checkpoint.prompts, task, data, held_out=prompt == "held_out")
-            reason = "" if len(usable) else f"{task} has no {prompt} wording that {data.name} can fill"
-        if not reason and TASKS[task].decoding.startswith("rating"):
-            reason = _other_scale(checkpoint, split)
-        if reason:
+        if reason := reason or _why_unasked(checkpoint, split, task, prompt):
             out.skipped += [] if reason in out.skipped else [reason]
             continue
         examples, index = single(split, task, checkpoint.prompts, part, options, prompt, rows)
-        started = perf_counter()
-        for judged in judge.judge(examples, index, protocols):
-            seconds, started = perf_counter() - started, perf_counter()
-            kept = np.arange(len(rows)) if judged.subset is None else judged.subset
-            measured = Measured(
-                model_name,
-                task,
-                prompt,
-                judged.protocol,
-                rows[kept],
-                data.user[rows[kept]],
-                judged.values,
-                judged.totals,
-                seconds,
-                judged.text_decoding,
-            )
-            out.add(measured, about)
-            if judged.calibration is not None:
-                asked = {"task": task, "model": model_name, "variant": variant, "prompt": prompt}
-                out.calibration.append({**asked, "protocol": judged.protocol, **judged.calibration})
-            if judged.shown and judged.protocol != "unfiltered":
-                out.samples += judge.samples(examples, index, judged, samples, prompt)
+        _add_judged(out, judge, examples, index, protocols, prompt, model_name, about, samples)
         if fusion is not None and task == "sequential/next_item":
-            inputs = predictor.encode(examples, index)
-            name = f"{model_name}+fusion"
+            name, inputs = f"{model_name}+fusion", predictor.encode(examples, index)
+            model, trie = predictor.model, predictor.trie
             for measured in measure(
-                fusion,
-                predictor.model,
-                inputs,
-                predictor.trie,
-                split,
-                rows,
-                prompt,
-                protocols,
-                name,
-                token_budget,
+                fusion, model, inputs, trie, split, rows, prompt, protocols, name, token_budget
             ):
                 out.add(measured, about)
     return out
+
+
+def _why_unasked(checkpoint: Checkpoint, split: Split, task: str, prompt: str) -> str:
+    """A sentence why a task cannot be asked with such prompts, or ""."""
+    if prompt in ("seen", "held_out"):
+        usable = usable_prompts(checkpoint.prompts, task, split.data, held_out=prompt == "held_out")
+        if not len(usable):
+            return f"{task} has no {prompt} wording that {split.data.name} can fill"
+    return _other_scale(checkpoint, split) if TASKS[task].decoding.startswith("rating") else ""
+
+
+def _add_judged(
+    out: Evaluation,
+    judge: Judge,
+    examples: Examples,
+    index: np.ndarray,
+    protocols: Sequence[str],
+    prompt: str,
+    model_name: str,
+    about: Mapping[str, Any],
+    samples: int,
+) -> None:
+    """Adds the rows, the calibration and samples of one task, asked with one kind of prompts."""
+    users, rows, task = judge.split.data.user, examples.rows, examples.task
+    started = perf_counter()
+    for judged in judge.judge(examples, index, protocols):
+        seconds, started = perf_counter() - started, perf_counter()
+        asked = rows if judged.subset is None else rows[judged.subset]
+        measured = Measured(
+            model_name,
+            task,
+            prompt,
+            judged.protocol,
+            asked,
+            users[asked],
+            judged.values,
+            judged.totals,
+            seconds,
+            judged.text_decoding,
+        )
+        out.add(measured, about)
+        if judged.calibration is not None:
+            labels = {"task": task, "model": model_name, "variant": about["variant"], "prompt": prompt}
+            out.calibration.append({**labels, "protocol": judged.protocol, **judged.calibration})
+        if judged.shown and judged.protocol != "unfiltered":
+            out.samples += judge.samples(examples, index, judged, samples, prompt)
 
 
 def _prompt_kinds(prompts: Sequence[str], task: str, checkpoint: Checkpoint) -> list[str]:

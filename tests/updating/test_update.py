@@ -185,7 +185,7 @@ def test_what_two_updates_moved_by_hand():
     info = info_of(data_record(split))
     trained_on(info)
     trained_on(info)
-    assert info["trained"] == [info["data"]]
+    assert info.trained == [info.data]
     assert leave_one_out(second).part.tolist() == [0, 0, 1, 2, 0, 1, 2]
     assert split_of(info, second).part.tolist() == split.part.tolist()
     third = shop([*OLD, ("v", "b", 7), ("u", "e", 8)])
