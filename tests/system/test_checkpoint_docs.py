@@ -1,4 +1,4 @@
-"""docs/api.md and docs/checkpoint.md: their Python runs in order, and the folder's files and fields are those of the code."""
+"""docs/checkpoint.md: its Python runs, and the folder's files and fields are those of the code."""
 
 from __future__ import annotations
 
@@ -10,45 +10,43 @@ import pytest
 from support.paths import ROOT
 
 from p5t5.checkpoint.info import CheckpointInfo, DataRecord
+from p5t5.cli.main import main
 from p5t5.tasks.base import BuildOptions
 
-API, CHECKPOINT = ((ROOT / "docs" / name).read_text() for name in ("api.md", "checkpoint.md"))
+pytestmark = pytest.mark.slow
 
-
-def blocks(page: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+PAGE = (ROOT / "docs" / "checkpoint.md").read_text()
+ROAD = (
+    "prepare simulated --users 60 --items 160 --out runs/shop",
+    "finetune --data runs/shop --model tiny --out runs/model --max_steps 2 --checkpoint_every 0",
+    "evaluate --data runs/shop --model runs/model --out runs/results.json --limit 20 --fusion true --tasks sequential/next_item,review/headline",
+)
 
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory):
-    """A folder where everything that both pages show was run, and the names that it left."""
-    folder = tmp_path_factory.mktemp("api")
+    """A folder with a model that was evaluated, in which the page's Python was run, and the names that it left."""
+    folder = tmp_path_factory.mktemp("road")
     names: dict = {}
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for code in [*blocks(API), *blocks(CHECKPOINT)]:
-            exec(compile(code, "docs/api.md", "exec"), names)
+        for command in ROAD:
+            assert main(command.split()) == 0
+        exec(compile(code, "docs/checkpoint.md", "exec"), names)
     return folder, names
-
-
-def test_what_the_api_page_shows_is_what_comes_back(road):
-    _, names = road
-    assert {"metric", "value"} <= set(names["result"].rows[0])
-    assert names["table"].columns.tolist() == ["user_id", "rank", "item_id", "title", "score"]
-    assert names["answer"].kind == "items" and len(names["answer"].items) == 5
-    assert set(names["found"].counts) == {"new_items", "new_users", "new_interactions"}
 
 
 def test_every_file_of_the_folder_is_explained(road):
     folder, _ = road
-    table = CHECKPOINT.split("## p5t5.json")[0]
+    table = PAGE.split("## p5t5.json")[0]
     for path in (folder / "runs" / "model").iterdir():
         assert f"`{path.name}{'/' if path.is_dir() else ''}`" in table, path.name
 
 
 def test_every_field_of_the_info_is_explained(road):
     folder, _ = road
-    page = CHECKPOINT.split("## p5t5.json")[1]
+    page = PAGE.split("## p5t5.json")[1]
     found = json.loads((folder / "runs" / "model" / "p5t5.json").read_text())
     assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(found)
     assert {field.name for field in dataclasses.fields(CheckpointInfo)} <= set(found)
