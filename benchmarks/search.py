@@ -53,7 +53,7 @@ from search_space import Searched, read_mapping, space_of
 
 from p5t5.cli.model_setup import rates
 from p5t5.core.errors import UserError
-from p5t5.training.options import TrainOptions
+from p5t5.metrics.direction import lower_is_better
 
 STARTUP = 8  # trials drawn at random before TPE has something to go by
 JUDGES = 5  # complete trials before one is pruned
@@ -73,7 +73,7 @@ class Search:
 
     @cached_property
     def sign(self) -> int:
-        return -1 if TrainOptions.is_error(self.metric) else 1
+        return -1 if lower_is_better(self.metric) else 1
 
     @property
     def ranked(self) -> list[dict[str, Any]]:

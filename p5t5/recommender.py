@@ -28,6 +28,7 @@ from p5t5.inference.request import PromptFacts, fill_slots
 from p5t5.questions.intent import Route, Router
 from p5t5.questions.parsing import Question, read_question
 from p5t5.questions.profiles import Data, History, UserProfiles, without_item
+from p5t5.tasks.base import Decoding
 from p5t5.tasks.registry import TASKS
 from p5t5.text.prompts import PLACEHOLDER
 from p5t5.updating.new_entities import add_items
@@ -118,7 +119,7 @@ class Recommender:
     ) -> Answer:
         """The answer to a question whose task is known; adds notes on what was assumed."""
         facts = self._facts(question, route.task, data, notes)
-        if route.task.endswith("/choose") and len(facts.candidates) < 2 <= route.names:
+        if TASKS[route.task].decoding is Decoding.CANDIDATES and len(facts.candidates) < 2 <= route.names:
             return Answer("text", text=self._no_choice(question), task=route.task)
         filled = fill_slots([facts], self._answerer.options, self._answerer.attributes)
         planned = choose_task(self.checkpoint.prompts, route.task, filled, self._learnt, route.by_prompt)
@@ -248,9 +249,9 @@ class Recommender:
 
     def _facts(self, question: Question, task: str, data: Data | None, notes: list[str]) -> PromptFacts:
         """The slots' values for this task, and notes on what was assumed."""
-        choosing = task.endswith("/choose")
+        choosing = TASKS[task].decoding is Decoding.CANDIDATES
         choice = question.choice if choosing and len(question.choice) > 1 else ()
-        if task in ("sequential/next_item", "sequential/continue"):
+        if TASKS[task].decoding is Decoding.ITEMS:
             history: tuple[int, ...] = question.items
         elif choosing:
             history = tuple(item for item in question.items if item not in choice)
@@ -265,7 +266,7 @@ class Recommender:
         person = PromptFacts()
         if data is not None and question.user is not None:
             person = self._people.of_data(question.user, data)
-            if not task.startswith("sequential/"):  # "how would I rate it" of what was rated already
+            if TASKS[task].family != "sequential":  # "how would I rate it" of what was rated already
                 person = without_item(person, question.item)
         guess = None
         if question.guess is not None and len(self.checkpoint.rating_values):
@@ -317,7 +318,7 @@ class Recommender:
             return f"Which one is meant? {self._misunderstandings(question)[0]}."
         if self._learnt and task not in self._learnt:
             return f"This model has not learnt to answer such questions ({task}); it knows {', '.join(self._learnt)}."
-        if task.startswith("review/") and not question.review:
+        if TASKS[task].reads_review and not question.review:
             return "No review was found in the question: paste it behind a colon or in quotes."
         if not question.items:
             return (

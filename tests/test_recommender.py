@@ -23,7 +23,7 @@ from p5t5.data.records.cleaning import clean_text
 from p5t5.data.splits import leave_one_out
 from p5t5.decoding.ranking import rank_items, score_choices
 from p5t5.inference.answers import Answer
-from p5t5.inference.prompt_choice import SUBSTITUTES, choose_prompt, choose_task
+from p5t5.inference.prompt_choice import choose_prompt, choose_task
 from p5t5.inference.request import PromptFacts, fill_slots
 from p5t5.questions.entity_linking import Linker
 from p5t5.questions.parsing import read_question
@@ -247,9 +247,6 @@ def test_substitutes_are_asked_where_the_task_cannot_be():
     assert choose_task(prompts, "direct/choose", filled, learnt)[0] == "sequential/next_item"
     assert choose_task(prompts, "review/headline", filled, learnt) is None
     assert choose_task(prompts, "rating/like", filled)[0] == "rating/like"
-    assert set(SUBSTITUTES) <= set(TASKS) and {
-        name for names in SUBSTITUTES.values() for name in names
-    } <= set(TASKS)
 
 
 # -- answers

@@ -21,9 +21,9 @@ from scipy import sparse
 from p5t5.core.randomness import hashed
 from p5t5.data.splits import Split
 from p5t5.metrics.text import FeatureFinder, words
+from p5t5.tasks.registry import TASKS
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-COLUMN_OF = {"review/headline": "summary"}  # all other tasks write explanations
 LARGEST = 10_000_000  # cosines at once: 80 MB
 
 
@@ -31,13 +31,13 @@ def text_baselines(
     split: Split, task: str, rows: np.ndarray, seed: int = 0
 ) -> Iterator[tuple[str, list[str]]]:
     """(name, the answer of each of ``rows``); only the most common text where no training row has any."""
-    column = COLUMN_OF.get(task, "explanation")
+    column = TASKS[task].text_column
     common = most_common_text(split, column)
     yield "most_common_text", [common] * len(rows)
     if not common:
         return
     data = split.data
-    if task == "review/headline":
+    if TASKS[task].reads_review:
         longest = _median_words(data.texts[column], split.rows("train"))
         reviews = [data.texts["review"][row] for row in rows.tolist()]
         yield "first_sentence", [first_sentence(review, longest) for review in reviews]
@@ -46,8 +46,8 @@ def text_baselines(
     yield "random_of_item", known.random_of_item(rows, seed)
     nearest = known.nearest(rows)
     yield "nearest_text", nearest
-    if task == "explanation/explain_feature":
-        features = [data.texts["feature"][row] for row in rows.tolist()]
+    if hint := TASKS[task].hint:
+        features = [data.texts[hint][row] for row in rows.tolist()]
         yield "gold_feature", features
         found = known.nearest_with(rows, features)
         yield "nearest_with_feature", [text or other for text, other in zip(found, nearest, strict=True)]

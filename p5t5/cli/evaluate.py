@@ -111,7 +111,7 @@ def _main(argv: Sequence[str] | None) -> None:
         raise UserError("--fusion blends a model with the baselines: give --model too.")
     if checkpoint is not None:
         tasks = tasks or checkpoint.info.tasks
-        texts = [task for task in tasks if "text" in TASKS[task].decoding]
+        texts = [task for task in tasks if TASKS[task].writes]
         if texts and not options.limit and len(split.rows(options.part)) > MANY:
             count = f"{len(split.rows(options.part)):,} rows get texts in {len(texts)} tasks"
             print(f"{count}: this takes long. --limit {MANY} asks a sample of the users.", file=sys.stderr)
@@ -172,20 +172,18 @@ def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[s
 
     from tqdm import tqdm
 
-    from p5t5.inference.item_phrases import fit_item_ngrams, target_slot
+    from p5t5.inference.item_phrases import fit_item_ngrams
     from p5t5.inference.predictor import Predictor
     from p5t5.inference.text_decoding_search import (
         choose_text_options,
         keep_text_options,
         settings,
     )
-    from p5t5.inference.text_writer import HINT, describe_decoding, saved_options
+    from p5t5.inference.text_writer import describe_decoding, saved_options
     from p5t5.metrics.text import require_packages
     from p5t5.tasks.registry import TASKS
 
-    missing = [
-        task for task in tasks if "text" in TASKS[task].decoding and task not in saved_options(checkpoint)
-    ]
+    missing = [task for task in tasks if TASKS[task].writes and task not in saved_options(checkpoint)]
     missing = [task for task in missing if not TASKS[task].missing(split.data)]
     if not missing:
         return
@@ -194,7 +192,7 @@ def _choose_text(model: str, checkpoint: Checkpoint, split: Split, tasks: list[s
     ngrams = fit_item_ngrams(checkpoint.tokenizer, split, missing, build)
     predictor = Predictor(checkpoint, split.data, item_ngrams=ngrams)
     ways = sum(
-        len(settings(HINT in TASKS[task].slots, target_slot(task) in predictor.item_ngrams))
+        len(settings(bool(TASKS[task].hint), TASKS[task].target_slot in predictor.item_ngrams))
         for task in missing
     )
     with tqdm(desc="choosing how text is decoded", total=ways, unit=" ways", leave=False) as bar:

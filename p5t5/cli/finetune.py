@@ -78,12 +78,14 @@ def _main(argv: Sequence[str] | None) -> None:
     )
     import torch
 
-    from p5t5.distillation.soft_targets import NEXT_ITEMS, check_alphas, make_soft_targets
+    from p5t5.distillation.soft_targets import check_alphas, make_soft_targets
     from p5t5.evaluation.validation import validation_metric
     from p5t5.inference.predictor import Predictor
     from p5t5.inference.rating_calibration_fit import fit_rating_calibration, keep_rating_calibration
     from p5t5.model.configuration import PRESETS
     from p5t5.reporting.model_card import training_card
+    from p5t5.tasks.base import Teacher
+    from p5t5.tasks.registry import TASKS
     from p5t5.text.mixture import make_mixture
     from p5t5.text.rendering import render_mixture
     from p5t5.training.loop import train
@@ -101,7 +103,9 @@ def _main(argv: Sequence[str] | None) -> None:
     split = load_split(start_options)
     if "lessons" not in start_options.given and not few_each(split):
         # From long histories a model learns as much without, and the fusion gains from it (dev/lab/ml-100k.md#soft-targets-on-long-histories).
-        strengths = {task: share for task, share in strengths.items() if task not in NEXT_ITEMS}
+        strengths = {
+            task: share for task, share in strengths.items() if TASKS[task].teacher is not Teacher.NEXT_ITEM
+        }
     checkpoint = start(start_options, split, training.seed)
     if "embedding_rate" not in start_options.given and checkpoint.info.model not in PRESETS:
         training.embedding_rate = 1.0  # a T5 checkpoint's embeddings are learnt already

@@ -99,7 +99,6 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
     from p5t5.checkpoint.hub import resolve, set_dropout
     from p5t5.model.configuration import PRESETS
     from p5t5.tasks.base import BuildOptions
-    from p5t5.tasks.registry import TASKS
     from p5t5.text.prompts import lint, load_prompts
 
     if options.model not in PRESETS and (resolve(options.model) / INFO).is_file():
@@ -118,7 +117,7 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
     if options.model not in PRESETS:
         _refuse_idle(options, {"vocabulary_size": None, "start_from_factors": None})
     prompts = load_prompts(options.prompts or None)
-    lint(prompts, {name: task.slots for name, task in TASKS.items()})
+    lint(prompts)
     build = BuildOptions(
         max_history=options.max_history,
         max_continue=options.max_continue,

@@ -48,7 +48,7 @@ def rating_soft_targets(
     """
     data, rows = split.data, TASKS[task].eligible(split, "train")
     factored = len(rows) <= MAX_FACTORED_RATINGS
-    reads = task.startswith("review/")
+    reads = TASKS[task].reads_review
     most = MAX_REVIEWS if reads else MAX_DISTILLED_ROWS
     if len(rows) > most:
         rows = np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:most]])
@@ -59,8 +59,11 @@ def rating_soft_targets(
         return rows[:0], np.zeros((0, len(values)), np.float32)
     assert data.rating is not None
     truth = rating_index(data, data.rating[rows])
-    columns = ("review", "summary") if task == "review/score_with_headline" else ("review",)
-    teacher = _reader(split, rows, columns, words) if reads else _rememberer(split, rows, seed, factored)
+    teacher = (
+        _reader(split, rows, TASKS[task].review_columns, words)
+        if reads
+        else _rememberer(split, rows, seed, factored)
+    )
     shares = np.empty((len(rows), len(values)), np.float32)
     for number in tqdm(range(folds), desc=f"lessons on {task}", disable=None if progress else True):
         held, chosen_on = fold == number, fold == (number + 1) % folds

@@ -18,8 +18,7 @@ from p5t5.core.errors import UserError
 from p5t5.data.splits import Split
 from p5t5.distillation.next_item_teacher import next_item_soft_targets
 from p5t5.distillation.rating_teacher import rating_soft_targets
-from p5t5.tasks.base import DISLIKE, LIKE, WORDS
-from p5t5.tasks.rating import middle
+from p5t5.tasks.base import WORDS, Teacher
 from p5t5.tasks.registry import TASKS
 from p5t5.text.rendering import DistilledRow
 
@@ -28,19 +27,18 @@ if TYPE_CHECKING:
 
     from p5t5.checkpoint.checkpoint import Checkpoint
 
-NEXT_ITEMS = ("sequential/next_item", "sequential/continue")
 
-RATINGS = ("rating/score", "rating/like", "review/score", "review/score_with_headline")
-
-DISTILLED = NEXT_ITEMS + RATINGS
+def distilled() -> list[str]:
+    """The tasks that have soft targets: next items first, then ratings."""
+    return [name for teacher in Teacher for name, task in TASKS.items() if task.teacher is teacher]
 
 
 def check_alphas(strengths: Mapping[str, float]) -> None:
     """UserError for a task that nobody teaches, or a share that is not from 0 (no lesson) to below 1."""
     for task, strength in strengths.items():
-        if task not in DISTILLED:
+        if task not in distilled():
             raise UserError(
-                f"--lessons: nobody teaches {task!r}; there are lessons on {', '.join(DISTILLED)}."
+                f"--lessons: nobody teaches {task!r}; there are lessons on {', '.join(distilled())}."
             )
         if not 0 <= strength < 1:
             raise UserError(f"--lessons: {task} has {strength}; a share must be at least 0 and below 1.")
@@ -58,9 +56,9 @@ def make_soft_targets(
     ``strengths``: task → share of the answer's weight, as `check_alphas` wants it.
     """
     check_alphas(strengths)
-    wanted = [task for task in DISTILLED if strengths.get(task, 0) > 0]
+    wanted = [task for task in distilled() if strengths.get(task, 0) > 0]
     parts, off = _Parts(len(split.data)), []
-    if items := [task for task in NEXT_ITEMS if task in wanted]:
+    if items := [task for task in wanted if TASKS[task].teacher is Teacher.NEXT_ITEM]:
         tokens = checkpoint.catalogue.tokens
         if tokens.shape[1] > 1:
             off.append(f"lessons on {' and '.join(items)} are off: an item's identifier has several tokens")
@@ -74,21 +72,23 @@ def make_soft_targets(
                 same = [task for task in items if strengths[task] == strength]
                 parts.add(same, rows, tokens[names, 0], shares * np.float32(strength))
     words = int(checkpoint.info.options.max_words)
-    known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    known: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]] = {}  # by the texts that the teacher reads
+    values = split.data.rating_values
     for task in wanted:
-        if task not in RATINGS or TASKS[task].missing(split.data):  # that the task is off is said elsewhere
+        if task in items or TASKS[task].missing(split.data):  # that the task is off is said elsewhere
             continue
-        kind = "rating/score" if task == "rating/like" else task
-        if kind not in known:
-            known[kind] = rating_soft_targets(split, kind, words=words, seed=seed, progress=progress)
-        rows, shares = known[kind]
+        reads = TASKS[task].review_columns
+        if reads not in known:
+            known[reads] = rating_soft_targets(split, task, words=words, seed=seed, progress=progress)
+        rows, shares = known[reads]
         if not len(rows):
             off.append(f"lessons on {task} are off: there are too few different ratings to fit a teacher")
             continue
-        spelled = [f"{value:g}" for value in split.data.rating_values]
-        if task == "rating/like":
-            liked = shares[:, split.data.rating_values > middle(split.data.rating_values)].sum(1)
-            shares, spelled = np.stack([liked, 1 - liked], 1), [WORDS[LIKE], WORDS[DISLIKE]]
+        spelled = [f"{value:g}" for value in values]
+        positive = TASKS[task].positive_ratings(values)
+        if positive is not None:
+            liked = shares[:, positive].sum(1)
+            shares, spelled = np.stack([liked, 1 - liked], 1), [WORDS[word] for word in TASKS[task].choices]
         words_tokens = _tokens_of(checkpoint.tokenizer, spelled)
         if words_tokens is None:
             off.append(f"lessons on {task} are off: an answer has several tokens")

@@ -13,14 +13,14 @@ from p5t5.baselines.base import Scorer
 from p5t5.baselines.rankers import default_scorers
 from p5t5.baselines.rating import RatingBaseline, rating_baselines
 from p5t5.baselines.review_regression import review_ridge
-from p5t5.baselines.text import COLUMN_OF, text_baselines
+from p5t5.baselines.text import text_baselines
 from p5t5.data.splits import Split
 from p5t5.evaluation.judging import text_values
 from p5t5.evaluation.results import Evaluation, Measured
 from p5t5.evaluation.rows import PROTOCOLS, _about, _check, rows_of
 from p5t5.metrics.ranking import candidate_ranks, ranking_values
 from p5t5.metrics.rating import absolute_error, accuracy, squared_error
-from p5t5.tasks.base import BuildOptions
+from p5t5.tasks.base import BuildOptions, Decoding
 from p5t5.tasks.rating import middle
 from p5t5.tasks.registry import TASKS
 
@@ -56,24 +56,24 @@ def evaluate_baselines(
             out.skipped.append(reason)
             continue
         decoding = TASKS[task].decoding
-        if task == "sequential/next_item" or decoding == "candidates":
+        if TASKS[task].ranks:
+            if TASKS[task].repeats:
+                continue
             scorers = default_scorers(split, with_implicit) if scorers is None else scorers
             found = (
                 _measured_candidates(split, task, rows, scorers[:2], options)
-                if decoding == "candidates"
+                if decoding is Decoding.CANDIDATES
                 else _measured_rankings(split, task, rows, scorers, protocols)
             )
-        elif decoding == "choice":
+        elif decoding is Decoding.CHOICE:
             found = _measured_majority(split, task, rows, options)
-            if task == "rating/like":
+            if TASKS[task].positive_ratings(split.data.rating_values) is not None:
                 raters = rating_baselines(split) if raters is None else raters
-                found = chain(found, _measured_likes(split, rows, raters))
-        elif decoding in ("rating", "text", "rating_and_text"):
-            if decoding != "text" and raters is None:
+                found = chain(found, _measured_likes(split, task, rows, raters))
+        else:
+            if decoding.rates and raters is None:
                 raters = rating_baselines(split)
             found = _measured_answers(split, task, rows, raters or [], seed)
-        else:
-            continue
         for measured in found:
             out.add(measured, about)
     return out
@@ -126,7 +126,9 @@ def _measured_majority(
     yield Measured("majority", task, "", "choice", rows, split.data.user[rows], values)
 
 
-def _measured_likes(split: Split, rows: np.ndarray, raters: Sequence[RatingBaseline]) -> Iterator[Measured]:
+def _measured_likes(
+    split: Split, task: str, rows: np.ndarray, raters: Sequence[RatingBaseline]
+) -> Iterator[Measured]:
     """Rating baselines on who likes what: a predicted rating above the middle of the scale means a like."""
     data = split.data
     assert data.rating is not None
@@ -137,28 +139,27 @@ def _measured_likes(split: Split, rows: np.ndarray, raters: Sequence[RatingBasel
             "accuracy": accuracy(above > 0, liked),
             "auc": np.stack([above, liked], 1).astype(np.float64),
         }
-        yield Measured(rater.name, "rating/like", "", "choice", rows, data.user[rows], values)
+        yield Measured(rater.name, task, "", "choice", rows, data.user[rows], values)
 
 
 def _measured_answers(
     split: Split, task: str, rows: np.ndarray, raters: Sequence[RatingBaseline], seed: int
 ) -> Iterator[Measured]:
     """Rating baselines where the task rates, training texts where it writes."""
-    data, users, decoding = split.data, split.data.user[rows], TASKS[task].decoding
-    if decoding != "text":
+    data, users, kind = split.data, split.data.user[rows], TASKS[task]
+    if kind.rates:
         assert data.rating is not None
         guesses = {rater.name: rater.predict(data.user[rows], data.item[rows]) for rater in raters}
-        told = {"review/score": ("review",), "review/score_with_headline": ("review", "summary")}.get(task)
-        ridge = None if told is None else review_ridge(split, rows, told)
+        ridge = review_ridge(split, rows, kind.review_columns) if kind.reads_review else None
         if ridge is not None:
             guesses["tfidf_ridge"] = ridge
         for name, guess in guesses.items():
             truth = data.rating[rows]
             values = {"rmse": squared_error(guess, truth), "mae": absolute_error(guess, truth)}
             yield Measured(name, task, "", "expected", rows, users, values)
-    if decoding != "rating":
-        column, started = COLUMN_OF.get(task, "explanation"), perf_counter()
-        references = [data.texts[column][row] for row in rows.tolist()]
+    if kind.writes:
+        started = perf_counter()
+        references = [data.texts[kind.text_column][row] for row in rows.tolist()]
         for name, texts in text_baselines(split, task, rows, seed):
             seconds = perf_counter() - started
             values, totals = text_values(texts, references, split, task, rows)

@@ -76,7 +76,7 @@ def evaluate_checkpoint(
     about = _about(split, part, seed, checkpoint_name, variant)
     out = Evaluation()
     if any(
-        "text" in TASKS[task].decoding and not rows_of(split, task, part, limit, seed)[1]
+        TASKS[task].writes and not rows_of(split, task, part, limit, seed)[1]
         for task in wanted
         if task in TASKS
     ):
@@ -107,7 +107,7 @@ def _why_unasked(checkpoint: Checkpoint, split: Split, task: str, prompt: str) -
         usable = usable_prompts(checkpoint.prompts, task, split.data, held_out=prompt == "held_out")
         if not len(usable):
             return f"{task} has no {prompt} wording that {split.data.name} can fill"
-    return _other_scale(checkpoint, split) if TASKS[task].decoding.startswith("rating") else ""
+    return _other_scale(checkpoint, split) if TASKS[task].rates else ""
 
 
 def _add_judged(

@@ -26,7 +26,7 @@ from p5t5.metrics.rating import (
     reliability,
     squared_error,
 )
-from p5t5.tasks.base import WORDS, BuildOptions, Examples
+from p5t5.tasks.base import WORDS, BuildOptions, Decoding, Examples
 from p5t5.tasks.columns import rating_index
 from p5t5.tasks.registry import TASKS
 
@@ -69,16 +69,16 @@ class Judge:
         """The judged answers, protocol by protocol. ``inputs``: the rendered prompts, where they are at hand."""
         inputs = self.predictor.encode(examples, prompt_index) if inputs is None else inputs
         decoding = TASKS[examples.task].decoding
-        if decoding == "items":
+        if decoding is Decoding.ITEMS:
             yield from self._items(examples, inputs, protocols)
-        elif decoding == "candidates":
+        elif decoding is Decoding.CANDIDATES:
             yield from self._candidates(examples, inputs, prompt_index)
-        elif decoding == "choice":
+        elif decoding is Decoding.CHOICE:
             yield from self._scored(examples, inputs, prompt_index, self._chosen, "choice")
         else:
-            if decoding != "text":
+            if decoding.rates:
                 yield from self._scored(examples, inputs, prompt_index, self._rated, "expected")
-            if decoding != "rating":
+            if decoding.writes:
                 yield self._written(examples, inputs)
 
     def _items(self, examples: Examples, inputs: Ragged, protocols: Sequence[str]) -> Iterator[Judged]:
@@ -201,7 +201,7 @@ class Judge:
             examples.texts,
         )
         texts = self.predictor.renderer.text(few, index[rows])
-        items = TASKS[examples.task].decoding in ("items", "candidates")
+        items = TASKS[examples.task].ranks
         titles, truth = self.predictor.titles, self.split.data.item[examples.rows]
         return [
             {

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from p5t5.core.errors import UserError
+from p5t5.metrics.direction import lower_is_better
 from p5t5.metrics.intervals import (
     CHUNK,
     Statistic,
@@ -67,8 +68,6 @@ STATISTICS: dict[str, Statistic] = {
 }
 
 SEEN_PROMPTS = "seen_wordings"  # what answers to held-out wordings are compared with
-
-LOWER_IS_BETTER = ("rmse", "mae", "ece", "width80", "feature_overlap")
 
 
 @dataclass(frozen=True)
@@ -256,7 +255,7 @@ def _interval(metric: str, values: np.ndarray, users: np.ndarray, seed: int) -> 
 
 
 def _better(metric: str, low: float, high: float) -> bool | None:
-    if metric in LOWER_IS_BETTER:
+    if lower_is_better(metric):
         low, high = -high, -low
     return True if low > 0 else False if high < 0 else None
 

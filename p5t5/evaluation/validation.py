@@ -22,17 +22,6 @@ from p5t5.text.mixture import single, usable_prompts
 if TYPE_CHECKING:
     from p5t5.checkpoint.checkpoint import Checkpoint
 
-# What validation during training looks at, by the way a task is decoded.
-PRIMARY = {
-    "items": "ndcg@10",
-    "candidates": "ndcg@10",
-    "choice": "accuracy",
-    "rating": "rmse",
-    "text": "rouge1",
-    "rating_and_text": "rouge1",
-}
-SHORT_NAMES = {"sequential/next_item": "ndcg@10", "rating/score": "rmse"}
-
 # What a process found: metric → (the rows it asked about, the value of each).
 Part = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -55,7 +44,7 @@ class Validation:
         others: bool = False,
     ):
         self.predictor, self.split, self.options, self.rows = predictor, split, options, rows
-        self.names = [name_of(task) for task in rows]
+        self.names = [TASKS[task].metric_name for task in rows]
         self.others, self.tolerance = others, dict[str, float]()
         self._prepared: dict[tuple[int, int], list[tuple]] = {}
 
@@ -75,7 +64,7 @@ class Validation:
         judge = Judge(predictor, self.split, self.options)
         found: Part = {}
         for task, examples, index, inputs in self._prepare(rank, world):
-            metric = PRIMARY[TASKS[task].decoding]
+            metric = TASKS[task].primary_metric
             for judged in judge.judge(examples, index, ("filtered",), inputs):
                 if metric in judged.values and judged.subset is None and task not in found:
                     values = np.asarray(judged.values[metric], np.float64).reshape(len(examples), -1)
@@ -88,11 +77,11 @@ class Validation:
         for task in self.rows:
             mine = [part[task] for part in parts if task in part]
             rows, values = (np.concatenate(column) for column in zip(*mine, strict=True))
-            metric = PRIMARY[TASKS[task].decoding]
+            metric = TASKS[task].primary_metric
             statistic = STATISTICS.get(metric, first_mean)
-            out[name_of(task)] = float(statistic(values[np.argsort(rows, kind="stable")].mean(0)))
+            out[TASKS[task].metric_name] = float(statistic(values[np.argsort(rows, kind="stable")].mean(0)))
             if self.others and statistic is first_mean:
-                self.tolerance[name_of(task)] = float(values[:, 0].std() / len(values) ** 0.5)
+                self.tolerance[TASKS[task].metric_name] = float(values[:, 0].std() / len(values) ** 0.5)
         return out
 
     def _prepare(self, rank: int, world: int) -> list[tuple]:
@@ -122,29 +111,25 @@ def validation_metric(
 ) -> Validation:
     """A quick ``validate(model)`` for training: filtered, seen wordings, at most ``limit`` users by the seed.
 
-    ``tasks``: those that are trained (None: the checkpoint's). Of these only sequential/next_item is
-    looked at ("ndcg@10") and rating/score ("rmse"), because validation takes time from training; where
-    neither is trained, all of them are, each by its main metric ("review/score:rmse"). The prompts are
-    rendered once. Raises UserError when nothing is left to look at.
+    ``tasks``: those that are trained (None: the checkpoint's). Of these only the ones with a
+    ``validation_place`` are measured (sequential/next_item by "ndcg@10", rating/score by "rmse"), because
+    validation takes time from training; where none of them is trained, all others are, each by its primary
+    metric ("review/score:rmse"). The prompts are rendered once. Raises UserError when nothing is left to look at.
     """
     data = split.data
     checkpoint.check(data)
     own = list(tasks or checkpoint.info.tasks or TASKS)
+    watched = [task for task in own if TASKS[task].validation_place]
+    watched.sort(key=lambda task: TASKS[task].validation_place)
     found = {}
-    for task in [name for name in SHORT_NAMES if name in own] or own:
+    for task in watched or own:
         rows, reason = rows_of(split, task, "validation", limit, seed)
         if not reason and len(usable_prompts(checkpoint.prompts, task, data, held_out=False)):
             found[task] = rows
     if not found:
         raise UserError(f"{data.name} has no validation rows of the tasks to validate on; choose other tasks")
     options = replace(checkpoint.build_options(-1), seed=seed)
-    others = not set(own) <= {*found, "sequential/continue"}  # which says again what next_item says
+    others = any(task not in found and not TASKS[task].repeats for task in own)
     # What was fitted for an earlier stage says nothing of these weights; and greedy is quick.
     inference = InferenceOptions(token_budget, calibrated=False, fitted_decoding=False)
     return Validation(Predictor(checkpoint, data, inference), split, options, found, others)
-
-
-def name_of(task: str) -> str:
-    """How a task's main metric is called: short for the two that are looked at most."""
-    metric = PRIMARY[TASKS[task].decoding]
-    return metric if SHORT_NAMES.get(task) == metric else f"{task}:{metric}"

@@ -19,7 +19,7 @@ from p5t5.inference.predictor import InferenceOptions, Predictor
 from p5t5.inference.rating_calibration import RatingContext
 from p5t5.inference.request import PromptFacts, fill_slots
 from p5t5.metrics.rating import central_interval, choice_probabilities
-from p5t5.tasks.base import WORDS, Examples
+from p5t5.tasks.base import WORDS, Decoding, Examples
 from p5t5.tasks.registry import TASKS
 
 
@@ -120,23 +120,23 @@ class Answerer:
         """
         decoding = TASKS[task].decoding
         asked = self._prompt_text(task, prompt, facts)
-        if decoding == "candidates" or (decoding == "items" and len(facts.candidates)):
+        if decoding is Decoding.CANDIDATES or (decoding.ranks and len(facts.candidates)):
             return Answer("items", items=tuple(self.rank(task, prompt, facts)[:k]), asked=asked)
-        if decoding == "items":
+        if decoding.ranks:
             ranked = self.recommend(task, prompt, [facts], k, Ragged.from_lists([seen]))
             return Answer("items", items=tuple(ranked[0]), asked=asked)
         examples, index = self._examples(task, [facts]), np.array([prompt])
         inputs = self.predictor.encode(examples, index)
-        if decoding == "choice":
+        if decoding is Decoding.CHOICE:
             scores = self.predictor.choose(examples, inputs, index, self._context(facts, examples, index))
             words = [WORDS[word] for word in TASKS[task].choices]
             share = float(expected_value(scores, np.eye(len(words))[0])[0])
             return Answer("text", text=words[int(scores[0].argmax())], value=share, asked=asked)
-        value, text, kind = None, "", "number" if decoding == "rating" else "text"
-        if decoding != "text":
+        value, text, kind = None, "", "text" if decoding.writes else "number"
+        if decoding.rates:
             scores = self.predictor.rate(examples, inputs, index, self._context(facts, examples, index))
             value = Rating.of(scores, self.predictor.rating_values)
-        if decoding != "rating":
+        if decoding.writes:
             item = np.array([-1 if facts.item is None else facts.item])
             text = self.predictor.write(examples, inputs, item)[0]
         found = Answer(kind, value=value, text=text, asked=asked)

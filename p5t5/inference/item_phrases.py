@@ -87,8 +87,8 @@ class ItemNgrams:
             rows = np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:MAX_TEXTS]])
         if not len(rows):
             return None
-        target_slot = list(TASKS[task].build(split, rows, options).references or ())
-        table = text_tokens(tokenizer, target_slot)
+        references = list(TASKS[task].build(split, rows, options).references or ())
+        table = text_tokens(tokenizer, references)
         tokens = Ragged.from_lists([row[row >= 0].tolist() for row in table])
         return ItemNgrams.of(tokens, split.data.item[rows], split.data.number_of_items)
 
@@ -118,22 +118,17 @@ class ItemNgrams:
         )
 
 
-def target_slot(task: str) -> str:
-    """The name of the slot that a task's text answers: tasks that have it in common write the same texts."""
-    return [name for name, slot in TASKS[task].slots.items() if slot.target][-1]
-
-
 def fit_item_ngrams(
     tokenizer: PreTrainedTokenizerFast, split: Split, tasks: Sequence[str], options: BuildOptions
 ) -> dict[str, ItemNgrams]:
-    """Slot (`target_slot`) → what training texts say of each item, for the tasks that write."""
+    """Slot (`Task.target_slot`) → what training texts say of each item, for the tasks that write."""
     found: dict[str, ItemNgrams] = {}
-    able = [task for task in tasks if "text" in TASKS[task].decoding and not TASKS[task].missing(split.data)]
+    able = [task for task in tasks if TASKS[task].writes and not TASKS[task].missing(split.data)]
     for task in sorted(able, key=lambda task: -len(TASKS[task].eligible(split, "train"))):
-        if target_slot(task) not in found:
+        if TASKS[task].target_slot not in found:
             one = ItemNgrams.fit(split, task, tokenizer, options)
             if one is not None:
-                found[target_slot(task)] = one
+                found[TASKS[task].target_slot] = one
     return found
 
 
@@ -156,7 +151,7 @@ class ItemNgramTable:
 
     @staticmethod
     def of(found: Mapping[str, ItemNgrams], item_ids: Sequence[str]) -> ItemNgramTable:
-        """``found``: by slot (`target_slot`). Items are kept by their ids: more of them may come to be known later."""
+        """``found``: by slot (`Task.target_slot`). Items are kept by their ids: more of them may come to be known later."""
         parts = []
         names = [*item_ids, ""]  # the last is all of them
         for slot, own in found.items():

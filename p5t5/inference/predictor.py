@@ -20,7 +20,7 @@ from p5t5.decoding.batches import padded_batches
 from p5t5.decoding.ranking import Ranked, all_item_scores, rank_all, score_choices, score_items
 from p5t5.decoding.text_generation import TextOptions
 from p5t5.decoding.trie import Trie
-from p5t5.inference.item_phrases import ItemNgrams, target_slot
+from p5t5.inference.item_phrases import ItemNgrams
 from p5t5.inference.rating_calibration import RatingContext, saved_rating_calibration
 from p5t5.inference.text_writer import (
     GREEDY,
@@ -30,7 +30,7 @@ from p5t5.inference.text_writer import (
     saved_item_ngrams,
     saved_options,
 )
-from p5t5.tasks.base import WORDS, Examples
+from p5t5.tasks.base import WORDS, Decoding, Examples
 from p5t5.tasks.registry import TASKS
 from p5t5.text.prompts import PLACEHOLDER
 
@@ -187,7 +187,7 @@ class Predictor:
         """
         options = options or self.text_options.get(examples.task, GREEDY)
         others = answers_of_other_tasks(examples.task, self.tokenizer, self.rating_values)
-        ngrams = self.item_ngrams.get(target_slot(examples.task))
+        ngrams = self.item_ngrams.get(TASKS[examples.task].target_slot)
         hints = required_words(examples)
         return self._without_ratings(
             examples.task, self._writer.write(self.model, inputs, options, hints, others, ngrams, items)
@@ -215,13 +215,13 @@ class Predictor:
         items: np.ndarray | None = None,
     ) -> list[str]:
         """One of the samples for each example, as ``options`` say: its text, as of `write`."""
-        ngrams = self.item_ngrams.get(target_slot(examples.task))
+        ngrams = self.item_ngrams.get(TASKS[examples.task].target_slot)
         return self._without_ratings(
             examples.task, self._writer.select(samples, options.item_weight, ngrams, items)
         )
 
     def _without_ratings(self, task: str, texts: list[str]) -> list[str]:
-        if TASKS[task].decoding != "rating_and_text":
+        if TASKS[task].decoding is not Decoding.RATING_AND_TEXT:
             return texts
         numbers = {f"{value:g}" for value in self.rating_values}
         return [_after_number(text, numbers) for text in texts]

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from p5t5.inference.request import Filled
+from p5t5.tasks.registry import TASKS
 from p5t5.text.prompts import PLACEHOLDER, Prompt
-
-# What else can answer a question whose own task the model has not learnt, or whose slots stay empty.
-SUBSTITUTES: Mapping[str, tuple[str, ...]] = {
-    "rating/verify": ("rating/score",),
-    "rating/like": ("rating/score", "direct/verify"),
-    "sequential/continue": ("sequential/next_item",),
-    "sequential/choose": ("direct/choose", "sequential/next_item"),
-    "sequential/verify": ("direct/verify", "rating/like"),
-    "explanation/explain_feature": ("explanation/explain",),
-    "explanation/rate_and_explain": ("explanation/explain",),
-    "review/score_with_headline": ("review/score",),
-    "direct/verify": ("rating/like", "rating/score"),
-    "direct/choose": ("sequential/choose", "sequential/next_item"),
-}
 
 # Slots that say something of the person who asks; a wording that uses more of them is preferred.
 PERSONAL = ({"user"}, {"history", "history_titles"}, {"rated_history", "rated_titles"})
@@ -66,12 +53,12 @@ def choose_task(
     learnt: Collection[str] = (),
     similarity: np.ndarray | None = None,
 ) -> tuple[str, int] | None:
-    """(task, prompt index): the task itself where it can be asked, else its nearest substitute, else None.
+    """(task, prompt index): the task itself where it can be asked, else the first of ``Task.substitutes`` that can, else None.
 
     ``learnt``: the tasks that the model was trained on; empty: unknown, all may be asked.
     """
     for allow_empty in (False, True):
-        for name in (task, *SUBSTITUTES.get(task, ())):
+        for name in (task, *TASKS[task].substitutes):
             if learnt and name not in learnt:
                 continue
             place = choose_prompt(prompts, name, filled, similarity, allow_empty)

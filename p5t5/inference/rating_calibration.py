@@ -24,7 +24,7 @@ from p5t5.baselines.review_regression import RatingDistribution, ReviewRegressor
 from p5t5.core.ragged import Ragged
 from p5t5.data.splits import Split
 from p5t5.metrics.rating import choice_probabilities
-from p5t5.tasks.rating import middle
+from p5t5.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from p5t5.checkpoint.catalogue import Catalogue
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 KEY = "rating_calibration"  # among the fitted artefacts of a checkpoint
 WORDS = "words.parquet"  # the word weights of the review regressions, a file of the artefact
-
-LIKES = "rating/like"  # a choice, which ratings decide
 
 WHOLE = 2**31  # longer than any history
 
@@ -223,7 +221,7 @@ def saved_rating_calibration(checkpoint: Checkpoint) -> dict[str, RatingCalibrat
             bias_prior if one.get("uses_bias_prior") else None,
             values,
             None if words is None or "review_regression" not in one else _regressor(words, task, one),
-            liked_ratings(task, values),
+            TASKS[task].positive_ratings(np.asarray(values)),
         )
         for task, one in settings["tasks"].items()
     }
@@ -240,8 +238,3 @@ def _saved_bias_prior(kept: Mapping, catalogue: Catalogue) -> BiasPrior | None:
 def _regressor(words: WordWeights, task: str, kept: Mapping) -> ReviewRegressor:
     own = kept["review_regression"]
     return words.reader(task, own["constant"], RatingDistribution.read(own["shares"]))
-
-
-def liked_ratings(task: str, values: Sequence[float] | np.ndarray) -> np.ndarray | None:
-    """bool [C]: the ratings that count as a like; None for other tasks."""
-    return np.asarray(values) > middle(np.asarray(values)) if task == LIKES else None

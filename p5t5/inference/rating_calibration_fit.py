@@ -16,13 +16,11 @@ from p5t5.core.randomness import hashed
 from p5t5.data.splits import Split
 from p5t5.inference.rating_calibration import (
     KEY,
-    LIKES,
     WORDS,
     BiasPrior,
     RatingCalibrator,
     RatingContext,
     RecencyOffset,
-    liked_ratings,
 )
 from p5t5.metrics.rating import choice_probabilities
 from p5t5.tasks.base import BuildOptions
@@ -98,7 +96,7 @@ def fit_rating_calibration(
     bias_prior: BiasPrior | None = None
     for task in tasks:
         sample = None
-        if TASKS[task].decoding.startswith("rating") or task == LIKES:
+        if TASKS[task].rates or TASKS[task].positive_ratings(split.data.rating_values) is not None:
             sample = validation_sample(split, task, predictor.prompts, build, MAX_VALIDATION_ROWS)
         if sample is None:
             continue
@@ -107,16 +105,21 @@ def fit_rating_calibration(
         scores = predictor.answer_scores(examples, predictor.encode(examples, index), index)
         assert split.data.rating is not None  # every eligible row has one
         truth = rating_index(split.data, split.data.rating[rows])
-        if task == LIKES:
+        if not TASKS[task].rates:
             assert examples.answer is not None
             truth = examples.answer
-        reads = "review" in TASKS[task].slots
+        reads = TASKS[task].reads_review
         if not reads and bias_prior is None:
             bias_prior = fit_bias_prior(split)
         reader = ReviewRegressor.fit(split, task, build) if reads else None
         values = split.data.rating_values
         one = RatingCalibrator(
-            1.0, _prior(split), None if reads else bias_prior, values, reader, liked_ratings(task, values)
+            1.0,
+            _prior(split),
+            None if reads else bias_prior,
+            values,
+            reader,
+            TASKS[task].positive_ratings(values),
         )
         asked = RatingContext.of_rows(split, rows, texts_of(examples, predictor.prompts, index))
         one.model_weight = best_model_weight(one, scores, asked, truth)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from p5t5.checkpoint.fitted import FittedArtifact
 from p5t5.data.splits import Split
 from p5t5.decoding.text_generation import TextOptions
-from p5t5.inference.item_phrases import ItemNgrams, ItemNgramTable, target_slot
+from p5t5.inference.item_phrases import ItemNgrams, ItemNgramTable
 from p5t5.inference.text_writer import (
     GREEDY,
     ITEM_NGRAMS,
@@ -71,7 +71,7 @@ def choose_text_options(
     chosen = {}
     for task in tasks:
         sample = None
-        if "text" in TASKS[task].decoding:
+        if TASKS[task].writes:
             sample = validation_sample(split, task, predictor.prompts, build, limit)
         if sample is None:
             continue
@@ -88,7 +88,7 @@ def choose_text_options(
             else ("rouge1",)
         )
         tried, drawn = [], {}
-        for options in settings(hinted, target_slot(task) in predictor.item_ngrams):
+        for options in settings(hinted, TASKS[task].target_slot in predictor.item_ngrams):
             if progress:
                 progress(f"{task}: {describe_decoding(options)}")
             drawing = replace(options, item_weight=0.0)
@@ -146,7 +146,7 @@ def keep_text_options(
     """
     before = checkpoint.fitted.get(KEY)
     tasks = {**({} if before is None else before.settings["tasks"]), **chosen}
-    used = {target_slot(task) for task, one in tasks.items() if one["options"].get("item_weight")}
+    used = {TASKS[task].target_slot for task, one in tasks.items() if one["options"].get("item_weight")}
     settings, files = {"tasks": tasks}, {}
     if used:
         both = {**saved_item_ngrams(checkpoint), **(ngrams or {})}

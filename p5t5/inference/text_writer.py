@@ -18,7 +18,7 @@ from p5t5.core.ragged import Ragged
 from p5t5.decoding.batches import padded_batches
 from p5t5.decoding.text_generation import RequiredTokens, TextOptions, draw_texts, mbr_choice
 from p5t5.inference.item_phrases import ItemNgrams, ItemNgramTable
-from p5t5.tasks.base import DISLIKE, LIKE, NO, WORDS, YES, Examples
+from p5t5.tasks.base import DISLIKE, LIKE, NO, WORDS, YES, Decoding, Examples
 from p5t5.tasks.registry import TASKS
 from p5t5.text.tokenizer import text_tokens
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from p5t5.checkpoint.checkpoint import Checkpoint
 
 UNSPEAKABLE = re.compile(r"^▁?<(item|user|extra_id)_")
-
-HINT = "feature"  # the slot that says what the text must speak of
 
 KEY = "text_decoding"  # among the fitted artefacts of a checkpoint
 
@@ -118,9 +116,10 @@ class Writer:
 
 def required_words(examples: Examples) -> list[str] | None:
     """What each text must speak of; None where the task gives no hint."""
-    if HINT not in TASKS[examples.task].slots or HINT not in examples.columns:
+    hint = TASKS[examples.task].hint
+    if not hint or hint not in examples.columns:
         return None
-    elements = examples.columns[HINT].elements
+    elements = examples.columns[hint].elements
     return [" ".join(examples.texts[place] for place in elements[row]) for row in range(len(examples))]
 
 
@@ -130,7 +129,7 @@ def answers_of_other_tasks(task: str, tokenizer: Any, ratings: Sequence[float] |
     A model that does not know a wording may take it for another task's; items and ratings are picked among
     items and ratings, and so a text is among texts. Empty where a rating belongs before the text.
     """
-    if TASKS[task].decoding != "text":
+    if TASKS[task].decoding is not Decoding.TEXT:
         return []
     words = [*(WORDS[word] for word in (YES, NO, LIKE, DISLIKE)), *(f"{value:g}" for value in ratings)]
     ids = text_tokens(tokenizer, words)

@@ -18,6 +18,8 @@ import numpy as np
 from p5t5.questions.entity_linking import Link, everyday_language
 from p5t5.questions.masking import _WORD, _merge, _prompt_outline, outline
 from p5t5.questions.spelling import one_edit_away
+from p5t5.tasks.base import Decoding
+from p5t5.tasks.registry import TASKS
 from p5t5.text.prompts import Prompt
 
 # Below this, no wording is near. Questions people asked score .2 to .9, unrelated sentences under .15.
@@ -175,11 +177,10 @@ def _feature_names(text: str) -> Iterator[str]:
 
 def _plausible(task: str, text: str) -> float:
     """A factor for what a task cannot do without: a pasted text, or a choice of items."""
-    family = task.split("/")[0]
     if "[text]" in text:
-        return 1.25 if family == "review" else 0.8
-    if family == "review":
+        return 1.25 if TASKS[task].reads_review else 0.8
+    if TASKS[task].reads_review:
         return 0.9 if re.search(r"\breview|\bcomment|\bfeedback", text, re.IGNORECASE) else 0.6
-    if task.endswith("/choose") and "[items]" not in text and text.count("[item]") < 2:
+    if TASKS[task].decoding is Decoding.CANDIDATES and "[items]" not in text and text.count("[item]") < 2:
         return 0.8
     return 1.0

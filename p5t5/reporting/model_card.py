@@ -12,7 +12,10 @@ from p5t5._version import __version__
 from p5t5.checkpoint.info import CheckpointInfo
 from p5t5.core.errors import UserError
 from p5t5.data.splits import split_label
-from p5t5.reporting.results_page import NAMES, is_ours
+from p5t5.metrics.direction import lower_is_better
+from p5t5.reporting.results_page import NAMES, PROTOCOLS, is_ours
+from p5t5.tasks.base import Task
+from p5t5.tasks.registry import TASKS
 
 Row = Mapping[str, Any]
 
@@ -26,25 +29,26 @@ METHOD = (
     "uniformly; ratings are probability-weighted; “held-out” wordings were never trained on; unparsable answers "
     "count as wrong."
 )
-# task, protocol, metric of the table, in this order.
-TABLE = (
-    ("sequential/next_item", "filtered", "ndcg@10"),
-    ("sequential/next_item", "filtered", "hr@10"),
-    ("sequential/next_item", "unfiltered", "ndcg@10"),
-    ("sequential/choose", "1+99", "ndcg@10"),
-    ("direct/choose", "1+99", "hr@1"),
-    ("direct/choose", "1+99", "ndcg@10"),
-    ("rating/score", "expected", "rmse"),
-    ("rating/score", "expected", "mae"),
-    ("rating/score", "expected, model alone", "rmse"),
-    ("review/score", "expected", "rmse"),
-    ("review/score", "expected, model alone", "rmse"),
-    ("review/headline", "text", "rouge1"),
-    ("explanation/explain", "text", "rouge1"),
-    ("explanation/explain", "text", "bleu4"),
-    ("explanation/explain", "text", "feature_match"),
-    ("explanation/explain_feature", "text", "rouge1"),
-)
+# The table's families, in this order; others follow.
+TABLE_FAMILIES = ("sequential", "direct", "rating", "review", "explanation")
+
+
+def table_lines() -> list[tuple[str, str, str]]:
+    """(task, protocol, metric) of the table's lines: ``Task.card_metrics`` by the main protocol, then the
+    primary metric by the others.
+    """
+    lines = []
+    for task in sorted(TASKS.values(), key=_table_order):
+        main, *others = PROTOCOLS[task.decoding]
+        lines += [(task.name, main, metric) for metric in task.card_metrics]
+        if task.card_metrics:
+            lines += [(task.name, protocol, task.primary_metric) for protocol in others]
+    return lines
+
+
+def _table_order(task: Task) -> tuple[int, bool]:
+    known = task.family in TABLE_FAMILIES
+    return TABLE_FAMILIES.index(task.family) if known else len(TABLE_FAMILIES), task.writes
 
 
 def card_template() -> str:
@@ -110,7 +114,7 @@ def readme_table(rows: Sequence[Row]) -> str:
 def _table(rows: Sequence[Row]) -> str:
     ours = list(dict.fromkeys((row["model"], row["prompt"]) for row in rows if is_ours(row)))
     lines = []
-    for task, protocol, metric in TABLE:
+    for task, protocol, metric in table_lines():
         asked = {True: protocol, False: protocol.partition(",")[0]}  # baselines have one way to answer
         own = [
             row
@@ -119,7 +123,7 @@ def _table(rows: Sequence[Row]) -> str:
         ]
         if not any(is_ours(row) for row in own):
             continue
-        lower = metric in ("rmse", "mae")
+        lower = lower_is_better(metric)
         best = (min if lower else max)(row["value"] for row in own)
         cells = [
             _cell([row for row in own if (row["model"], row["prompt"]) == column], best) for column in ours

@@ -12,9 +12,12 @@ from typing import Any
 
 from p5t5.core.errors import UserError
 from p5t5.data.splits import split_label
-from p5t5.evaluation.results import LOWER_IS_BETTER, SEEN_PROMPTS, find
+from p5t5.evaluation.results import SEEN_PROMPTS, find
+from p5t5.metrics.direction import lower_is_better
 from p5t5.reporting.calibration import calibration as calibration_figures
 from p5t5.reporting.plots import Bar, Curve, curve_plot, interval_plot
+from p5t5.tasks.base import Decoding
+from p5t5.tasks.registry import TASKS
 
 Row = Mapping[str, Any]
 
@@ -25,6 +28,19 @@ FAMILIES = {
     "review": "Review: headline and score",
     "explanation": "Explanation: why this item",
 }
+
+# The protocols under which answers are judged, the main one first.
+PROTOCOLS = {
+    Decoding.ITEMS: ("filtered", "unfiltered"),
+    Decoding.CANDIDATES: ("1+99",),
+    Decoding.CHOICE: ("choice",),
+    Decoding.RATING: ("expected", "expected, model alone"),
+    Decoding.TEXT: ("text",),
+    Decoding.RATING_AND_TEXT: ("text",),
+}
+
+# One task per family, whose primary metric has a tile at the top of the page.
+TILES = ("sequential/next_item", "rating/score", "direct/choose", "review/score", "explanation/explain")
 
 # What is plotted of a task, the first metric that was measured; on which protocols.
 PLOTTED = ("ndcg@10", "rmse", "rouge1", "auc", "accuracy")
@@ -120,7 +136,10 @@ def render_report(
         _section("The data", _facts(data) + _list(notes)) if data or notes else "",
     ]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
-    for family, title in FAMILIES.items():
+    families = FAMILIES | {
+        task.split("/")[0]: FAMILIES.get(task.split("/")[0], task.split("/")[0]) for task in tasks
+    }
+    for family, title in families.items():
         own = [task for task in tasks if task.split("/")[0] == family]
         own.sort(key=lambda task: not any(row["task"] == task and row["model"] != "p5t5" for row in rows))
         if own:
@@ -172,14 +191,9 @@ def is_ours(row: Row) -> bool:
 def _headline(rows: Sequence[Row], comparisons: Sequence[Row]) -> str:
     """Tiles: the main number of each task that has a baseline, and whether it beats the strongest of them."""
     tiles = []
-    for task, metric, protocol in (
-        ("sequential/next_item", "ndcg@10", "filtered"),
-        ("rating/score", "rmse", "expected"),
-        ("direct/choose", "ndcg@10", "1+99"),
-        ("review/score", "rmse", "expected"),
-        ("explanation/explain", "rouge1", "text"),
-    ):
-        keys = {"task": task, "metric": metric, "protocol": protocol}
+    for task in TILES:
+        metric = TASKS[task].primary_metric
+        keys = {"task": task, "metric": metric, "protocol": PROTOCOLS[TASKS[task].decoding][0]}
         ours = find([row for row in rows if is_ours(row)], prompt="seen", **keys)
         if ours is None or ours["value"] is None:
             continue
@@ -190,7 +204,7 @@ def _headline(rows: Sequence[Row], comparisons: Sequence[Row]) -> str:
         against = f"{NAMES.get(name, name)} {_number(rival['value'])}" if rival else ""
         tiles.append(
             f'<div class="tile {kind}"><div class=what>{escape(task)} · {escape(metric)}'
-            f"{' (lower is better)' if metric in LOWER_IS_BETTER else ''}</div>"
+            f"{' (lower is better)' if lower_is_better(metric) else ''}</div>"
             f"<div class=big>{_number(ours['value'])}</div><div class=ci>{_interval(ours)}</div>"
             f"<div class=against>{escape(against)}</div><div class=verdict>{escape(verdict)}</div></div>"
         )
@@ -207,7 +221,7 @@ def strongest(rows: Sequence[Row], task: str, metric: str, protocol: str) -> Row
         and row["value"] is not None
         and all(row[key] == value for key, value in wanted.items())
     ]
-    sign = -1 if metric in LOWER_IS_BETTER else 1
+    sign = -1 if lower_is_better(metric) else 1
     return max(found, key=lambda row: sign * row["value"], default=None)
 
 
@@ -223,13 +237,13 @@ def _verdict(paired: Row | None) -> tuple[str, str]:
 
 def _task(task: str, rows: Sequence[Row]) -> str:
     """A figure a protocol and the full table of one task."""
-    metric = next((name for name in PLOTTED if any(row["metric"] == name for row in rows)), None)
+    metric = next((name for name in PLOTTED if any(row["metric"] == name for row in rows)), "")
     figures = []
     for protocol in dict.fromkeys(row["protocol"] for row in rows if row["metric"] == metric):
         shown = [row for row in rows if row["metric"] == metric and row["protocol"] == protocol]
         shown = [row for row in shown if row["value"] is not None]
         if len(shown) > 1 and (len(shown) > 2 or not all(map(is_ours, shown))):
-            lower = metric in LOWER_IS_BETTER
+            lower = lower_is_better(metric)
             shown.sort(key=lambda row: row["value"] if lower else -row["value"])
             bars = [_bar(row) for row in shown]
             note = f"{protocol}, {'lower' if lower else 'higher'} is better"

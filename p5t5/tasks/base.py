@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import ClassVar
 
 import numpy as np
@@ -148,20 +149,115 @@ class BuildOptions:
         return self.candidates if self.epoch < 0 else min(self.candidates, self.train_candidates)
 
 
-class Task:
-    """A family/task. One subclass a task; no state, so that an instance is a constant."""
+class Decoding(Enum):
+    """How an answer is read from the model."""
 
+    ITEMS = "items"  # ranked over the whole catalogue
+    CANDIDATES = "candidates"  # ranked among the candidates of each example
+    CHOICE = "choice"  # one of ``Task.choices``
+    RATING = "rating"  # a distribution over the rating scale
+    TEXT = "text"
+    RATING_AND_TEXT = "rating_and_text"
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the answer is a ranking of items."""
+        return self in (Decoding.ITEMS, Decoding.CANDIDATES)
+
+    @property
+    def rates(self) -> bool:
+        """Whether the answer holds a rating."""
+        return self in (Decoding.RATING, Decoding.RATING_AND_TEXT)
+
+    @property
+    def writes(self) -> bool:
+        """Whether the answer holds free text."""
+        return self in (Decoding.TEXT, Decoding.RATING_AND_TEXT)
+
+
+class Teacher(Enum):
+    """Where the soft targets of a task come from (`p5t5.distillation`)."""
+
+    NEXT_ITEM = "next_item"  # a blend of co-occurrence, text similarity and popularity
+    RATING = "rating"  # biases or factors; for tasks that read a review, ridge regression on its words
+
+
+class Task:
+    """A family/task: everything that is known about one kind of question.
+
+    One subclass per task; an instance has no state, so it serves as a constant. A new task is one subclass
+    and one line in `p5t5.tasks.registry`, with prompts of its own.
+    """
+
+    # The question and its answer.
     name: ClassVar[str]
     slots: ClassVar[Mapping[str, Slot]]
     needs: ClassVar[tuple[str, ...]] = ()  # interaction columns without which the task is off
-    decoding: ClassVar[str]  # items | candidates | choice | rating | text | rating_and_text
-    choices: ClassVar[tuple[int, ...]] = ()  # for decoding "choice": words, the positive one first
-    metrics: ClassVar[tuple[str, ...]]
     needs_time_order: ClassVar[bool] = False  # asks what comes next, or what was not met so far
+    review_columns: ClassVar[tuple[str, ...]] = ()  # text columns of a review that the prompt contains
+    decoding: ClassVar[Decoding]
+    choices: ClassVar[tuple[int, ...]] = ()  # for Decoding.CHOICE: WORDS indexes, the positive one first
+    text_column: ClassVar[str] = ""  # for tasks that write: the column with the true text
+    hint: ClassVar[str] = ""  # the slot (and column) of a feature that the text must mention
+
+    # Training. The weights are those that served best in the recipes: several answers per prompt count more,
+    # ratings are learnt slowly, choosing and verifying teach little else, reviews are long.
+    default_weight: ClassVar[float] = 1.0  # of one row in the mixture, relative to other tasks
+    default_loss_weight: ClassVar[float] = 1.0
+    teacher: ClassVar[Teacher | None] = None
+    default_alpha: ClassVar[float] = 0.0  # share of the answer's weight that goes to the soft targets
+
+    # Evaluation.
+    metrics: ClassVar[tuple[str, ...]]
+    primary_metric: ClassVar[str]  # one of ``metrics``: the one that validation during training watches
+    short_name: ClassVar[str] = ""  # of the primary metric in logs
+    validation_place: ClassVar[int] = (
+        0  # among the tasks that are watched, from 1; 0: watched where no other is
+    )
+    repeats: ClassVar[str] = ""  # the task whose measurements this one's say again
+    card_metrics: ClassVar[tuple[str, ...]] = ()  # shown in the model card's table
+
+    # Questions of people.
+    substitutes: ClassVar[tuple[str, ...]] = ()  # tasks that can answer where this one cannot be asked
 
     @property
     def family(self) -> str:
+        """The part of the name before the slash."""
         return self.name.split("/")[0]
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the answer is a ranking of items."""
+        return self.decoding.ranks
+
+    @property
+    def rates(self) -> bool:
+        """Whether the answer holds a rating."""
+        return self.decoding.rates
+
+    @property
+    def writes(self) -> bool:
+        """Whether the answer holds free text."""
+        return self.decoding.writes
+
+    @property
+    def reads_review(self) -> bool:
+        """Whether the question contains a review."""
+        return bool(self.review_columns)
+
+    @property
+    def metric_name(self) -> str:
+        """What the primary metric is called in logs: its short name, or "review/score:rmse"."""
+        return self.short_name or f"{self.name}:{self.primary_metric}"
+
+    @property
+    def target_slot(self) -> str:
+        """The last slot of the answer; tasks that write and share it write texts of the same kind."""
+        return [name for name, slot in self.slots.items() if slot.target][-1]
+
+    def positive_ratings(self, values: np.ndarray) -> np.ndarray | None:
+        """bool [values]: the ratings that mean the first of ``choices``; None if ratings don't decide the answer."""
+        return None
 
     def missing(self, data: IndexedRecords) -> list[str]:
         """The needed columns that the data lacks; empty when the task can be used."""

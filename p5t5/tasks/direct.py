@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from p5t5.data.splits import Split
-from p5t5.tasks.base import ITEM, NO, USER, WORD, YES, BuildOptions, Column, Examples, Slot, Task
+from p5t5.tasks.base import ITEM, NO, USER, WORD, YES, BuildOptions, Column, Decoding, Examples, Slot, Task
 from p5t5.tasks.columns import Texts, history, user_item_title
 from p5t5.tasks.negatives import draw_candidates, draw_pairs
 from p5t5.tasks.sequential import CHOOSING
@@ -36,9 +36,12 @@ class Verify(_Direct):
         "history_titles": Slot("their titles, oldest first"),
         "answer": Slot("yes or no", target=True),
     }
-    decoding = "choice"
+    decoding = Decoding.CHOICE
     choices = (YES, NO)
     metrics = ("accuracy", "auc")
+    primary_metric = "accuracy"
+    default_weight = 0.05
+    substitutes = ("rating/like", "rating/score")
 
     def build(self, split: Split, rows: np.ndarray, options: BuildOptions) -> Examples:
         data, texts = split.data, Texts(options.max_words)
@@ -61,8 +64,12 @@ class Choose(_Direct):
         "candidates": Slot("the items to choose from"),
         "item": Slot("the item picked", target=True),
     }
-    decoding = "candidates"
+    decoding = Decoding.CANDIDATES
     metrics = CHOOSING
+    primary_metric = "ndcg@10"
+    card_metrics = ("hr@1", "ndcg@10")
+    default_weight = 0.15
+    substitutes = ("sequential/choose", "sequential/next_item")
 
     def build(self, split: Split, rows: np.ndarray, options: BuildOptions) -> Examples:
         data = split.data

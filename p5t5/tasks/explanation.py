@@ -7,7 +7,17 @@ from typing import ClassVar
 import numpy as np
 
 from p5t5.data.splits import Split
-from p5t5.tasks.base import RATING, RATING_METRICS, TEXT_METRICS, BuildOptions, Column, Examples, Slot, Task
+from p5t5.tasks.base import (
+    RATING,
+    RATING_METRICS,
+    TEXT_METRICS,
+    BuildOptions,
+    Column,
+    Decoding,
+    Examples,
+    Slot,
+    Task,
+)
 from p5t5.tasks.columns import Texts, has_text, is_rated, rating_index, user_item_title
 
 SLOTS = {
@@ -25,8 +35,12 @@ class Explain(Task):
     name = "explanation/explain"
     slots = {**SLOTS, "explanation": Slot("the explanation", target=True)}
     needs: ClassVar[tuple[str, ...]] = ("explanation",)
-    decoding = "text"
+    decoding = Decoding.TEXT
+    text_column = "explanation"
     metrics: ClassVar[tuple[str, ...]] = (*TEXT_METRICS, *FEATURE_METRICS)
+    primary_metric = "rouge1"
+    card_metrics: ClassVar[tuple[str, ...]] = ("rouge1", "bleu4", "feature_match")
+    default_loss_weight = 0.5
 
     def eligible(self, split: Split, part: str) -> np.ndarray:
         rows = split.rows(part)
@@ -56,6 +70,10 @@ class ExplainFeature(Explain):
         "explanation": Slot("the explanation", target=True),
     }
     needs = ("feature", "explanation")
+    hint = "feature"
+    card_metrics = ("rouge1",)
+    default_weight = 0.7
+    substitutes = ("explanation/explain",)
 
     def eligible(self, split: Split, part: str) -> np.ndarray:
         rows = super().eligible(split, part)
@@ -75,8 +93,11 @@ class RateAndExplain(Explain):
         "explanation": Slot("the explanation", target=True),
     }
     needs = ("rating", "explanation")
-    decoding = "rating_and_text"
+    decoding = Decoding.RATING_AND_TEXT
     metrics = (*RATING_METRICS, *TEXT_METRICS, *FEATURE_METRICS)
+    card_metrics = ()
+    default_loss_weight = 1.0
+    substitutes = ("explanation/explain",)
 
     def eligible(self, split: Split, part: str) -> np.ndarray:
         rows = super().eligible(split, part)

@@ -17,9 +17,11 @@ from p5t5.tasks.base import (
     YES,
     BuildOptions,
     Column,
+    Decoding,
     Examples,
     Slot,
     Task,
+    Teacher,
 )
 from p5t5.tasks.columns import Texts, is_rated, rated_history, rating_index, user_item_title
 from p5t5.tasks.negatives import GUESS, WHICH
@@ -70,8 +72,13 @@ class Score(_Rating):
 
     name = "rating/score"
     slots = {**SLOTS, "rating": Slot("the rating", target=True)}
-    decoding = "rating"
+    decoding = Decoding.RATING
     metrics = RATING_METRICS
+    primary_metric = short_name = "rmse"
+    validation_place = 2
+    card_metrics = ("rmse", "mae")
+    default_weight = 1.5
+    teacher, default_alpha = Teacher.RATING, 0.7
 
     def answer(self, data, rows, options, columns):
         columns["rating"] = Column.single(RATING, rating_index(data, data.rating[rows]))
@@ -82,9 +89,12 @@ class Verify(_Rating):
 
     name = "rating/verify"
     slots = {**SLOTS, "rating_guess": Slot("a rating"), "answer": Slot("yes or no", target=True)}
-    decoding = "choice"
+    decoding = Decoding.CHOICE
     choices = (YES, NO)
     metrics = ("accuracy", "auc")
+    primary_metric = "accuracy"
+    default_weight = 0.1
+    substitutes = ("rating/score",)
     values = 2
 
     def answer(self, data, rows, options, columns):
@@ -102,10 +112,18 @@ class Like(_Rating):
 
     name = "rating/like"
     slots = {**SLOTS, "answer": Slot("like or dislike", target=True)}
-    decoding = "choice"
+    decoding = Decoding.CHOICE
     choices = (LIKE, DISLIKE)
     metrics = ("accuracy", "auc")
+    primary_metric = "accuracy"
+    default_weight = 0.2
+    teacher, default_alpha = Teacher.RATING, 0.7
+    substitutes = ("rating/score", "direct/verify")
     values = 2
+
+    def positive_ratings(self, values: np.ndarray) -> np.ndarray:
+        values = np.asarray(values)
+        return values > middle(values) if len(values) else np.zeros(0, bool)
 
     def answer(self, data, rows, options, columns):
         liked = data.rating[rows] > middle(data.rating_values)

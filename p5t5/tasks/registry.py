@@ -28,5 +28,3 @@ TASKS: dict[str, Task] = {
         direct.Choose(),
     )
 }
-
-slots_of_task = {name: task.slots for name, task in TASKS.items()}

@@ -7,7 +7,18 @@ from typing import ClassVar
 import numpy as np
 
 from p5t5.data.splits import Split
-from p5t5.tasks.base import RATING, RATING_METRICS, TEXT_METRICS, BuildOptions, Column, Examples, Slot, Task
+from p5t5.tasks.base import (
+    RATING,
+    RATING_METRICS,
+    TEXT_METRICS,
+    BuildOptions,
+    Column,
+    Decoding,
+    Examples,
+    Slot,
+    Task,
+    Teacher,
+)
 from p5t5.tasks.columns import Texts, cut_at_sentences, has_text, is_rated, rating_index, user_item_title
 
 SLOTS = {
@@ -24,8 +35,13 @@ class Headline(Task):
     name = "review/headline"
     slots = {**SLOTS, "headline": Slot("the headline", target=True)}
     needs = ("review", "summary")
-    decoding = "text"
+    review_columns = ("review",)
+    decoding = Decoding.TEXT
+    text_column = "summary"
     metrics = TEXT_METRICS
+    primary_metric = "rouge1"
+    card_metrics = ("rouge1",)
+    default_weight, default_loss_weight = 0.3, 0.5
 
     def eligible(self, split: Split, part: str) -> np.ndarray:
         rows = split.rows(part)
@@ -46,8 +62,13 @@ class Score(Task):
     name = "review/score"
     slots = {**SLOTS, "rating": Slot("the rating", target=True)}
     needs: ClassVar[tuple[str, ...]] = ("review", "rating")
-    decoding = "rating"
+    review_columns: ClassVar[tuple[str, ...]] = ("review",)
+    decoding = Decoding.RATING
     metrics = RATING_METRICS
+    primary_metric = "rmse"
+    card_metrics: ClassVar[tuple[str, ...]] = ("rmse",)
+    default_weight = 0.5
+    teacher, default_alpha = Teacher.RATING, 0.7
 
     def eligible(self, split: Split, part: str) -> np.ndarray:
         rows = split.rows(part)
@@ -74,6 +95,10 @@ class ScoreWithHeadline(Score):
     name = "review/score_with_headline"
     slots = {**Score.slots, "headline": Slot("the headline of the review")}
     needs = ("review", "rating", "summary")
+    review_columns = ("review", "summary")
+    card_metrics = ()
+    default_weight = 0.3
+    substitutes = ("review/score",)
 
     def eligible(self, split: Split, part: str) -> np.ndarray:
         rows = super().eligible(split, part)

@@ -6,7 +6,20 @@ import numpy as np
 
 from p5t5.core.ragged import Ragged, positions
 from p5t5.data.splits import Split
-from p5t5.tasks.base import ITEM, NO, USER, WORD, YES, BuildOptions, Column, Examples, Slot, Task
+from p5t5.tasks.base import (
+    ITEM,
+    NO,
+    USER,
+    WORD,
+    YES,
+    BuildOptions,
+    Column,
+    Decoding,
+    Examples,
+    Slot,
+    Task,
+    Teacher,
+)
 from p5t5.tasks.columns import history, user_item_title
 from p5t5.tasks.negatives import draw_candidates, draw_pairs
 
@@ -38,8 +51,12 @@ class NextItem(_Sequential):
 
     name = "sequential/next_item"
     slots = {**SLOTS, "item": Slot("the next item", target=True)}
-    decoding = "items"
+    decoding = Decoding.ITEMS
     metrics = RANKING
+    primary_metric = short_name = "ndcg@10"
+    validation_place = 1
+    card_metrics = ("ndcg@10", "hr@10")
+    teacher, default_alpha = Teacher.NEXT_ITEM, 0.5
 
     def build(self, split: Split, rows: np.ndarray, options: BuildOptions) -> Examples:
         columns = self.asked(split, rows, options)
@@ -52,8 +69,13 @@ class Continue(_Sequential):
 
     name = "sequential/continue"
     slots = {**SLOTS, "items": Slot("the next items, in order", target=True)}
-    decoding = "items"
+    decoding = Decoding.ITEMS
     metrics = RANKING
+    primary_metric = "ndcg@10"
+    repeats = "sequential/next_item"
+    default_weight = 3.0  # several answers per prompt that is read
+    teacher, default_alpha = Teacher.NEXT_ITEM, 0.5
+    substitutes = ("sequential/next_item",)
 
     def build(self, split: Split, rows: np.ndarray, options: BuildOptions) -> Examples:
         columns = self.asked(split, rows, options)
@@ -68,8 +90,12 @@ class Choose(_Sequential):
 
     name = "sequential/choose"
     slots = {**SLOTS, "candidates": Slot("the items to choose from"), "item": Slot("the next", target=True)}
-    decoding = "candidates"
+    decoding = Decoding.CANDIDATES
     metrics = CHOOSING
+    primary_metric = "ndcg@10"
+    card_metrics = ("ndcg@10",)
+    default_weight = 0.15
+    substitutes = ("direct/choose", "sequential/next_item")
 
     def build(self, split: Split, rows: np.ndarray, options: BuildOptions) -> Examples:
         columns = self.asked(split, rows, options)
@@ -91,9 +117,12 @@ class Verify(_Sequential):
         "title": Slot("its title"),
         "answer": Slot("yes or no", target=True),
     }
-    decoding = "choice"
+    decoding = Decoding.CHOICE
     choices = (YES, NO)
     metrics = ("accuracy", "auc")
+    primary_metric = "accuracy"
+    default_weight = 0.05
+    substitutes = ("direct/verify", "rating/like")
 
     def build(self, split: Split, rows: np.ndarray, options: BuildOptions) -> Examples:
         items, is_true = draw_pairs(split.data, rows, options.seed, options.epoch)

@@ -21,23 +21,6 @@ from p5t5.text.prompts import Prompt
 # data sets the tasks with few rows (those that need reviews) are not drowned.
 ROWS_CAP = 100_000
 
-# How much a row of a task is worth without explicit rates, as the recipes found: `continue` gives several answers
-# for one reading, ratings are learnt slowly, choosing and verifying teach little else, reviews are long.
-DEFAULT_TASK_WEIGHTS = {
-    "sequential/continue": 3.0,
-    "sequential/choose": 0.15,
-    "sequential/verify": 0.05,
-    "direct/choose": 0.15,
-    "direct/verify": 0.05,
-    "rating/score": 1.5,
-    "rating/like": 0.2,
-    "rating/verify": 0.1,
-    "review/score": 0.5,
-    "review/score_with_headline": 0.3,
-    "review/headline": 0.3,
-    "explanation/explain_feature": 0.7,
-}
-
 TITLE_SLOTS = frozenset({"title", "history_titles", "rated_titles"})
 
 # What a draw is for, so that draws of different kinds do not hang together.
@@ -141,9 +124,8 @@ def make_mixture(
 
     ``rates`` names the tasks that are wanted, or the families ("rating": its rate goes to each of its
     tasks; a task named as well keeps its own); 0 switches one off. Without it, all tasks are wanted,
-    each in proportion to its rows of the training part, of which at most ROWS_CAP count, times what a row
-    is WORTH. ``size``
-    is by default the number of training interactions. Raises UserError for an unknown task, a rate
+    each in proportion to its rows of the training part, of which at most ROWS_CAP count, times
+    ``Task.default_weight``. ``size`` is by default the number of training interactions. Raises UserError for an unknown task, a rate
     that is no finite number ≥ 0, or when no task is left.
     """
     wanted = None if rates is None else _rates_of_tasks(rates)
@@ -156,9 +138,8 @@ def make_mixture(
         if reason:
             off.append(reason)
         elif wanted is None:
-            weights[name] = DEFAULT_TASK_WEIGHTS.get(name, 1.0) * min(
-                len(TASKS[name].eligible(split, "train")), ROWS_CAP
-            )
+            rows = min(len(TASKS[name].eligible(split, "train")), ROWS_CAP)
+            weights[name] = TASKS[name].default_weight * rows
         else:
             weights[name] = wanted[name]
     if not weights:

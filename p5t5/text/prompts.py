@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
 from p5t5.core.errors import UserError
+from p5t5.tasks.registry import TASKS
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 ALONE = re.compile(r"(?<!\S)\{[a-z_]+\}(?!\S)")  # a slot between whitespace or ends
@@ -56,13 +57,6 @@ class Prompt:
             elif piece.strip():
                 out.append(("text", " ".join(piece.split())))
         return out
-
-
-class SlotLike(Protocol):
-    """What the lint wants to know of a slot; ``p5t5.tasks.base.Slot`` has it."""
-
-    @property
-    def target(self) -> bool: ...
 
 
 def packaged_folder() -> Path:
@@ -112,11 +106,11 @@ def dump_prompts(prompts: Sequence[Prompt], path: str | os.PathLike) -> None:
     temporary.replace(target)
 
 
-def lint(prompts: Sequence[Prompt], slots_of_task: Mapping[str, Mapping[str, SlotLike]]) -> None:
+def lint(prompts: Sequence[Prompt]) -> None:
     """Raises UserError, naming file and id, for the first prompt that does not fit its task."""
     _unique(prompts)
     for prompt in prompts:
-        problem = _problem(prompt, slots_of_task)
+        problem = _problem(prompt)
         if problem:
             raise UserError(f"{_place(prompt)}: {problem}")
     for family in dict.fromkeys(prompt.family for prompt in prompts):
@@ -127,10 +121,10 @@ def lint(prompts: Sequence[Prompt], slots_of_task: Mapping[str, Mapping[str, Slo
             )
 
 
-def _problem(prompt: Prompt, slots_of_task: Mapping[str, Mapping[str, SlotLike]]) -> str | None:
-    slots = slots_of_task.get(prompt.task)
-    if slots is None:
-        return f"unknown task {prompt.task!r}; the tasks are {', '.join(slots_of_task)}"
+def _problem(prompt: Prompt) -> str | None:
+    if prompt.task not in TASKS:
+        return f"unknown task {prompt.task!r}; the tasks are {', '.join(TASKS)}"
+    slots = TASKS[prompt.task].slots
     for name, template in (("input", prompt.input), ("target", prompt.target)):
         problem = _template_problem(template)
         if problem:

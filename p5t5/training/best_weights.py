@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from p5t5.core.errors import UserError
+from p5t5.metrics.direction import lower_is_better
 from p5t5.training.options import TrainOptions
 
 
@@ -63,7 +64,7 @@ class BestWeights:
         self.check(list(found))
         self.step = step
         metric = self.options.metric or next(iter(found))
-        sign = -1 if self.options.is_error(metric) else 1
+        sign = -1 if lower_is_better(metric) else 1
         value = found[metric]
         if self.highest is None or sign * value > sign * self.highest:
             self.highest, self.unimproved = value, 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -67,12 +66,6 @@ class TrainOptions:
     resume: bool = _option(False, "go on from the newest whole checkpoint in --out, if there is one")
     restart: bool = _option(False, "throw away the checkpoints of an unfinished run in --out")
     trackers: str = _option("", "accelerate's trackers to log to as well, such as tensorboard,wandb")
-
-    @staticmethod
-    def is_error(metric: str) -> bool:
-        """Whether less is better: told by the metric's name, behind any task and before any @."""
-        name = re.split(r"[/:]", metric)[-1].split("@")[0].lower()
-        return name in ("rmse", "mae", "mse", "loss", "perplexity", "error")
 
     def plan_fields(self) -> dict[str, Any]:
         """What must not change between a run and its resume: its batches, its average, and what "best" means."""

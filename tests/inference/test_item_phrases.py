@@ -17,8 +17,8 @@ from p5t5.inference.item_phrases import (
     ItemNgramTable,
     distinct_ngrams,
     fit_item_ngrams,
-    target_slot,
 )
+from p5t5.tasks.registry import TASKS
 from p5t5.text.tokenizer import text_tokens
 
 
@@ -118,7 +118,7 @@ def test_a_table_gives_back_what_it_was_made_of():
 
 def test_only_training_texts_of_items_are_read(checkpoint, split, monkeypatch):
     tasks = ["rating/score", "explanation/explain_feature", "explanation/explain", "review/headline"]
-    assert [target_slot(task) for task in tasks[1:]] == ["explanation", "explanation", "headline"]
+    assert [TASKS[task].target_slot for task in tasks[1:]] == ["explanation", "explanation", "headline"]
     build = checkpoint.build_options()
     found = fit_item_ngrams(checkpoint.tokenizer, split, tasks, build)
     assert set(found) == {"explanation", "headline"}

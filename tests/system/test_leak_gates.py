@@ -27,7 +27,7 @@ from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import Split, leave_one_out
 from p5t5.distillation import next_item_teacher as neighbours
 from p5t5.distillation.rating_teacher import rating_soft_targets
-from p5t5.distillation.soft_targets import DISTILLED, make_soft_targets
+from p5t5.distillation.soft_targets import distilled, make_soft_targets
 from p5t5.identifiers.methods import fit_identifiers
 from p5t5.tasks.base import BuildOptions
 from p5t5.tasks.registry import TASKS
@@ -180,7 +180,7 @@ def test_a_model_starts_the_same_whatever_is_held_out(shop, identifiers):
 def test_lessons_look_at_no_held_out_row(shop):
     """On every task that is taught: the rows that have a lesson, what it names, and its shares."""
     checkpoint = create_checkpoint(shop, load_prompts(), vocabulary_size=500, user_identifiers="none")
-    strengths = dict.fromkeys(DISTILLED, 0.5)
+    strengths = dict.fromkeys(distilled(), 0.5)
     (ours, off), (theirs, also_off) = (
         make_soft_targets(checkpoint, split, strengths) for split in (shop, poisoned(shop))
     )

@@ -10,7 +10,7 @@ import yaml
 from support.paths import ROOT
 
 from p5t5.core.errors import UserError
-from p5t5.tasks.registry import FAMILIES, TASKS, slots_of_task
+from p5t5.tasks.registry import FAMILIES, TASKS
 from p5t5.text.prompts import Prompt, dump_prompts, lint, load_prompts, packaged_folder
 
 TITLE_SLOTS = {"title", "history_titles", "rated_titles"}
@@ -35,7 +35,7 @@ def write(folder: Path, text: str, name: str = "mine.yaml") -> Path:
 
 
 def test_ours_pass_the_lint():
-    lint(PROMPTS, slots_of_task)
+    lint(PROMPTS)
 
 
 def test_there_are_as_many_as_p5_has():
@@ -132,13 +132,13 @@ def test_files_folders_and_lists_load(tmp_path):
 )
 def test_lint_finds(changes, message):
     with pytest.raises(UserError, match=message) as error:
-        lint([prompt(**changes)], slots_of_task)
+        lint([prompt(**changes)])
     if "held_out" not in changes:
         assert "mine.yaml" in str(error.value) and "p-1" in str(error.value)
 
 
 def test_lint_accepts_a_good_prompt():
-    lint([prompt()], slots_of_task)
+    lint([prompt()])
 
 
 def test_an_id_used_twice_names_both_files(tmp_path):

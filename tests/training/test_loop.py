@@ -232,14 +232,6 @@ def test_senseless_options(changes, message):
         TrainOptions(**changes).check()
 
 
-@pytest.mark.parametrize(
-    ("metric", "error"),
-    [("ndcg@10", False), ("rmse", True), ("rating/mae", True), ("review/score:rmse", True), ("loss", True)],
-)
-def test_which_way_is_better(metric, error):
-    assert TrainOptions.is_error(metric) is error
-
-
 def test_rates_of_all_parameters(tmp_path):
     """Every weight moves: none is left out of the optimiser."""
     model = tiny_model(untied_head=True)
