@@ -90,7 +90,7 @@ def test_nothing_is_taught_where_there_is_too_little(split):
 
 
 def test_many_reviews_are_drawn_from(split, monkeypatch):
-    monkeypatch.setattr(lessons, "MOST_READ", 200)
+    monkeypatch.setattr(lessons, "MAX_REVIEWS", 200)
     rows, shares = lessons.rating_soft_targets(split, "review/score")
     everything = lessons.TASKS["review/score"].eligible(split, "train")
     assert len(rows) == len(shares) == 200 and (np.diff(rows) > 0).all() and np.isin(rows, everything).all()
