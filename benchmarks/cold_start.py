@@ -7,7 +7,7 @@ their interactions, before anything is fitted. A model is trained on the rest; t
 their text (`Checkpoint.add_items`). Asked are the test users whose test item is such an item, ranking (a)
 these items alone, "new", and (b) the whole catalogue, "all"; the held-out users, by their history; and the users that
 training knew, with the new items and without: what the others pay for them.
-The items of the history are filtered. Baselines: popularity; popularity as the text predicts it; likeness of
+The items of the history are filtered. Baselines: popularity; popularity as the text predicts it; similarity of
 text to the history; the count floor. What has a parameter has it chosen on validation rows of held-out
 items. Prints a JSON line a case: NDCG@10, its interval, and what it has more than the others (paired, over users).
 """
@@ -133,7 +133,7 @@ class Scores:
 
 
 def blended(tables: Table, text: str, weight: float) -> np.ndarray:
-    """The model's log-probabilities and the text's likeness, as `p5t5.fusion.blend` makes them alike."""
+    """The model's log-probabilities and the text's similarity, as `p5t5.fusion.blend` makes them alike."""
     return centred(tables["p5t5"]) + weight * normalized(tables[text], True)
 
 
@@ -159,7 +159,7 @@ def lines(
         named = {name: table for name, table in tables.items() if not name.startswith("text ")}
         if not scores.cold[scores.split.data.item[test]].any():
             named.pop("popularity by text")  # where no new item is asked for, it is popularity
-        named["text likeness"] = tables[text]
+        named["text similarity"] = tables[text]
         named["p5t5 + text"] = blended(tables, text, weight)
         ranks = {name: scores.ranks(table, test, items) for name, table in named.items()}
         values = {name: ndcg(rank, 10) for name, rank in ranks.items()}
@@ -175,7 +175,7 @@ def lines(
                 for other in [other for other in named if other != name]:
                     found = paired_bootstrap(value, values[other], users=users)
                     detail[f"less {other}"] = [round(number, 4) for number in found]
-            if name in ("text likeness", "p5t5 + text"):
+            if name in ("text similarity", "p5t5 + text"):
                 detail["chosen"] = {"decay": float(text.split()[1]), "weight of the text": weight}
             yield {"case": f"{ranking}: {name}", "value": round(float(value.mean()), 4), "detail": detail}
 

@@ -41,7 +41,7 @@ HEADS = (
     "parameters",
     "source",
 )
-WORDINGS = {"": "", "seen": ", seen wordings", "held_out": ", held-out wordings"}
+PROMPT_NAMES = {"": "", "seen": ", seen prompts", "held_out": ", held-out prompts"}
 TASK = "sequential/next_item"
 UNKNOWN = "–"
 
@@ -95,7 +95,7 @@ def leaderboard(rows: Sequence[dict[str, Any]], most: int | None = None) -> str:
 
 def _line(metrics: dict[str, dict[str, Any]]) -> tuple[str, ...]:
     row = metrics["ndcg@10"]
-    name = NAMES.get(row["model"], row["model"].replace("_", " ")) + WORDINGS.get(
+    name = NAMES.get(row["model"], row["model"].replace("_", " ")) + PROMPT_NAMES.get(
         row["prompt"], f", {row['prompt']}"
     )
     interval = f"{row['ci95'][0]:.4f}–{row['ci95'][1]:.4f}" if row.get("ci95") else UNKNOWN

@@ -67,12 +67,12 @@ STATISTICS: dict[str, Statistic] = {
     "feature_match": first_of_second,
 }
 
-SEEN_PROMPTS = "seen_wordings"  # what answers to held-out wordings are compared with
+SEEN_PROMPTS = "seen_prompts"  # what answers to held-out prompts are compared with
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One answerer on one task, wording and protocol, example by example.
+    """One model on one task, prompt kind and protocol, example by example.
 
     - ``rows``: int64 [n], the interactions asked about; ``users``: int [n], whose they are.
     - ``values``: metric → float [n] or [n, m], of which the metric is a statistic of the mean (the mean
@@ -159,8 +159,8 @@ def compare(ours: Evaluation, baselines: Evaluation, seed: int = 0) -> list[dict
 
 
 def compare_prompts(ours: Evaluation, seed: int = 0) -> list[dict[str, Any]]:
-    """`compare` of a model's answers to held-out wordings with its own to seen ones, the same rows; ``relative``: the
-    difference in parts of what seen wordings have (None where that is 0), ``relative_ci95`` its interval."""
+    """`compare` of a model's answers to held-out prompts with its own to seen ones, on the same rows; ``relative``: the
+    difference as a share of the seen value (None where that is 0), ``relative_ci95`` its interval."""
     out = []
     for mine in ours.measured:
         for other in ours.measured:
@@ -201,7 +201,7 @@ def _paired(mine: Measured, other: Measured, against: str, seed: int) -> Iterato
 
 
 def _relative(row: dict[str, Any], seen: np.ndarray) -> dict[str, Any]:
-    """``seen``: the metric's values of the seen wordings, as in `Measured.values`."""
+    """``seen``: the metric's values of the seen prompts, as in `Measured.values`."""
     whole = float(STATISTICS.get(row["metric"], first_mean)(seen.reshape(len(seen), -1).mean(0)))
     parts = [row["difference"], *(row["ci95"] or [None, None])]
     share, low, high = (None if part is None or not whole else _number(part / whole) for part in parts)

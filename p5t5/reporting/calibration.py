@@ -8,7 +8,7 @@ from typing import Any
 
 from p5t5.reporting.plots import Curve, curve_plot
 
-WORDINGS = {"seen": "seen wordings", "held_out": "held-out wordings"}
+PROMPT_NAMES = {"seen": "seen prompts", "held_out": "held-out prompts"}
 
 
 def calibration(tables: Sequence[Mapping[str, Any]]) -> str:
@@ -17,10 +17,10 @@ def calibration(tables: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _one(table: Mapping[str, Any]) -> str:
-    wording = WORDINGS.get(table["prompt"], table["prompt"])
+    prompt = PROMPT_NAMES.get(table["prompt"], table["prompt"])
     model = "" if table["model"] == "p5t5" else f", {table['model']}"
     way = table.get("protocol", "expected").removeprefix("expected")
-    name = f"{table['task']}{model}, {wording}{way}"
+    name = f"{table['task']}{model}, {prompt}{way}"
     figures = [
         _figure("probability of a rating and its frequency", table["probabilities"], (0.0, 1.0), "predicted"),
         _figure("expected rating and the mean given", table["expectations"], None, "expected"),

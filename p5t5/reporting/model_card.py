@@ -26,7 +26,7 @@ QUESTIONS = {
 METHOD = (
     "One split for all tasks; full ranking over the whole catalogue; 95 % intervals by bootstrap over users. "
     "“filtered” removes the items of the user's history from the ranking, “1+99” ranks the true item among 99 drawn "
-    "uniformly; ratings are probability-weighted; “held-out” wordings were never trained on; unparsable answers "
+    "uniformly; ratings are expectations over the scale; “held-out” prompts were never trained on; unparsable answers "
     "count as wrong."
 )
 # The table's families, in this order; others follow.
@@ -137,7 +137,7 @@ def _table(rows: Sequence[Row]) -> str:
     if not lines:
         return ""
     heads = [
-        f"{model}, {'held-out' if prompt == 'held_out' else prompt} wordings" if prompt else model
+        f"{model}, {'held-out' if prompt == 'held_out' else prompt} prompts" if prompt else model
         for model, prompt in ours
     ]
     head = f"| task | protocol | metric | {' | '.join(heads)} | baselines |"

@@ -47,39 +47,38 @@ PLOTTED = ("ndcg@10", "rmse", "rouge1", "auc", "accuracy")
 
 NAMES = {
     "p5t5": "p5t5",
-    "count_floor": "count floor",
+    "count_floor": "co-occurrence",
     "popularity": "popularity",
-    "text_likeness": "text likeness",
+    "text_likeness": "text similarity",
     "item_knn": "item-kNN (implicit)",
     "als": "ALS (implicit)",
     "bpr": "BPR (implicit)",
     "global_mean": "global mean",
     "bias": "bias only",
-    "mf": "matrix factorisation",
+    "mf": "matrix factorization",
     "tfidf_ridge": "TF-IDF + ridge",
     "surprise_svd": "biased MF (Surprise)",
     "majority": "majority answer",
-    "most_common_text": "commonest text",
+    "most_common_text": "most common text",
     "random_of_item": "random text of the item",
     "nearest_text": "nearest text",
     "gold_feature": "the feature alone",
     "nearest_with_feature": "nearest text with the feature",
     "first_sentence": "first sentence",
-    SEEN_PROMPTS: "its answers to seen wordings",
+    SEEN_PROMPTS: "its answers to seen prompts",
 }
 
 # How an answer came to be shown. Those of other tasks than writing are all random.
 PICKED = {"best": " · among the best by ROUGE-1", "worst": " · among the worst by ROUGE-1"}
 
 METHOD = (
-    "Each row is one part's last-held-back interactions, asked once. Training, pretraining, identifiers and "
-    "counts saw training rows only; at test time the history includes the validation item. “Filtered” removes the "
-    "items of the user's history from the ranking, “unfiltered” removes nothing; 1+99 ranks the true item among "
-    "99 drawn uniformly from items that the user has not met (the same draws for all). Ratings are "
-    "probability-weighted means over the rating scale. “Seen” wordings were trained on (one a row, drawn by the "
-    "seed), “held-out” wordings never. What cannot be parsed counts as wrong. Text is decoded "
-    "in the way that did best on validation rows while it was still various. Intervals are 95 % bootstraps "
-    "over users; comparisons are paired on the same users."
+    "Every held-out interaction is asked once. Training, pretraining, identifiers and counts saw training rows only; "
+    "at test time the history includes the validation item. “Filtered” removes the items of the user's history from "
+    "the ranking, “unfiltered” removes nothing; 1+99 ranks the true item among 99 drawn uniformly from items the user "
+    "has not met, the same draws for all models. Ratings are expectations over the rating scale. “Seen” prompts were "
+    "trained on (one per row, drawn by the seed), “held-out” prompts never were. What cannot be parsed counts as "
+    "wrong. Text is decoded with the setting that did best on validation rows while still varied. Intervals are 95 % "
+    "bootstraps over users; comparisons are paired on the same users."
 )
 
 
@@ -174,9 +173,9 @@ def read_curve(path: str | Path) -> list[dict[str, Any]]:
 
 
 def name_of(row: Row) -> str:
-    """Who answered, and worded how: "p5t5, held-out wordings"."""
+    """Who answered which prompts: "p5t5, held-out prompts"."""
     model = NAMES.get(row["model"], row["model"])
-    prompt = {"": "", "seen": "seen wordings", "held_out": "held-out wordings"}.get(
+    prompt = {"": "", "seen": "seen prompts", "held_out": "held-out prompts"}.get(
         row["prompt"], row["prompt"]
     )
     variant = "" if row.get("variant", "main") == "main" else row["variant"]
@@ -257,7 +256,7 @@ def _task(task: str, rows: Sequence[Row]) -> str:
 
 def _bar(row: Row) -> Bar:
     low, high = row["ci95"] or (None, None)
-    label = name_of(row).removesuffix(" wordings")
+    label = name_of(row).removesuffix(" prompts")
     return Bar(label, row["value"], low, high, "model" if is_ours(row) else "baseline")
 
 

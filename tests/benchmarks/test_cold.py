@@ -52,11 +52,13 @@ def test_it_runs_and_compares_on_the_same_rows(records, tmp_path, monkeypatch, c
     monkeypatch.setattr(sys, "argv", ["cold_start.py", *arguments.split()])
     cold_start.main()
     lines = {line["case"]: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
-    among, text = (lines[f"new items among new: {name}"] for name in ("p5t5", "text likeness"))
+    among, text = (lines[f"new items among new: {name}"] for name in ("p5t5", "text similarity"))
     assert among["detail"]["items"] == len(items) and among["detail"]["n"] == text["detail"]["n"]
     assert lines["new items among all: p5t5"]["detail"]["items"] == 160
     # Nobody has visited a new item in training: popularity cannot put one among the first ten of all.
     assert lines["new items among all: popularity"]["detail"]["hr@10"] == 0
     assert {"less popularity", "less popularity by text"} <= set(among["detail"])
-    assert among["detail"]["less text likeness"][0] == pytest.approx(among["value"] - text["value"], abs=2e-4)
+    assert among["detail"]["less text similarity"][0] == pytest.approx(
+        among["value"] - text["value"], abs=2e-4
+    )
     assert 0 <= lines["new users among all: count_floor"]["value"] <= 1

@@ -4,22 +4,24 @@ from html.parser import HTMLParser
 
 import pytest
 
+from p5t5.checkpoint.info import CheckpointInfo, DataRecord
 from p5t5.core.errors import UserError
 from p5t5.evaluation.results import FIELDS
 from p5t5.reporting.calibration import calibration
 from p5t5.reporting.model_card import card_template, fill_model_card, readme_table, training_card
 from p5t5.reporting.plots import LABELS, VALUES, WIDTH, Bar, Curve, _ticks, curve_plot, interval_plot
 from p5t5.reporting.results_page import name_of, read_curve, strongest, write_report
+from p5t5.tasks.base import BuildOptions
 
-INFO = {
-    "model": "tiny",
-    "data": {"name": "ml-100k", "hash": "0123456789abcdef"},
-    "split": "loo",
-    "tasks": ["rating/score", "sequential/next_item"],
-    "identifiers": {"item": {"method": "atomic", "count": 1682}, "user": None},
-    "rating_values": [1.0, 2.0, 3.5],
-    "versions": {"p5t5": "9.9", "torch": "2.6"},
-    "stages": [
+INFO = CheckpointInfo(
+    model="tiny",
+    split="loo",
+    options=BuildOptions(),
+    data=DataRecord("ml-100k", "0123456789abcdef", interactions=100_000),
+    identifiers={"item": {"method": "atomic", "count": 1682}, "user": None},
+    rating_values=[1.0, 2.0, 3.5],
+    tasks=["rating/score", "sequential/next_item"],
+    stages=[
         {"stage": "pretrain", "steps": 100, "seconds": 12.34, "stopped": "finished", "best": None},
         {
             "stage": "finetune",
@@ -27,7 +29,8 @@ INFO = {
             "best": {"step": 40, "value": 0.1, "metrics": {"ndcg@10": 0.123456}},
         },
     ],
-}
+    versions={"p5t5": "9.9", "torch": "2.6"},
+)
 
 
 def row(model="p5t5", task="sequential/next_item", metric="ndcg@10", value=0.1, **more):
@@ -198,7 +201,7 @@ def test_the_page_shows_what_was_measured(page):
     # figures: next_item, rating/score; losses of two stages, two validation metrics; none of one lone value
     # and two of how sure the ratings are
     assert page.count("<svg") == 2 + 2 + 2 + 2
-    assert "calibration: rating/score, seen wordings" in page
+    assert "calibration: rating/score, seen prompts" in page
     assert "<td>0.200</td><td>0.250</td>" in page
 
 
@@ -246,8 +249,8 @@ def test_a_curve_that_was_cut_off(tmp_path):
 
 
 def test_names():
-    assert name_of(row()) == "p5t5, seen wordings"
-    assert name_of(row("mf")) == "matrix factorisation"
+    assert name_of(row()) == "p5t5, seen prompts"
+    assert name_of(row("mf")) == "matrix factorization"
     assert name_of(row("p5t5+fusion", prompt="sequential-3", variant="no pretraining")) == (
         "p5t5+fusion, no pretraining, sequential-3"
     )
@@ -271,11 +274,11 @@ def test_the_rival_of_a_tile_is_the_strongest_baseline():
 def test_readme_table():
     lines = readme_table(ROWS).splitlines()
     assert lines[0] == (
-        "| task | protocol | metric | p5t5, seen wordings | p5t5, held-out wordings | baselines |"
+        "| task | protocol | metric | p5t5, seen prompts | p5t5, held-out prompts | baselines |"
     )
     assert lines[2] == (
         "| sequential/next_item | filtered | ndcg@10 | **0.1212** [0.111, 0.131] | 0.1111 [0.101, 0.121] "
-        "| count floor 0.1073, popularity 0.0449 |"
+        "| co-occurrence 0.1073, popularity 0.0449 |"
     )
     assert "rating/score | expected | rmse | **1.0111** [1.001, 1.021] |  | bias only 1.0296 |" in lines[4]
     assert len({line.count("|") for line in lines}) == 1
@@ -296,12 +299,12 @@ def test_what_the_model_says_alone_has_the_same_rivals():
     assert table[3].startswith("| rating/score | expected, model alone | rmse | 1.0000")
     assert "bias only **0.9500**" in table[3]
     drawn = calibration([CALIBRATION, {**CALIBRATION, "protocol": "expected, model alone"}])
-    assert "seen wordings</summary>" in drawn and "seen wordings, model alone</summary>" in drawn
+    assert "seen prompts</summary>" in drawn and "seen prompts, model alone</summary>" in drawn
 
 
 def test_the_best_of_a_line_may_be_a_baseline():
     table = readme_table([row(value=0.1), row("count_floor", value=0.2)])
-    assert "| 0.1000 [0.090, 0.110] | count floor **0.2000** |" in table
+    assert "| 0.1000 [0.090, 0.110] | co-occurrence **0.2000** |" in table
 
 
 def test_the_card_is_made_from_rows_and_info():
@@ -323,7 +326,7 @@ def test_the_card_is_one_that_the_hub_reads():
 
 
 def test_the_card_before_evaluation():
-    card = training_card({**INFO, "stages": [], "tasks": []})
+    card = training_card(INFO.copy(stages=[], tasks=[]))
     assert "Not evaluated yet" in card and "Not trained yet" in card and "only been pretrained" in card
 
 

@@ -44,7 +44,7 @@ def test_every_cell_of_a_measured_and_a_quoted_row():
         row("Other", 0.06, protocol="", quoted=True, ci95=None, source="Other paper"),
     )
     assert head[:4] == ["system", "split", "protocol", "NDCG@10"] and head[-1] == "source"
-    assert measured == ["p5t5, held-out wordings", "loo, test", "unfiltered", "0.0500", "0.0900",
+    assert measured == ["p5t5, held-out prompts", "loo, test", "unfiltered", "0.0500", "0.0900",
                         "0.0400–0.0600", "3", "50.0", "2.51 M", "measured here"]  # fmt: skip
     assert quoted == [
         "*Other*",
@@ -74,9 +74,9 @@ def test_best_first_filtered_last_and_the_mean_instead_of_its_seeds():
     )[2:]
     assert [(line[0], line[2], line[3]) for line in lines] == [
         ("sasrec", "unfiltered", "0.0400"),
-        ("count floor", "unfiltered", "0.0150"),
+        ("co-occurrence", "unfiltered", "0.0150"),
         ("ALS (implicit)", "unfiltered", "0.0100"),
-        ("count floor", "filtered", "0.0200"),
+        ("co-occurrence", "filtered", "0.0200"),
     ]
 
 
