@@ -1,79 +1,70 @@
-"""Files of any kind that we read: CSV, TSV, JSON lines (gzipped or not) and Parquet. Text stays text."""
+"""Files of any kind that we read, told by their content: text tables, JSON, Parquet, Arrow. Text stays text."""
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from p5t5.core.errors import UserError
 from p5t5.data.sources import csv_blocks
+from p5t5.data.sources.arrow_files import open_arrow
 from p5t5.data.sources.batches import NOT_JSON, NOT_UTF8, BadRow, Batch
-from p5t5.data.sources.csv_blocks import Layout, csv_batches, read_header
-from p5t5.data.sources.json_lines import first_names, json_batches, json_rows
+from p5t5.data.sources.csv_blocks import Layout, csv_batches
+from p5t5.data.sources.dialects import DialectOptions, TextTable, look_at
+from p5t5.data.sources.json_rows import JsonFile, first_rows, open_json
+from p5t5.data.sources.kinds import kind_of
+from p5t5.data.sources.nested import Flattening, flattening, joined, text_of
+from p5t5.data.sources.sections import unfolded
+from p5t5.data.sources.staging import local_files
 
-SUFFIXES = (".csv", ".tsv", ".parquet", ".json", ".jsonl", ".ndjson")
 REMEDIES = {
     **csv_blocks.REMEDIES,
     NOT_JSON: "each line must be a JSON object",
-    NOT_UTF8: "save the file as UTF-8 (iconv -f latin1 -t utf-8)",
+    NOT_UTF8: "name the file's encoding (--encoding cp1252, say), or save it as UTF-8",
 }
+_NO_OBJECT = "{path}: none of its first lines is a JSON object; write one object a line."
 SAMPLED = 1000  # rows that are looked at to tell what a column is
+ROWS = 1 << 16  # of a batch of JSON
+
+# (wanted, one_line, encoded, bytes at a time) → batches
+_Read = Callable[[Sequence[str], Sequence[str], Sequence[str], "int | None"], Iterator[Batch]]
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file whose columns are known, and none of whose rows are in memory."""
+    """A file whose columns are known, and none of whose rows are in memory. ``notes``: how it is read, in words."""
 
     path: Path
     kind: str
     names: tuple[str, ...]
-    separator: str = ""
+    read: _Read
     has_header: bool = True
+    notes: tuple[str, ...] = ()
 
     def batches(
         self, wanted: Sequence[str], one_line: Sequence[str] = (), encoded: Sequence[str] = ()
     ) -> Iterator[Batch]:
         """The wanted columns, some rows at a time. ``one_line``: columns whose cells are short (ids, numbers);
         ``encoded``: those in which values repeat. UserError where the file is damaged."""
-        if self.kind == ".parquet":
-            return _parquet_batches(self.path, wanted)
-        if self.kind in (".csv", ".tsv"):
-            layout = Layout(
-                self.names, self.separator, tuple(wanted), tuple(one_line), tuple(encoded), self.has_header
-            )
-            return csv_batches(self.path, layout)
-        return json_batches(self.path, wanted, one_line)
+        return self.read(wanted, one_line, encoded, None)
 
     def sample(self) -> dict[str, list[Any]]:
         """The first rows of every column."""
-        first = self.batches(self.names)
-        if self.kind in (".csv", ".tsv"):
-            layout = Layout(self.names, self.separator, self.names, has_header=self.has_header)
-            first = csv_batches(self.path, layout, 1 << 18)
-        for batch in first:
+        for batch in self.read(self.names, (), (), 1 << 18):
             return {name: column.slice(0, SAMPLED).to_pylist() for name, column in batch.columns.items()}
         return {name: [] for name in self.names}
 
 
 def find_files(patterns: Sequence[str | Path]) -> list[Path]:
-    """The files that are named or that match a glob (in the order of their names). UserError where none does."""
-    found: list[Path] = []
-    for pattern in patterns:
-        path = Path(pattern)
-        if path.exists() or not glob.has_magic(str(pattern)):
-            found.append(path)
-            continue
-        matches = sorted(Path(match) for match in glob.glob(str(pattern), recursive=True))
-        if not matches:
-            raise UserError(f"no file matches {pattern}.")
-        found += matches
+    """The files that are named or that match a glob (in the order of their names), as local files: what lies elsewhere
+    (hf://, s3://, https://, memory://) is fetched, what is in an archive unpacked. UserError where there is none."""
+    found = [path for pattern in patterns for path in local_files(pattern)]
     for path in found:
         if found.count(path) > 1:
             raise UserError(f"{path} is named twice; its rows would count twice.")
@@ -81,92 +72,123 @@ def find_files(patterns: Sequence[str | Path]) -> list[Path]:
 
 
 def open_file(
-    path: str | Path, separator: str | None = None, header: Sequence[str] | None = None
+    path: str | Path,
+    separator: str | None = None,
+    header: Sequence[str] | None = None,
+    dialect: DialectOptions | None = None,
 ) -> DataFile:
     """What kind of file it is and which columns it has. ``header``: names for a CSV that has none."""
-    path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name the files in it, as in '{path}/*.csv'.")
-    if not path.is_file():
-        raise UserError(f"there is no file {path}.")
-    kind = _kind(path)
-    if kind == ".parquet":
-        names = tuple(_parquet(path).schema_arrow.names)
-    elif kind in (".csv", ".tsv"):
-        found, separator = read_header(path, separator or ("\t" if kind == ".tsv" else None))
-        if len(separator) != 1:
-            raise UserError(
-                f"--separator {separator!r}: must be one character; replace it in the file first."
-            )
-        if header is not None and len(header) != len(found):
-            raise UserError(
-                f"--header: {len(header)} names, but line 1 of {path} has {len(found)} fields "
-                f"(separator {separator!r})."
-            )
-        names = tuple(found if header is None else header)
+    said = dialect or DialectOptions()
+    if separator is not None:
+        said = replace(said, separator=separator)
+    if header is not None:
+        said = replace(said, header=",".join(header))
+    (path,) = local_files(path)
+    kind = kind_of(path)
+    if kind == "text" and (sections := unfolded(path)) is not None:
+        path, names, note = sections
+        file = _text_file(path, replace(said, header=",".join(names), separator=","))
+        return replace(file, notes=(note,))
+    if kind == "text":
+        file = _text_file(path, said)
+    elif kind == "json":
+        file = _json_file(path, said.encoding)
     else:
-        names = tuple(first_names(path, SAMPLED))
-        if not names:
-            raise UserError(f"{path}: none of its first lines is a JSON object; write one object a line.")
-    if len(set(names)) < len(names):
-        raise UserError(f"{path}: two columns have the same name in {', '.join(names)}; rename one.")
-    return DataFile(path, kind, names, separator or "", header is None)
+        names, notes, read = open_arrow(path, kind, SAMPLED)
+        file = DataFile(path, kind, names, read, notes=notes)
+    if len(set(file.names)) < len(file.names):
+        raise UserError(f"{path}: two columns have the same name in {', '.join(file.names)}; rename one.")
+    return file
 
 
-def read_table(path: str | Path, separator: str | None = None) -> pd.DataFrame:
-    """A small file as a data frame. CSV cells are strings, empty ones ""; JSON values stay what they are.
+def _text_file(path: Path, said: DialectOptions) -> DataFile:
+    table: TextTable = look_at(path, said)
+
+    def read(wanted, one_line, encoded, size):
+        layout = Layout(table.names, table.dialect, tuple(wanted), tuple(one_line), tuple(encoded))
+        return csv_batches(path, layout, size)
+
+    return DataFile(path, "text", table.names, read, table.dialect.has_header, table.notes)
+
+
+def _json_file(path: Path, encoding: str | None) -> DataFile:
+    json_file = open_json(path, encoding)
+    sample = first_rows(json_file, SAMPLED)
+    flat = flattening(sample)
+    if not flat.paths:
+        raise UserError(_NO_OBJECT.format(path=path))
+
+    def read(wanted, one_line, encoded, size):
+        return json_batches(json_file, flat, wanted, one_line)
+
+    notes = tuple(f"{path.name}: {note}" for note in (*json_file.notes, *flat.notes))
+    return DataFile(path, "json", tuple(flat.paths), read, notes=notes)
+
+
+def json_batches(
+    file: JsonFile, flat: Flattening, wanted: Sequence[str], one_line: Sequence[str]
+) -> Iterator[Batch]:
+    """The wanted values as strings; lists are joined by commas except in ``one_line`` columns (no id there)."""
+    single = set(one_line)
+    rows = file.rows()
+    while piece := list(islice(rows, ROWS)):
+        good = [(line, part) for line, row in piece if isinstance(row, dict) for part in flat.rows(row)]
+        bad = [row for _, row in piece if isinstance(row, BadRow)]
+        columns = {
+            name: pa.array([text_of(flat.value(row, name), name in single) for _, row in good], pa.string())
+            for name in wanted
+        }
+        lines = [line for line, _ in good]
+        yield Batch(columns, len(good), lambda row, lines=lines: f"{file.place} {lines[row]}", bad)  # type: ignore[misc]
+
+
+def read_table(
+    path: str | Path, separator: str | None = None, dialect: DialectOptions | None = None
+) -> pd.DataFrame:
+    """A small file as a data frame. CSV cells are strings, empty ones ""; JSON values stay what they are, lists and
+    objects become texts. How it was read is in ``frame.attrs["notes"]``.
 
     Nothing is guessed from how a cell looks: ``007``, ``1e5`` and ``NA`` are ids like any other
     (traps.md 29). Raises UserError with the file and the line.
     """
-    file = open_file(path, separator)
-    if file.kind == ".parquet":
+    (path,) = local_files(path)
+    if kind_of(path) == "json":
+        return _json_table(path, dialect.encoding if dialect else None)
+    file = open_file(path, separator, dialect=dialect)
+    if file.kind != "text":
         tables = [pa.table(batch.columns) for batch in file.batches(file.names)]
-        return pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame(columns=list(file.names))
-    if file.kind in (".csv", ".tsv"):
+        frame = pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame(columns=list(file.names))
+    else:
         cells: dict[str, list[str]] = {name: [] for name in file.names}
         for batch in file.batches(file.names):
             for row in batch.bad:
                 raise _refused(file.path, row)
             for name, column in batch.columns.items():
                 cells[name] += column.to_pylist()
-        return pd.DataFrame(cells, dtype=object)
+        frame = pd.DataFrame(cells, dtype=object)
+    frame.attrs["notes"] = list(file.notes)
+    return frame
+
+
+def _json_table(path: Path, encoding: str | None) -> pd.DataFrame:
+    file = open_json(path, encoding)
+    if not first_rows(file, SAMPLED):
+        raise UserError(_NO_OBJECT.format(path=path))
     rows = []
-    for _, found in json_rows(file.path):
+    for _, found in file.rows():
         if isinstance(found, BadRow):
-            raise _refused(file.path, found)
+            raise _refused(path, found)
         rows.append(found)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names})
+    flat = flattening(rows, explode=False)
+    columns = {}
+    for name in flat.paths:
+        values = [flat.value(row, name) for row in rows]
+        values = [joined(value) if isinstance(value, (list, dict)) else value for value in values]
+        columns[name] = pd.Series(values, dtype=object)
+    frame = pd.DataFrame(columns)
+    frame.attrs["notes"] = [f"{path.name}: {note}" for note in (*file.notes, *flat.notes)]
+    return frame
 
 
 def _refused(path: Path, row: BadRow) -> UserError:
     return UserError(f"{path}, line {row.line}: {row.reason}: {row.text[:60]!r}; {REMEDIES[row.reason]}.")
-
-
-def _kind(path: Path) -> str:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else (suffixes or [""])[-1]
-    if kind not in SUFFIXES:
-        raise UserError(
-            f"{path}: unknown kind of file; it must end in {', '.join(SUFFIXES)} (or that and .gz)."
-        )
-    return kind
-
-
-def _parquet(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except Exception as error:  # pyarrow has many kinds of errors for one thing: a damaged file
-        raise UserError(f"{path} cannot be read as Parquet: {error}") from error
-
-
-def _parquet_batches(path: Path, wanted: Sequence[str]) -> Iterator[Batch]:
-    first = 1
-    try:
-        for batch in _parquet(path).iter_batches(1 << 17, columns=list(wanted)):
-            columns = {name: batch.column(name) for name in wanted}
-            yield Batch(columns, batch.num_rows, lambda row, first=first: f"row {first + row}")  # type: ignore[misc]
-            first += batch.num_rows
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path}, after row {first - 1}, cannot be read as Parquet: {error}") from error

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from p5t5.data.sources import csv_blocks
 from p5t5.data.sources.csv_blocks import Layout, csv_batches
+from p5t5.data.sources.csv_records import Dialect
 
 CELL = st.lists(st.sampled_from(["a", "é", ",", '"', "\n", " ", "\r\n", "7", ";"]), max_size=6).map("".join)
 
@@ -18,7 +19,7 @@ CELL = st.lists(st.sampled_from(["a", "é", ",", '"', "\n", " ", "\r\n", "7", ";
 def rows_of(path, names=("a", "b"), one_line=(), size=None):
     """([(line, cells)], [(line, reason)])"""
     good, bad = [], []
-    for batch in csv_batches(path, Layout(tuple(names), ",", tuple(names), tuple(one_line), ("a",)), size):
+    for batch in csv_batches(path, Layout(tuple(names), Dialect(), tuple(names), tuple(one_line), ("a",)), size):
         columns = [batch.columns[name].to_pylist() for name in names] if batch.rows else []
         good += [
             (int(batch.place(n).split()[1]), cells) for n, cells in enumerate(zip(*columns, strict=True))
