@@ -158,6 +158,8 @@ def _content(kind: str, rows, newline: str, bom: bool, whole: str, draw) -> byte
             names[0] = "colour"
         if whole == "same column twice":
             names[1] = "user"
+        if kind == "tsv":  # else a quote that is never closed is text, as it is in most such files
+            names = [f'"{name}"' for name in names]
         content = separator.join(names).encode() + newline.encode()
         content += b"".join(_csv_line(cells, fault, separator, newline) for cells, fault in rows)
     if bom:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from p5t5.core.errors import UserError
+from p5t5.data.records.cell_texts import cell_texts
 from p5t5.data.records.cleaning import (
     clean_column,
     clean_id,
@@ -142,9 +143,8 @@ def _cleaned(frame: pd.DataFrame, key: str, unique: bool = True) -> pd.DataFrame
     out: dict[str, Any] = {key: [clean_id(value) or "" for value in frame[key]]}
     for column in frame.columns:
         if column != key:
-            out[clean_text(str(column))] = pd.Series(
-                clean_column(frame[column]), index=frame.index, dtype=object
-            )
+            texts = cell_texts(frame[column], lists=column != "title")
+            out[clean_text(str(column))] = pd.Series(clean_column(texts), index=frame.index, dtype=object)
     table = pd.DataFrame(out)
     table = table[table[key] != ""]
     if unique:

@@ -13,8 +13,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_PLAIN = re.compile(r"[!-;=-~]+(?: [!-;=-~]+)*")  # printable ASCII without "<", single spaces
+_PLAIN = re.compile(r"[!-%'-;=-~]+(?: [!-%'-;=-~]+)*")  # printable ASCII without "<" and "&", single spaces
 _EMPTY_OR_PLAIN = f"^(?:{_PLAIN.pattern})?$"  # for RE2, where $ is the end of the text
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
+# HTML's tags, but for <s>: </s> is also the end of a sequence. Tags that end a line or a block become a space.
+_TAG = re.compile(
+    r"</?(?:(?P<block>br|p|div|li|ul|ol|tr|td|th|table|hr|h[1-6]|blockquote|pre|section|article|img|video|iframe|script|style)"
+    r"|a|b|i|u|em|strong|span|font|small|big|sub|sup|code|tt|center|strike|del|ins|mark|cite|q|abbr|label|tbody|thead)"
+    r"(?:\s[^<>]{0,2000}|/)?\s*/?>",
+    re.IGNORECASE,
+)
+_COMMENT = re.compile(r"<!--.{0,2000}?-->", re.DOTALL)
 _UNSPACED_BRACKET = re.compile(r"<(?=\S)")
 _DROPPED_CATEGORIES = ("Cc", "Cf", "Cs")  # controls, bidi and zero-width formats, lone surrogates
 
@@ -22,16 +31,19 @@ _DROPPED_CATEGORIES = ("Cc", "Cf", "Cs")  # controls, bidi and zero-width format
 def clean_text(text: str) -> str:
     """Free text made safe to put in a prompt; idempotent.
 
-    NFKC, one space for any white space, no control, bidi or zero-width characters, ``▁`` → ``_`` and
+    Entities (``&amp;``, written twice too) and HTML's tags go. NFKC, one space for any white space, no control, bidi or zero-width characters, ``▁`` → ``_`` and
     a space behind each ``<``: no reserved token (``</s>``, ``<extra_id_3>``, ``<item_17>``, a byte
     piece ``<0x0A>``) can be spelled by what people wrote (traps.md 17).
     """
     if _PLAIN.fullmatch(text):
         return text
+    text = without_markup(text)
     # Drop before NFKC: a zero-width character may stand between a letter and its accent.
     spaced = "".join(" " if char.isspace() else char for char in text)
     kept = "".join(char for char in spaced if unicodedata.category(char) not in _DROPPED_CATEGORIES)
     text = unicodedata.normalize("NFKC", kept).replace("\u2581", "_")
+    if without_markup(text) != text:
+        return clean_text(text)  # what NFKC or a dropped character has made one
     return " ".join(_UNSPACED_BRACKET.sub("< ", text).split())
 
 
@@ -42,9 +54,17 @@ def clean_column(values: Iterable[Any]) -> list[str]:
 
 def unescape_html(text: str) -> str:
     """``&quot;`` → ``"``; shop data are often escaped twice (``&amp;reg;``)."""
-    while "&" in text and (plain := html.unescape(text)) != text:
+    while "&" in text and (plain := _ENTITY.sub(lambda found: html.unescape(found.group()), text)) != text:
         text = plain
     return text
+
+
+def without_markup(text: str) -> str:
+    """A text without HTML's entities and tags."""
+    text = unescape_html(text)
+    if "<" not in text:
+        return text
+    return _TAG.sub(lambda found: " " if found.group("block") else "", _COMMENT.sub(" ", text))
 
 
 def text_array(column: Any) -> pa.Array:
@@ -66,7 +86,7 @@ def text_array(column: Any) -> pa.Array:
 
 
 def not_odd(strings: pa.Array) -> np.ndarray:
-    """bool [n]: which strings are clean at first sight (printable ASCII without "<", single spaces)."""
+    """bool [n]: which strings are clean at first sight (printable ASCII without "<" and "&", single spaces)."""
     return pc.match_substring_regex(strings, _EMPTY_OR_PLAIN).to_numpy(zero_copy_only=False)
 
 

@@ -99,7 +99,7 @@ def records(
             return
         except csv.Error as error:
             is_open = place == len(lines) and "unexpected end" in str(error)
-            yield first, place, [], OPEN if is_open else BAD_QUOTE
+            yield first, first + 1, [], OPEN if is_open else BAD_QUOTE
             place, rows = first + 1, reader()
             continue
         if not cells:

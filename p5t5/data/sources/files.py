@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from p5t5.core.errors import UserError
+from p5t5.data.records.cell_texts import text_of_value
 from p5t5.data.sources import csv_blocks
 from p5t5.data.sources.arrow_files import open_arrow
 from p5t5.data.sources.batches import NOT_JSON, NOT_UTF8, BadRow, Batch
@@ -19,7 +21,7 @@ from p5t5.data.sources.csv_blocks import Layout, csv_batches
 from p5t5.data.sources.dialects import DialectOptions, TextTable, look_at
 from p5t5.data.sources.json_rows import JsonFile, first_rows, open_json
 from p5t5.data.sources.kinds import kind_of
-from p5t5.data.sources.nested import Flattening, flattening, joined, text_of
+from p5t5.data.sources.nested import Flattening, flattening, text_of
 from p5t5.data.sources.sections import unfolded
 from p5t5.data.sources.staging import local_files
 
@@ -30,6 +32,7 @@ REMEDIES = {
 }
 _NO_OBJECT = "{path}: none of its first lines is a JSON object; write one object a line."
 SAMPLED = 1000  # rows that are looked at to tell what a column is
+_CODES = re.compile(r"\[?['\"]?[A-Za-z]*\d+(?:-\d)?['\"]?(?:[ ,|;]+['\"]?[A-Za-z]*\d+(?:-\d)?['\"]?)+\]?")
 ROWS = 1 << 16  # of a batch of JSON
 
 # (wanted, one_line, encoded, bytes at a time) → batches
@@ -59,6 +62,31 @@ class DataFile:
         for batch in self.read(self.names, (), (), 1 << 18):
             return {name: column.slice(0, SAMPLED).to_pylist() for name, column in batch.columns.items()}
         return {name: [] for name in self.names}
+
+
+    def hint(self, sample: Mapping[str, Sequence[Any]]) -> str:
+        """What may be wrong where users and items cannot be told, in a sentence; "" for nothing."""
+        if not self.has_header:
+            first = ", ".join(str(values[0]) for values in list(sample.values())[:4] if values)
+            names = ",".join(("user", "item", "rating", "time", "other", "another")[: len(self.names)])
+            several = lists_in(sample)
+            apart = f" ({several} of several items: an item a row is needed, take them apart first)" if several else ""
+            return f"Its first line is a row ({first[:80]}), not names: say --header {names}, in the order that is right{apart}."
+        if len(self.names) == 1 and self.kind == "text":
+            return "Only one column was found: name the --separator."
+        several = lists_in(sample)
+        return f"There are {several} of several items: an item a row is needed, take them apart first." if several else ""
+
+
+def lists_in(sample: Mapping[str, Sequence[Any]]) -> str:
+    """Columns whose cells are lists of codes ("N6-1 N7-0"), in words; "" where there is none."""
+    found = []
+    for name, values in sample.items():
+        filled = [str(value) for value in values if value not in (None, "")]
+        lists = [value for value in filled if _CODES.fullmatch(value)]
+        if len(lists) > 0.5 * len(filled) > 0:
+            found.append(f"{name} ({lists[0][:30]!r})")
+    return f"lists in {' and '.join(found)}" if found else ""
 
 
 def find_files(patterns: Sequence[str | Path]) -> list[Path]:
@@ -183,7 +211,7 @@ def _json_table(path: Path, encoding: str | None) -> pd.DataFrame:
     columns = {}
     for name in flat.paths:
         values = [flat.value(row, name) for row in rows]
-        values = [joined(value) if isinstance(value, (list, dict)) else value for value in values]
+        values = [text_of_value(value) if isinstance(value, (list, dict)) else value for value in values]
         columns[name] = pd.Series(values, dtype=object)
     frame = pd.DataFrame(columns)
     frame.attrs["notes"] = [f"{path.name}: {note}" for note in (*file.notes, *flat.notes)]

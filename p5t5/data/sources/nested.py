@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from p5t5.data.records.cell_texts import text_of_value
 from p5t5.data.sources.column_inference import NAMES, plain_name
 
 NO_ID = "\x00"  # what a list or an object becomes where one value is wanted: no id, no number
@@ -110,15 +111,7 @@ def text_of(value: Any, single: bool = False) -> str | None:
         # Arrow holds UTF-8; half a character pair becomes a control character, which no id may hold.
         return value if value.isascii() else _SURROGATE.sub("\x01", value)
     if isinstance(value, (list, tuple, dict)):
-        return NO_ID if single else joined(value)
+        return NO_ID if single else text_of_value(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
         return str(int(value))
     return str(value)
-
-
-def joined(value: Iterable[Any]) -> str:
-    """The texts of a list's elements (an object's name where it has one), each once."""
-    if isinstance(value, dict):
-        value = [value["name"]] if isinstance(value.get("name"), str) else value.values()
-    texts = (text_of(part) for part in value)
-    return ", ".join(dict.fromkeys(text for text in texts if text))

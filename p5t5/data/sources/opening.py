@@ -48,7 +48,7 @@ class _AsUtf8(io.RawIOBase):
     """``source`` (bytes in ``encoding``) read as UTF-8."""
 
     def __init__(self, source: IO[bytes], encoding: str) -> None:
-        self._source, self._ready = source, b""
+        self._source, self._ready, self._begun = source, b"", False
         self._decoder = codecs.getincrementaldecoder(encoding)(_UNREADABLE)
 
     def readable(self) -> bool:
@@ -59,7 +59,10 @@ class _AsUtf8(io.RawIOBase):
         while not self._ready and not ended:
             data = self._source.read(_CHUNK)
             ended = not data
-            self._ready = self._decoder.decode(data, final=ended).encode("utf-8", "surrogatepass")
+            text = self._decoder.decode(data, final=ended)
+            if text and not self._begun:
+                text, self._begun = text.removeprefix("\ufeff"), True
+            self._ready = text.encode("utf-8", "surrogatepass")
         number = min(len(buffer), len(self._ready))
         buffer[:number], self._ready = self._ready[:number], self._ready[number:]
         return number

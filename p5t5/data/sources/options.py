@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from p5t5.core.errors import UserError
 from p5t5.core.options import option, required
+from p5t5.data.sources.dialects import DialectOptions
 from p5t5.data.splits import SCHEMES
 
 
@@ -90,16 +91,30 @@ class TableOptions(NamedOptions):
     items: str | None = option(None, "a table of item_id, title and attributes", metavar="FILE")
     users: str | None = option(None, "a table of user_id and attributes", metavar="FILE")
     triples: str | None = option(None, "facts about items: head (item_id), relation, tail", metavar="FILE")
-    separator: str | None = option(None, "of CSV files (default: inferred from the first line)")
-    header: str | None = option(
-        None, "column names of CSV files whose first line is a row", metavar="NAME,NAME,…"
+    separator: str | None = option(
+        None, "of text tables, of several characters too, or blanks (default: inferred)", metavar="CHARS"
     )
+    header: str | None = option(
+        None, "the columns' names where the first line is a row; none: make them up; first: it names them",
+        metavar="NAME,NAME,…",
+    )  # fmt: skip
+    quote: str | None = option(None, "quote character, or none: quotes are text (default: inferred)", metavar="CHAR")
+    escape: str | None = option(None, "\\ where it escapes quotes, or none (default: inferred)", metavar="CHAR")
+    encoding: str | None = option(None, "of text, cp1252 say (default: inferred)", metavar="NAME")
+    skip_lines: int | None = option(None, "lines before the header (default: inferred)", metavar="N")
+    comment: str | None = option(None, "leave out lines that start with it", metavar="CHARS")
     rating_step: float | None = option(
         None, "round ratings to multiples of X (at most 101 values)", metavar="X"
     )
     explanations: bool = option(True, _REVIEW_EXPLANATIONS)
     attribute_explanations: bool = option(True, _ATTRIBUTE_EXPLANATIONS)
     split: str = option("loo", _SPLIT, choices=sorted(SCHEMES))
+
+    def dialect(self) -> DialectOptions:
+        """What was said of how the files write their rows."""
+        return DialectOptions(
+            self.separator, self.header, self.quote, self.escape, self.encoding, self.skip_lines, self.comment
+        )
 
 
 @dataclass(kw_only=True)

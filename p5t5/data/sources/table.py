@@ -25,8 +25,10 @@ from p5t5.data.sources.column_inference import (
     plain_name,
 )
 from p5t5.data.sources.dropped_rows import FEW
+from p5t5.data.sources.dialects import DialectOptions
 from p5t5.data.sources.files import find_files, open_file, read_table
 from p5t5.data.sources.options import TableOptions
+from p5t5.data.sources.staging import local_files
 
 COLUMNS = (*OPTIONS, "title", "head", "relation", "tail")  # ours; all that can be named
 _TRIPLES = ("head", "relation", "tail")
@@ -43,6 +45,7 @@ def read(
     *,
     triples: str | Path | None = None,
     header: Sequence[str] | None = None,
+    dialect: DialectOptions | None = None,
     rating_step: float | None = None,
     sample_users: int | None = None,
     seed: int = 0,
@@ -69,11 +72,16 @@ def read(
     unused: list[str] = []
     remarks: list[str] = []
     for path in paths:
-        file = open_file(path, separator, header)
+        file = open_file(path, separator, header, dialect)
+        remarks += [note for note in file.notes if note not in remarks]
         if not guesses:
             named = {ours: theirs for ours, theirs in columns.items() if ours in OPTIONS}
             sample = file.sample()
-            guesses, remarks = guess_columns(sample, named, path.name)
+            try:
+                guesses, found = guess_columns(sample, named, path.name)
+            except UserError as error:
+                raise UserError(f"{error} {file.hint(sample)}".rstrip()) from None
+            remarks += found
             unused = [theirs for theirs in file.names if theirs not in {g.theirs for g in guesses.values()}]
             if items is None and (told := _of_items(sample, guesses["item_id"].theirs, unused)):
                 remarks.append(f"{', '.join(told)}: of the items (title, attributes)? add --items {path}")
@@ -122,8 +130,9 @@ def _side_table(
 
     ``guesses``: what the columns of the interactions are.
     """
-    path = Path(path)
+    (path,) = local_files(path)
     table = read_table(path, separator)
+    notes += table.attrs["notes"]
     names = [str(name) for name in table.columns]
     guess, one_file = guesses[key], any(path.samefile(file) for file in interactions)
     of_rows = [
@@ -216,7 +225,7 @@ def _of_items(sample: Mapping[str, Sequence[Any]], item: str, unused: Sequence[s
 
 def _triples(path: str | Path, columns: Mapping[str, str], separator: str | None) -> pd.DataFrame:
     """head (an item's id), relation, tail: by their names, or the three columns that there are, in that order."""
-    path = Path(path)
+    (path,) = local_files(path)
     table = read_table(path, separator)
     names = [str(name) for name in table.columns]
     found: dict[str, str] = {}
@@ -251,10 +260,9 @@ def read_source(options: TableOptions) -> Records:
         options.users,
         columns | {ours: theirs for ours, theirs in named.items() if theirs},
         options.name,
-        options.separator,
-        options.all_items,
+        all_items=options.all_items,
         triples=options.triples,
-        header=options.header.split(",") if options.header else None,
+        dialect=options.dialect(),
         rating_step=options.rating_step,
         sample_users=options.sample_users,
         seed=options.seed,
