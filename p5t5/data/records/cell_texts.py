@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 # What programs write where there is no text.
-NO_TEXT = frozenset(("nan", "null", "none", "<na>", "nat", "\\n", "n/a", "#n/a", "undefined", "(null)", "[null]"))
+NO_TEXT = frozenset(
+    ("nan", "null", "none", "<na>", "nat", "\\n", "n/a", "#n/a", "undefined", "(null)", "[null]")
+)
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _NUMPY = re.compile(rf"\[\s*(?:{_QUOTED.pattern})(?:\s+(?:{_QUOTED.pattern}))+\s*\]")
 _MOSTLY = 0.8  # of a column's filled cells that are lists, so that a film called [REC] stays one
@@ -23,7 +25,9 @@ def text_of_value(value: Any) -> str:
         texts = (text_of_value(part) for part in value)
         return ", ".join(dict.fromkeys(text for text in texts if text))
     if isinstance(value, dict):
-        named = next((value[key] for key in ("name", "title", "label") if isinstance(value.get(key), str)), None)
+        named = next(
+            (value[key] for key in ("name", "title", "label") if isinstance(value.get(key), str)), None
+        )
         return named if named is not None else text_of_value(list(value.values()))
     return "" if value is None or value != value else str(value)
 

@@ -94,9 +94,13 @@ def _nested_batches(
         if not flat.exploded and len(flat.paths[name]) == 1 and not pa.types.is_nested(schema.field(flat.paths[name][0]).type)
     }  # fmt: skip
     try:
-        for batch in _record_batches(path, kind, [flat.paths[name][0] for name in wanted] + ([flat.exploded] if flat.exploded else [])):
+        for batch in _record_batches(
+            path, kind, [flat.paths[name][0] for name in wanted] + ([flat.exploded] if flat.exploded else [])
+        ):
             columns: dict[str, Any] = {name: batch.column(flat.paths[name][0]) for name in plain}
-            nested = sorted({flat.paths[name][0] for name in wanted if name not in plain} | ({flat.exploded} - {""}))
+            nested = sorted(
+                {flat.paths[name][0] for name in wanted if name not in plain} | ({flat.exploded} - {""})
+            )
             rows = batch.select(nested).to_pylist() if nested else [{}] * batch.num_rows
             parts = [(place, part) for place, row in enumerate(rows) for part in flat.rows(row)]
             for name in wanted:

@@ -60,7 +60,7 @@ class Layout:
 
 REMEDIES = {
     WRONG_FIELDS: "give the row as many fields as the header has, or name another --separator",
-    BAD_QUOTE: "close it, or double quotes that are part of the text (5\"\" disk), or say --quote none where quotes are text",
+    BAD_QUOTE: 'close it, or double quotes that are part of the text (5"" disk), or say --quote none where quotes are text',
     NOT_UTF8: "name the file's encoding (--encoding cp1252, say), or save it as UTF-8",
 }
 

@@ -16,7 +16,14 @@ from p5t5.data.sources.opening import first_bytes, open_bytes, plain_suffix
 
 SEPARATORS = (",", "\t", ";", "|", "::", "||", "\x01", "^", "~", WHITESPACE)
 NAMES = {"\t": "tab", WHITESPACE: "blanks", "\x01": "\\x01"}
-_WORDS = {"tab": "\t", "\\t": "\t", "space": WHITESPACE, "blank": WHITESPACE, "whitespace": WHITESPACE, "\\x01": "\x01"}
+_WORDS = {
+    "tab": "\t",
+    "\\t": "\t",
+    "space": WHITESPACE,
+    "blank": WHITESPACE,
+    "whitespace": WHITESPACE,
+    "\\x01": "\x01",
+}
 LOOKED_AT = 1 << 18  # bytes
 _LINES = 400
 _MOST_SKIPPED = 50  # lines of titles and comments before a header
@@ -63,7 +70,9 @@ class TextTable:
 
 def look_at(path: Path, said: DialectOptions = DialectOptions()) -> TextTable:
     """The dialect of a text table. Raises UserError where the file is empty or what was said does not fit it."""
-    encoding = encodings.checked(said.encoding) if said.encoding else encodings.detect(first_bytes(path, 1 << 20))
+    encoding = (
+        encodings.checked(said.encoding) if said.encoding else encodings.detect(first_bytes(path, 1 << 20))
+    )
     with open_bytes(path, encoding) as file:
         start = file.read(LOOKED_AT)
     lines, cr_lines = _lines(start)
@@ -99,7 +108,7 @@ def _lines(start: bytes) -> tuple[list[str], bool]:
     if cr_lines:
         text = text.replace("\r", "\n")
     lines = text.split("\n")
-    if len(start) == LOOKED_AT and len(lines) > 1 or not lines[-1]:
+    if (len(start) == LOOKED_AT and len(lines) > 1) or not lines[-1]:
         lines.pop()
     return lines[: _LINES + _MOST_SKIPPED], cr_lines
 
@@ -136,7 +145,9 @@ def _separator(lines: Sequence[str], tab_first: bool) -> str:
     best, best_score = ("\t" if tab_first else ","), 0.0
     filled = [line for line in lines[:_LINES] if line.strip()]
     for separator in SEPARATORS:
-        if not any((separator if separator != WHITESPACE else " ") in line or "\t" in line for line in filled):
+        if not any(
+            (separator if separator != WHITESPACE else " ") in line or "\t" in line for line in filled
+        ):
             continue
         if separator == WHITESPACE and best_score > 1:
             break  # another one cuts nearly all lines: these are blanks in texts and times
@@ -182,9 +193,11 @@ def _quoting(lines: Sequence[str], dialect: Dialect, said: DialectOptions) -> Di
         if _faults(lines, escaped) < _faults(lines, dialect):
             return escaped
     spaced = replace(dialect, spaced=True)
-    if any(cell[:1] == " " and cell.lstrip()[:1] == dialect.quote for _, cells in _rows(lines, dialect) for cell in cells) and (
-        _faults(lines, spaced) <= _faults(lines, dialect)
-    ):
+    if any(
+        cell[:1] == " " and cell.lstrip()[:1] == dialect.quote
+        for _, cells in _rows(lines, dialect)
+        for cell in cells
+    ) and (_faults(lines, spaced) <= _faults(lines, dialect)):
         dialect = spaced
     if said.quote is None and dialect.separator not in (",", ";") and not _is_quoting(lines, dialect):
         return replace(dialect, quote="", spaced=False)
@@ -211,18 +224,23 @@ def _titles(lines: Sequence[str], dialect: Dialect) -> int:
     if width < 2:
         return 0
     last = 0  # lines to leave out
-    for place, (first, cells) in enumerate(rows[: _MOST_SKIPPED]):
-        if place + 1 == len(rows) or last < first and lines[last].strip():
+    for place, (first, cells) in enumerate(rows[:_MOST_SKIPPED]):
+        if place + 1 == len(rows) or (last < first and lines[last].strip()):
             break  # what cannot be read is no title
         filled = [cell for cell in cells if cell.strip()]
         behind = rows[place + 1][0]
-        if lines[first].startswith(_COMMENTS) and not (
-            len(cells) == width and (place + 1 == len(rows) or not lines[behind].startswith(_COMMENTS))
+        if (
+            (
+                lines[first].startswith(_COMMENTS)
+                and not (
+                    len(cells) == width
+                    and (place + 1 == len(rows) or not lines[behind].startswith(_COMMENTS))
+                )
+            )
+            or len(cells) == 1
+            or (len(filled) == 1 and len(cells) == width > 2 and filled[0] == cells[0])
+            or (len(cells) < width - 1 and len(rows[place + 1][1]) == width and len(rows) > place + 2)
         ):
-            last = behind
-        elif len(cells) == 1 or (len(filled) == 1 and len(cells) == width > 2 and filled[0] == cells[0]):
-            last = behind
-        elif len(cells) < width - 1 and len(rows[place + 1][1]) == width and len(rows) > place + 2:
             last = behind
         else:
             break
@@ -232,8 +250,9 @@ def _titles(lines: Sequence[str], dialect: Dialect) -> int:
 def _named(
     path: Path, lines: Sequence[str], dialect: Dialect, said: DialectOptions, notes: list[str]
 ) -> TextTable:
-    rows = [[_text_cell(cell) for cell in cells] for _, cells in _rows(lines, dialect)]
-    if not rows:
+    found = _rows(lines, dialect)
+    rows = [[_text_cell(cell) for cell in cells] for _, cells in found]
+    if not rows or any(line.strip() for line in lines[: found[0][0]]):
         raise UserError(
             f"{path}, line {dialect.skip + 1}: a quote is opened and not closed in the names of the columns; mend the line, "
             "or say --quote none where quotes are text."
@@ -291,5 +310,3 @@ def _said_of(dialect: Dialect, suffix: str, said: DialectOptions) -> list[str]:
         (dialect.spaced, "blanks before quotes are left out"),
     ]
     return [text for holds, text in facts if holds]
-
-

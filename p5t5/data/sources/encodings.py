@@ -14,7 +14,9 @@ _WESTERN = set(
 )
 _HIGH_RUN = re.compile(rb"[\x80-\xff]{3,}")
 _HIGH = re.compile(rb"[\x80-\xff]")
-_CENTRAL = _WESTERN | set("ĄąĆćČčĎďĐđĘęĚěŁłŃńŇňŐőŘřŔŕŚśŞşŤťŢţŮůŰűŹźŻż") - set("ÀÃÅÆÈÊÌÏÑÒÕØÙÛÞàãåæèêìïðñòõøùûþ")
+_CENTRAL = _WESTERN | set("ĄąĆćČčĎďĐđĘęĚěŁłŃńŇňŐőŘřŔŕŚśŞşŤťŢţŮůŰűŹźŻż") - set(
+    "ÀÃÅÆÈÊÌÏÑÒÕØÙÛÞàãåæèêìïðñòõøùûþ"
+)
 # A sign such as ³ or ¿ between two letters is a letter of another encoding (cp1250's ł and ż).
 _SIGN_IN_WORD = re.compile(r"[^\W\d_][ª²³¹º¿¼½¾±¢£§©®°´»«¡×][^\W\d_]")
 _OTHERS = (

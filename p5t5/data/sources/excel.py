@@ -30,7 +30,11 @@ def sheet_as_csv(path: Path, sheet: str, target: Path) -> Path:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except Exception as error:  # openpyxl passes on what zip and XML readers raise
         raise UserError(f"{path} cannot be read as an Excel file: {error}.") from error
-    filled = [name for name in book.sheetnames if any(any(cell is not None for cell in row) for row in _rows(book[name]))]
+    filled = [
+        name
+        for name in book.sheetnames
+        if any(any(cell is not None for cell in row) for row in _rows(book[name]))
+    ]
     chosen = [name for name in filled if name == sheet] if sheet else filled
     if len(chosen) != 1:
         held = f"no sheet {sheet!r}" if sheet else f"{len(chosen) or 'no'} filled sheets"

@@ -63,19 +63,26 @@ class DataFile:
             return {name: column.slice(0, SAMPLED).to_pylist() for name, column in batch.columns.items()}
         return {name: [] for name in self.names}
 
-
     def hint(self, sample: Mapping[str, Sequence[Any]]) -> str:
         """What may be wrong where users and items cannot be told, in a sentence; "" for nothing."""
         if not self.has_header:
             first = ", ".join(str(values[0]) for values in list(sample.values())[:4] if values)
             names = ",".join(("user", "item", "rating", "time", "other", "another")[: len(self.names)])
             several = lists_in(sample)
-            apart = f" ({several} of several items: an item a row is needed, take them apart first)" if several else ""
+            apart = (
+                f" ({several} of several items: an item a row is needed, take them apart first)"
+                if several
+                else ""
+            )
             return f"Its first line is a row ({first[:80]}), not names: say --header {names}, in the order that is right{apart}."
         if len(self.names) == 1 and self.kind == "text":
             return "Only one column was found: name the --separator."
         several = lists_in(sample)
-        return f"There are {several} of several items: an item a row is needed, take them apart first." if several else ""
+        return (
+            f"There are {several} of several items: an item a row is needed, take them apart first."
+            if several
+            else ""
+        )
 
 
 def lists_in(sample: Mapping[str, Sequence[Any]]) -> str:
@@ -122,8 +129,8 @@ def open_file(
     elif kind == "json":
         file = _json_file(path, said.encoding)
     else:
-        names, notes, read = open_arrow(path, kind, SAMPLED)
-        file = DataFile(path, kind, names, read, notes=notes)
+        arrow_names, notes, read = open_arrow(path, kind, SAMPLED)
+        file = DataFile(path, kind, arrow_names, read, notes=notes)
     if len(set(file.names)) < len(file.names):
         raise UserError(f"{path}: two columns have the same name in {', '.join(file.names)}; rename one.")
     return file

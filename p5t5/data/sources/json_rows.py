@@ -46,9 +46,9 @@ def open_json(path: Path, encoding: str | None = None) -> JsonFile:
     whole = len(start) < LOOKED_AT
     complete = lines if whole else lines[:-1]
     objects = sum(isinstance(_parsed(line), dict) for line in complete[:50])
-    if start.lstrip().startswith(b"{") and objects <= (len(complete) == 1 and whole):
-        if (found := _single(path, encoding)) is not None:
-            return found
+    is_one = start.lstrip().startswith(b"{") and objects <= (len(complete) == 1 and whole)
+    if is_one and (found := _single(path, encoding)) is not None:
+        return found
     notes = () if objects or not _is_python(complete) else ("Python dicts, not JSON (read as literals)",)
     return JsonFile(lambda: _by_line(path, encoding, bool(notes)), "line", notes)
 

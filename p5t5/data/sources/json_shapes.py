@@ -78,7 +78,9 @@ def _of_dicts(value: Mapping[str, Mapping[str, Any]]) -> _Table | None:
 def _of_lists(value: Mapping[str, list[Any]]) -> _Table | None:
     lengths = {len(inner) for inner in value.values()}
     if len(lengths) == 1 and any(is_known_name(name) for name in value):
-        return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)], "JSON by columns"
+        return [
+            dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)
+        ], "JSON by columns"
     if all(isinstance(item, (str, int)) for items in value.values() for item in items):
         rows = [{"user_id": user, "item_id": item} for user, items in value.items() for item in items]
         return rows, "JSON of user → items, in the order of the lists"

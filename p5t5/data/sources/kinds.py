@@ -29,7 +29,7 @@ _PAGE = re.compile(rb"\s*<(?:!doctype|html|\?xml|head)\b", re.IGNORECASE)
 
 
 def kind_of(path: Path) -> str:
-    """"text", "json", "parquet" or "arrow". UserError for a folder, a missing file, and for what we do not read."""
+    """ "text", "json", "parquet" or "arrow". UserError for a folder, a missing file, and for what we do not read."""
     if path.is_dir():
         raise UserError(f"{path} is a folder; name the files in it, as in '{path}/*.csv'.")
     if not path.is_file():
@@ -49,7 +49,9 @@ def kind_of(path: Path) -> str:
             f"{path} is a pickle, which may run anything and is never opened; write it as Parquet or CSV where it was made."
         )
     if _PAGE.match(start) and suffix not in (".csv", ".tsv"):
-        raise UserError(f"{path} is a web page or XML, not a table; was the download refused? Save the table as CSV.")
+        raise UserError(
+            f"{path} is a web page or XML, not a table; was the download refused? Save the table as CSV."
+        )
     return "json" if _is_json(start, suffix) else "text"
 
 
@@ -57,10 +59,19 @@ def _is_json(start: bytes, suffix: str) -> bool:
     text = start.removeprefix(b"\xef\xbb\xbf").replace(b"\x00", b"").lstrip(b"\xff\xfe").lstrip()
     if suffix in _JSON_SUFFIXES:
         lines = [line.lstrip() for line in text.splitlines() if line.strip()]
-        return text[:1] in (b"", b"{", b"[") or any(line.startswith(b"{") for line in lines) or not _has_fields(lines)
-    return re.match(rb"\{\s*(?:[\"']|\}|u['\"]|$)|\[\s*(?:\{|\[|$)", text) is not None and suffix not in (".csv", ".tsv")
+        return (
+            text[:1] in (b"", b"{", b"[")
+            or any(line.startswith(b"{") for line in lines)
+            or not _has_fields(lines)
+        )
+    return re.match(rb"\{\s*(?:[\"']|\}|u['\"]|$)|\[\s*(?:\{|\[|$)", text) is not None and suffix not in (
+        ".csv",
+        ".tsv",
+    )
 
 
 def _has_fields(lines: list[bytes]) -> bool:
     """Whether all lines hold a separator: a table under a wrong name."""
-    return len(lines) > 1 and any(all(mark in line for line in lines[:-1]) for mark in (b",", b"\t", b";", b"|"))
+    return len(lines) > 1 and any(
+        all(mark in line for line in lines[:-1]) for mark in (b",", b"\t", b";", b"|")
+    )

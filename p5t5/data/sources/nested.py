@@ -14,7 +14,14 @@ NO_ID = "\x00"  # what a list or an object becomes where one value is wanted: no
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MOST_KEYS = 20  # of an object that becomes columns
 _DEEPEST = 4
-_LISTS = {"basket": "item", "cart": "item", "history": "item", "clicks": "item", "purchases": "item", "likes": "item"}
+_LISTS = {
+    "basket": "item",
+    "cart": "item",
+    "history": "item",
+    "clicks": "item",
+    "purchases": "item",
+    "likes": "item",
+}
 
 
 @dataclass(frozen=True)
@@ -58,9 +65,12 @@ def flattening(sample: Sequence[Mapping[str, Any]], explode: bool = True) -> Fla
     if exploded:
         named = _singular(exploded)
         paths = {
-            (named + name.removeprefix(exploded) if path[0] == exploded else name): path for name, path in paths.items()
+            (named + name.removeprefix(exploded) if path[0] == exploded else name): path
+            for name, path in paths.items()
         }
-        notes.append(f"a row an item: the lists in {exploded} are taken apart, each element as {named} of its row")
+        notes.append(
+            f"a row an item: the lists in {exploded} are taken apart, each element as {named} of its row"
+        )
     return Flattening(paths, exploded, tuple(notes))
 
 
@@ -100,7 +110,11 @@ def _singular(name: str) -> str:
     if (plain := plain_name(name)) in _LISTS:
         return _LISTS[plain]
     name = re.sub(r"(?i)[ _-]?list$", "", name)
-    return re.sub(r"ies$", "y", name) if name.endswith("ies") and not name.endswith("movies") else name.removesuffix("s")
+    return (
+        re.sub(r"ies$", "y", name)
+        if name.endswith("ies") and not name.endswith("movies")
+        else name.removesuffix("s")
+    )
 
 
 def text_of(value: Any, single: bool = False) -> str | None:

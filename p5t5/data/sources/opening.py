@@ -102,11 +102,11 @@ def open_bytes(path: Path, encoding: str = "utf-8") -> Iterator[IO[bytes]]:
 
 def _unpacked(path: Path, kind: str) -> IO[bytes]:
     if kind == "gzip":
-        return io.BufferedReader(gzip.open(path, "rb"), _CHUNK)  # type: ignore[arg-type]
+        return io.BufferedReader(gzip.open(path, "rb"), _CHUNK)
     if kind == "bzip2":
-        return io.BufferedReader(bz2.open(path, "rb"), _CHUNK)  # type: ignore[arg-type]
+        return io.BufferedReader(bz2.open(path, "rb"), _CHUNK)
     if kind == "xz":
-        return io.BufferedReader(lzma.open(path, "rb"), _CHUNK)  # type: ignore[arg-type]
+        return io.BufferedReader(lzma.open(path, "rb"), _CHUNK)
     if kind == "zstd":
         return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), _CHUNK)
     return open(path, "rb")

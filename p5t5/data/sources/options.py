@@ -98,8 +98,12 @@ class TableOptions(NamedOptions):
         None, "the columns' names where the first line is a row; none: make them up; first: it names them",
         metavar="NAME,NAME,…",
     )  # fmt: skip
-    quote: str | None = option(None, "quote character, or none: quotes are text (default: inferred)", metavar="CHAR")
-    escape: str | None = option(None, "\\ where it escapes quotes, or none (default: inferred)", metavar="CHAR")
+    quote: str | None = option(
+        None, "quote character, or none: quotes are text (default: inferred)", metavar="CHAR"
+    )
+    escape: str | None = option(
+        None, "\\ where it escapes quotes, or none (default: inferred)", metavar="CHAR"
+    )
     encoding: str | None = option(None, "of text, cp1252 say (default: inferred)", metavar="NAME")
     skip_lines: int | None = option(None, "lines before the header (default: inferred)", metavar="N")
     comment: str | None = option(None, "leave out lines that start with it", metavar="CHARS")

@@ -66,7 +66,11 @@ def _fetched(url: str) -> tuple[Path, ...]:
 
     try:
         filesystem, place = fsspec.core.url_to_fs(url)
-        found = sorted(filesystem.glob(place)) if glob.has_magic(place) and not url.startswith("http") else [place]
+        found = (
+            sorted(filesystem.glob(place))
+            if glob.has_magic(place) and not url.startswith("http")
+            else [place]
+        )
         if not found:
             raise UserError(f"no file matches {url}.")
         copies = []
@@ -108,7 +112,9 @@ def _unpacked(path: Path, member: str) -> Path:
 def _is_tar(path: Path) -> bool:
     named = path.name.lower().endswith((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz"))
     try:
-        return (named or bool(compression(path) == "" and path.stat().st_size >= 512)) and tarfile.is_tarfile(path)
+        return (named or bool(compression(path) == "" and path.stat().st_size >= 512)) and tarfile.is_tarfile(
+            path
+        )
     except (OSError, EOFError):
         return False
 
@@ -121,7 +127,9 @@ def _extracted(path: Path, member: str, names: list[str], opened: Callable[[str]
         shown = ", ".join(tables[:12]) + (", …" if len(tables) > 12 else "")
         what = f"no {member}" if member and not found else f"{len(found) or 'no'} files"
         example = tables[0] if tables else "MEMBER"
-        raise UserError(f"{path} holds {what}; in it are {shown or 'none'}. Name one, as in {path}/{example}.")
+        raise UserError(
+            f"{path} holds {what}; in it are {shown or 'none'}. Name one, as in {path}/{example}."
+        )
     copy = scratch_file(PurePosixPath(found[0]).name)
     try:
         with opened(found[0]) as source, open(copy, "wb") as target:

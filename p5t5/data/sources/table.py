@@ -24,9 +24,9 @@ from p5t5.data.sources.column_inference import (
     guess_columns,
     plain_name,
 )
-from p5t5.data.sources.dropped_rows import FEW
 from p5t5.data.sources.dialects import DialectOptions
-from p5t5.data.sources.files import find_files, open_file, read_table
+from p5t5.data.sources.dropped_rows import FEW
+from p5t5.data.sources.files import DataFile, find_files, open_file, read_table
 from p5t5.data.sources.options import TableOptions
 from p5t5.data.sources.staging import local_files
 
@@ -77,10 +77,7 @@ def read(
         if not guesses:
             named = {ours: theirs for ours, theirs in columns.items() if ours in OPTIONS}
             sample = file.sample()
-            try:
-                guesses, found = guess_columns(sample, named, path.name)
-            except UserError as error:
-                raise UserError(f"{error} {file.hint(sample)}".rstrip()) from None
+            guesses, found = _guessed(file, sample, named)
             remarks += found
             unused = [theirs for theirs in file.names if theirs not in {g.theirs for g in guesses.values()}]
             if items is None and (told := _of_items(sample, guesses["item_id"].theirs, unused)):
@@ -115,6 +112,16 @@ def read(
     frames, table = [table], pd.DataFrame()  # let go of: make_records frees the columns as it goes
     pa.default_memory_pool().release_unused()
     return make_records(name, frames.pop(), item_table, user_table, facts, info=info, all_items=all_items)
+
+
+def _guessed(
+    file: DataFile, sample: Mapping[str, Sequence[Any]], named: Mapping[str, str]
+) -> tuple[dict[str, Guess], list[str]]:
+    """``guess_columns``, its UserError with what the file's shape may have to do with it."""
+    try:
+        return guess_columns(sample, named, file.path.name)
+    except UserError as error:
+        raise UserError(f"{error} {file.hint(sample)}".rstrip()) from None
 
 
 def _side_table(

@@ -19,7 +19,9 @@ CELL = st.lists(st.sampled_from(["a", "é", ",", '"', "\n", " ", "\r\n", "7", ";
 def rows_of(path, names=("a", "b"), one_line=(), size=None):
     """([(line, cells)], [(line, reason)])"""
     good, bad = [], []
-    for batch in csv_batches(path, Layout(tuple(names), Dialect(), tuple(names), tuple(one_line), ("a",)), size):
+    for batch in csv_batches(
+        path, Layout(tuple(names), Dialect(), tuple(names), tuple(one_line), ("a",)), size
+    ):
         columns = [batch.columns[name].to_pylist() for name in names] if batch.rows else []
         good += [
             (int(batch.place(n).split()[1]), cells) for n, cells in enumerate(zip(*columns, strict=True))

@@ -376,9 +376,9 @@ def test_table_errors(tmp_path):
         table.read(tmp_path / "gone*.csv")
     with pytest.raises(UserError, match="is a folder; name the files in it"):
         table.read(tmp_path)
-    (tmp_path / "r.xlsx").write_text("x")
-    with pytest.raises(UserError, match=r"unknown kind of file; it must end in \.csv"):
-        table.read(tmp_path / "r.xlsx")
+    (tmp_path / "r.db").write_bytes(b"SQLite format 3\x00")
+    with pytest.raises(UserError, match=r"is an SQLite database; export the table"):
+        table.read(tmp_path / "r.db")
     path = tmp_path / "r.csv"
     for content, message in (
         ("", "is empty"),
@@ -386,11 +386,10 @@ def test_table_errors(tmp_path):
             "colour,price\nred,1.5\n",
             r"which column holds the users\? There are colour, price\. .*--user NAME",
         ),
-        ("196,242,3\n1,2,3\n", r"names no columns \(196, 242, 3\); .*--header user,item,rating,time"),
+        ("196,242,3\n1,2,3\n", r"first line is a row \(196, 242, 3\), .*--header user,item,rating"),
         ("user_id,item_id\na,x,1\n", r"r\.csv: no row can be used .*line 2: 'a,x,1': wrong number of fields"),
         ("a,a\n1,2\n", "two columns have the same name"),
         ('"user_id,item_id\na,x\n', "line 1: a quote is opened and not closed"),
-        ("user_id,item_id\r1,2\r", "lines end in CR alone"),
         (
             "user_id,item_id,rating\n" + "a,x,good\n" * 30 + "a,x,5\n",
             r"line 2, column rating: 'good': .* 30 of 31 rows",
@@ -410,24 +409,15 @@ def test_table_errors(tmp_path):
         table.read(path, columns={"user_id": "user_id", "item_id": "user_id"})
     with pytest.raises(UserError, match="is named twice"):
         table.read([path, path])
-    with pytest.raises(UserError, match="must be one character"):
-        table.read(path, separator="::")
-    path.write_bytes("user_id,item_id\na,x\n".encode("utf-16"))
-    with pytest.raises(UserError, match="is UTF-16 text"):
-        table.read(path)
     path.write_bytes(b"user_id,item_id\n\xff\xfe,x\n")
-    with pytest.raises(UserError, match=r"line 2: .* not UTF-8 text; save the file as UTF-8"):
+    with pytest.raises(UserError, match=r"line 2: .* not UTF-8 text; name the file's encoding"):
         table.read(path)
     (tmp_path / "r.parquet").write_bytes(b"no")
     with pytest.raises(UserError, match="cannot be read as Parquet"):
         read_table(tmp_path / "r.parquet")
-    for content in (b"not gzip", gzip.compress(b"user_id,item_id\n" + b"a,x\n" * 9999)[:-20]):
-        (tmp_path / "r.csv.gz").write_bytes(content)
-        with pytest.raises(UserError, match=r"cannot be read: .*damaged or was cut off"):
-            read_table(tmp_path / "r.csv.gz")
-    (tmp_path / "r.json").write_text('[{"user": 1},\n {"user": 2}]')
-    with pytest.raises(UserError, match="this is a JSON array; write one object a line"):
-        read_table(tmp_path / "r.json")
+    (tmp_path / "r.csv.gz").write_bytes(gzip.compress(b"user_id,item_id\n" + b"a,x\n" * 9999)[:-20])
+    with pytest.raises(UserError, match=r"cannot be read: .*damaged or was cut off"):
+        read_table(tmp_path / "r.csv.gz")
 
 
 def test_unescape_html_twice():
