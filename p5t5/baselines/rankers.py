@@ -1,6 +1,6 @@
-"""What a model has to beat at ranking: each baseline a Scorer, fitted on training rows only.
+"""Ranking baselines, each a Scorer fitted on training rows only.
 
-A number below the count floor is not a win, whatever else it beats.
+A number below co-occurrence is not a win, whatever else it beats.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What a model has to beat at ratings, fitted on training rows only.
+"""Rating baselines, fitted on training rows only.
 
-A number below bias-only is not a win. Validation rows choose a penalty and the like, and nothing else.
+A number that does not beat biases alone is not a win. Validation rows choose penalties and the like, nothing
+else.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What a review says of its rating by its words alone: ridge regression, kept as a table of words, and how
-often each rating is given where it says such a number.
+"""What the words of a review say about its rating: ridge regression, and a distribution over the scale.
 
-Fitted on training reviews as the task tells them (cut, with the headline where it is told), to be the prior
-that a model's own reading is blended with (`p5t5.inference.rating_calibration`). Lessons (`p5t5.distillation.rating_teacher`) count, regress and
-calibrate alike. Of the reviews only words and pairs of words are kept that at least two of them hold.
+Fitted on training reviews as the prompt shows them (cut, with the headline where it is given), to be the
+prior that a model's own answer is blended with (`p5t5.inference.rating_calibration`). The teacher of
+`p5t5.distillation.rating_teacher` counts, regresses and calibrates alike. Kept are words and pairs of words
+that occur in at least two reviews.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What a model has to beat at words: sentences that training rows hold, found by ever better rules.
+"""Text baselines: sentences of training rows, found by ever better rules.
 
 - **most_common_text**: the same for everybody.
 - **random_of_item**: any training sentence of the item; of anything where the item has none.
 - **nearest_text**: of the item's and the user's training sentences the one by the most similar user, or
   of the most similar item. Users and items are compared by the words of their training reviews.
 - **gold_feature**: the hint itself and nothing else; **nearest_with_feature**: of all training sentences
-  that hold the hint the nearest by user and item. Both only where a hint is given.
+  that contain the hint the nearest by user and item. Both only where a hint is given.
 - **first_sentence**: of the review, cut to the median length of training headlines.
 """
 

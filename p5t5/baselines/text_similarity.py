@@ -1,4 +1,4 @@
-"""Likeness of text: what is described as the items of the history are. It says something of new items too."""
+"""Text similarity: items described like those of the history. It ranks new items too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All items with their identifiers, titles and the trie over identifiers: what a checkpoint knows of them."""
+"""All items with their identifiers, titles and the trie over the identifiers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes an untrained checkpoint from data: names, tokenizer, network, embeddings, catalogue."""
+"""Makes an untrained checkpoint from data: identifiers, tokenizer, network, embeddings, catalogue."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Where the embeddings of a model from scratch start: at what the training rows already say.
+"""Embedding initialization of a model from scratch, from training rows only.
 
-Users and items beside those that they are met with, items also beside those that are described alike,
-words beside the words that they are found with; and in the last dimension, the same for all of them,
-how each speaks of the rating. Training rows only: nothing here looks at a validation or test row.
+Co-occurring users and items start close together, and so do items with similar descriptions and words that
+occur together; the last dimension, the same for all, says how each relates to the rating.
 """
 
 from __future__ import annotations

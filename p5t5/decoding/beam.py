@@ -1,8 +1,8 @@
-"""Beam search down the trie: only real items, no duplicates, nothing excluded, and a proof where it is exact.
+"""Beam search down the trie: only real items, no duplicates, and a certificate where it is exact.
 
-Log-probabilities only fall along a path. So if no prefix that was pruned scores above the K-th final
-item, nothing below a pruned prefix can either, and the K items found are the K best of the whole
-catalogue. That costs one comparison, and every answer carries it (``certified``).
+Log-probabilities only fall along a path. So if no pruned prefix scores above the K-th final item, nothing
+below a pruned prefix can either, and the K items found are the K best of the whole catalogue. The check costs
+one comparison, and every answer carries its result (``certified``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Draws from distributions over tokens: which one, and the random numbers that decide it."""
+"""Sampling from distributions over tokens, and the keyed random numbers behind it."""
 
 from __future__ import annotations
 

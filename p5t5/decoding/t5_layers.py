@@ -1,9 +1,9 @@
-"""T5's sublayers for inference: the same numbers as transformers' modules, without their detours.
+"""T5's sublayers for inference: transformers' numbers without its overhead.
 
-transformers builds an attention mask per layer, allocates a tensor per elementwise step and takes four
-passes for a norm; for models this small that is a fifth of the time. Here the mask is made once, and
-what nobody else holds is changed in place. Only for use without gradients (`inference`). Where a module
-is not a plain `nn.Linear` (LoRA, quantised, hooked) it is called as it is.
+transformers builds an attention mask per layer, allocates a tensor per elementwise step and takes four passes
+for a norm; for models this small that is a fifth of the time. Here the mask is made once, and tensors that
+nobody else holds are changed in place. Only for use without gradients (`inference`). A module that is not a
+plain `nn.Linear` (LoRA, quantized, hooked) is called as it is.
 """
 
 from __future__ import annotations

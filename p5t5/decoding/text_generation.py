@@ -1,8 +1,8 @@
-"""Free text token by token, greedy or sampled: the encoder and its projections once, answers that have
-ended leave the batch. Beams go to transformers' `generate`, which the greedy path equals token for token.
+"""Free text token by token, greedy or sampled: the encoder runs once, and finished answers leave the batch.
 
-Greedy text tends to one safe sentence for everybody, and a single sample to nonsense. Of many samples the
-one that the others are most like is neither (`mbr_choice`), and what must be said can be asked for (`RequiredTokens`).
+Beams go to transformers' `generate`, which the greedy path equals token for token. Greedy decoding tends to
+one safe sentence for everybody, and a single sample to nonsense; of many samples the one most similar to the
+others is neither (`mbr_choice`). Required tokens can be asked for (`RequiredTokens`).
 """
 
 from __future__ import annotations

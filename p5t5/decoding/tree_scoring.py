@@ -1,6 +1,6 @@
-"""Log-probabilities of given items: the candidates of each user form a tree whose shared beginnings run once.
+"""Log-probabilities of given items: the candidates of each user form a tree whose shared prefixes run once.
 
-Also the exact search: it runs the same trees over every prefix that could still lead to the top K.
+Also the exact search: it scores the same trees over every prefix that could still lead to the top K.
 """
 
 from __future__ import annotations

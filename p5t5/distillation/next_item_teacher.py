@@ -1,10 +1,10 @@
-"""What could have come next: a softmax over neighbours by count and by text, for each training row.
+"""Soft targets for next items: a softmax over neighbours by co-occurrence and by text, per training row.
 
-The teacher is a blend as in `p5t5.fusion.blend`, without a model: count floor, likeness of text, popularity and
-whether the item is in the history (people seldom come back), gated by the length of the history and the
-popularity of the item. Its counts never know the user they speak to: users are dealt into FOLDS, and the counts for one
-fold come from the training rows of the others. The few weights, the same for all folds, are the likeliest for a sample
-of training rows so judged. Validation and test rows are never read.
+The teacher is a fusion as in `p5t5.fusion.blend` without a model: co-occurrence, text similarity, popularity
+and whether the item is in the history, gated by the length of the history and the popularity of the item. Its
+counts never include the user it teaches about: users are dealt into FOLDS, and the counts for one fold come
+from the training rows of the others. The few weights, shared by all folds, maximize the likelihood of a
+sample of training rows. Validation and test rows are never read.
 """
 
 from __future__ import annotations

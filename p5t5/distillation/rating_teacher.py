@@ -1,10 +1,10 @@
-"""Lessons about ratings: what a teacher that never saw a training row believes its rating to be.
+"""Soft targets for ratings: a distribution over the scale from a teacher that never saw the row.
 
-A small T5 trained on the true ratings alone learns a few thousand of them by heart. Beside the label it can
-be told a distribution over the scale (Hinton et al. 2015) by a teacher fitted on the *other* folds of the
-training rows: biases or factors for `rating/score`, words and biases for `review/score`. Of these other folds
-one chooses the teacher's settings and turns its numbers into shares. So nothing in a row's lesson depends on
-the row's own rating, and no validation or test row is read.
+A small T5 trained on the true ratings alone memorizes a few thousand of them. Besides the label it can be
+given a distribution over the scale (Hinton et al. 2015) by a teacher fitted on the *other* folds of the
+training rows: biases or factors for `rating/score`, words and biases for `review/score`. One of these other
+folds chooses the teacher's settings and turns its numbers into probabilities. So nothing in a row's soft
+target depends on the row's own rating, and no validation or test row is read.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Lessons: what simple models of the training rows know, as soft targets beside the true answers.
+"""Soft targets: what simple models of the training rows find likely, beside the true answers.
 
-A small model learns a few thousand answers by heart. A teacher that never saw the row it speaks of (its counts and
-weights come from other users' or other folds' rows) says what else would have been likely: distillation (Hinton et
-al., 2015) from statistics instead of a larger model. ``strengths`` say how much of an answer's weight goes to the
-teacher. Taught are answers of one token: the next items where each has a token of its own, and ratings.
+A small model memorizes a few thousand answers. A teacher that never saw the row (its counts and weights come
+from other users' or other folds' rows) says what else would have been likely: distillation (Hinton et al.,
+2015) from statistics instead of a larger model. ``alphas`` say how much of an answer's weight goes to the
+teacher. Only answers of one token have soft targets: next items where each has a token of its own, and
+ratings.
 """
 
 from __future__ import annotations

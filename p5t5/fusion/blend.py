@@ -1,8 +1,8 @@
-"""Model fusion: the model's log-probabilities blended with what counts, neighbours, factors and texts say.
+"""The fusion: the model's log-probabilities blended with co-occurrence, neighbours, factors and texts.
 
-Every part gives the whole catalogue a score; `normalized` makes scores of different kinds alike, and a
-blend is a linear function of them, so the share of each part in an item's score can be told. The
-weights come from validation rows alone (p5t5.fusion.fitting); the parts from training rows alone.
+Every part gives the whole catalogue a score; `normalized` makes scores of different kinds comparable, and a
+blend is a linear function of them, so each part's share in an item's score is known. The weights come from
+validation rows alone (p5t5.fusion.fitting), the parts from training rows alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weights of a fusion, from validation rows alone: a softmax regression over the items that any part ranks high."""
+"""Weights of a fusion, from validation rows alone: a softmax regression over highly ranked items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model's side of a fusion: its log-probabilities for the whole catalogue, fitted, measured, asked."""
+"""The model's side of a fusion: its log-probabilities over the whole catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fusion without a model: what the parts are worth together, when nothing was trained."""
+"""A fusion without the model: what the other parts achieve together."""
 
 from __future__ import annotations
 

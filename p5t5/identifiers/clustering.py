@@ -1,4 +1,4 @@
-"""Vectors into codes: a balanced tree, and residual k-means. NumPy alone, no Python per thing."""
+"""Vectors into codes: a balanced tree, and residual k-means. NumPy alone, vectorized."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Collaborative identifiers: items that the same users visit in turn share their leading tokens.
+"""Collaborative identifiers: items that the same users visit share their leading tokens.
 
-As in "How to Index Item IDs" (Hua et al., 2023), clusters of the co-occurrence graph within clusters;
-here a balanced tree over its leading factors, so that no code is wasted and none is shared.
+As in "How to Index Item IDs" (Hua et al., 2023), clusters of the co-occurrence graph within clusters; here a
+balanced tree over its leading factors, so that no code is wasted and none is shared.
 """
 
 from __future__ import annotations

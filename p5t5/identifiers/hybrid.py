@@ -1,4 +1,4 @@
-"""Hybrid identifiers: what users do with an item and what is written of it, in one tree."""
+"""Hybrid identifiers: co-occurrence and text in one tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names for items that arrive later, beside those in use: what text says is near gets a near name."""
+"""Identifiers for items that arrive later: the codes of the most similarly described known item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random identifiers: a few digits drawn from a hash of the id; things share tokens by chance only."""
+"""Random identifiers: a few digits drawn from a hash of the id; tokens are shared by chance only."""
 
 from __future__ import annotations
 

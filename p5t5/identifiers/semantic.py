@@ -1,7 +1,7 @@
-"""Semantic identifiers: items that are described alike share their leading tokens.
+"""Semantic identifiers: items with similar descriptions share their leading tokens.
 
-Residual k-means over text vectors (the codes of TIGER, Rajput et al., 2023, without a neural
-quantiser); equal codes are told apart by a last level.
+Residual k-means over text vectors (the codes of TIGER, Rajput et al., 2023, without a neural quantizer); a
+last level tells equal codes apart.
 """
 
 from __future__ import annotations

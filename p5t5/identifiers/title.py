@@ -1,6 +1,6 @@
 """Title identifiers: the first words of an item's title, in the text's own tokens; nothing new to learn.
 
-They cost several tokens an item, and the model can already read them. Two equal names get a number.
+They take several tokens per item, and the model can already read them. Equal names get a number.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""T5's encoder and decoder for training on a CPU, made of ``p5t5.model.cpu_kernels``: transformers' numbers, sooner."""
+"""T5's encoder and decoder for training on a CPU, built from the CPU kernels: the same numbers, faster."""
 
 from __future__ import annotations
 

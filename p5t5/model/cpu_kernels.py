@@ -1,14 +1,14 @@
 """T5's sublayers for training on a CPU, each a single step of autograd with its backward written out.
 
-transformers' modules build an attention mask in every layer, allocate a tensor for every elementwise
-step and keep autograd busy; at d_model 128 that costs more than the matrix products. Here a sublayer
-(norm, projections, attention or feed-forward, residual) is one function: projections of one input are one
-product, the norm's weight is multiplied into them, masks touch padded columns alone, and what nobody
-else holds is changed in place. The numbers are transformers' up to rounding (``tests/model/test_cpu_kernels.py``
-holds both against each other, and every backward against finite differences).
+transformers' modules build an attention mask in every layer, allocate a tensor for every elementwise step and
+keep autograd busy; at d_model 128 that costs more than the matrix products. Here a sublayer (norm,
+projections, attention or feed-forward, residual) is one function: projections of one input are one product,
+the norm's weight is multiplied into them, masks touch padded columns only, and tensors that nobody else holds
+are changed in place. The numbers are transformers' up to rounding (``tests/model/test_cpu_kernels.py``
+compares them, and every backward with finite differences).
 
-Dropout's random numbers are bytes, for they cost more than what they drop: a rate is met to within 1/512
-and what is kept is scaled by the rate that was met.
+Dropout's random numbers are bytes, because they cost more than what they drop: the rate is met to within
+1/512, and what is kept is scaled by the rate that was met.
 """
 
 from __future__ import annotations

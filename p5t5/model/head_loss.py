@@ -1,8 +1,9 @@
-"""The loss of the head's logits, with the gradients made on the way: the logits are never kept.
+"""The loss of the head's logits, with the gradients computed on the way: the logits are never stored.
 
 A vocabulary of tens of thousands of identifiers makes the head's logits, their softmax and the embedding's
 gradient the largest tensors of a small model's step. Here the logits live a chunk at a time, the softmax is
-taken once, and the tied table gets one dense gradient: the head's, to which the lookups' rows are added.
+taken once, and the tied table gets one dense gradient: the head's, to which the rows of the lookups are
+added.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """How a model starts: weights from scratch, identifiers from what the data says, a grown vocabulary.
 
-T5 starts its embeddings at N(0, 1), from where Adam crawls. Four things train far sooner (measured in
-dev/lab/initialization.md): embeddings small, but not so small that the first layers' outputs drown them; a final
-norm that lets the logits spread at once, for with a norm w and embeddings e no logit can pass w·|e|,
-and Adam needs hundreds of steps to grow either; position biases that prefer near tokens, so that
-"the last item" is found early; and cross-attention that hands on what it reads, so that with a tied
-head the first answer is already what lies near the question.
+T5 initializes its embeddings with N(0, 1), from where Adam crawls. Four things train far sooner (measured in
+dev/lab/initialization.md): embeddings small, but not so small that the first layers' outputs drown them; a
+final norm that lets the logits spread at once, since with a norm w and embeddings e no logit exceeds w·|e|
+and Adam needs hundreds of steps to grow either; position biases that prefer near tokens, so that the last
+item is found early; and cross-attention that passes on what it reads, so that with a tied head the first
+answer is already close to the question.
 """
 
 from __future__ import annotations

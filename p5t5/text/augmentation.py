@@ -1,10 +1,10 @@
-"""Training's wordings made worse: words dropped, exchanged, shuffled, or replaced by ones that are made up.
+"""Prompt augmentation: training prompts with words dropped, swapped, shuffled or replaced by invented ones.
 
-A model trained from scratch knows no language. Always asked in the same few wordings, it takes their
-words as keys; one that it never saw then leaves it without any. So in SHARE of the training's examples
-every literal is one of its variants: what is asked must be read off the slots and the words that are left,
-and unknown words passed over. Those made up are spelled in pieces, as the words of new wordings are. No
-wording that is held out is looked at; evaluation and asking know no variants.
+A model trained from scratch knows no language. Always asked with the same few prompts, it takes their words
+as keys, and a prompt that it never saw leaves it without any. So in SHARE of the training examples every
+literal is replaced by one of its variants: the question must be read off the slots and the remaining words,
+and unknown words ignored. Invented words are spelled in pieces, as the words of new prompts are. Held-out
+prompts are never looked at; evaluation and inference use no variants.
 """
 
 from __future__ import annotations

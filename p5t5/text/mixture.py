@@ -1,4 +1,4 @@
-"""What is trained on: which task, which row and which wording, by seed. Where tasks meet prompts."""
+"""What is trained on: which task, which row and which prompt, by seed. Where tasks meet prompts."""
 
 from __future__ import annotations
 

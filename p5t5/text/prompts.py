@@ -1,4 +1,4 @@
-"""Prompts: YAML files of wordings with named slots, and their lint."""
+"""Prompts: YAML files of templates with named slots, and their lint."""
 
 from __future__ import annotations
 

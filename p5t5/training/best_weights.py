@@ -1,4 +1,4 @@
-"""Validation during training: when it is due, on how many processes, and what was the best so far."""
+"""Validation during training: when it is due, and which weights were best so far, alike on all processes."""
 
 from __future__ import annotations
 

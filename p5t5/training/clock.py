@@ -1,4 +1,4 @@
-"""A run's clock, and the wish to end it, on which all processes agree."""
+"""A run's clock and its request to stop, agreed on by all processes."""
 
 from __future__ import annotations
 

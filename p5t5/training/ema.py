@@ -1,8 +1,8 @@
-"""Copies of the weights, and their average along the training: steadier than the last ones.
+"""Copies of the weights and their exponential moving average along the training: steadier than the last ones.
 
-An exponential moving average whose half-life is a share of the training, so that it means the same for
-any number of steps (Polyak & Juditsky 1992; Karras et al. 2024, arXiv 2312.02696, measure it in shares
-too). The weights that are trained do not change: what is validated, kept as best and left at the end does.
+The half-life is a share of the training, so it means the same for any number of steps (Polyak & Juditsky
+1992; Karras et al. 2024, arXiv 2312.02696, use shares too). The weights in training do not change; what is
+validated, kept as best and saved at the end is the average.
 """
 
 from __future__ import annotations

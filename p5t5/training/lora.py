@@ -1,10 +1,10 @@
-"""LoRA through ``peft``: a few small matrices and the identifier tokens are trained, the rest stands still.
+"""LoRA through ``peft``: small matrices and the identifier tokens are trained, everything else is frozen.
 
-New identifier tokens know nothing yet, and LoRA leaves the embedding as it is: they must be named, or
-they stay random (users of LC-Rec and LETTER were bitten). peft's ``trainable_token_indices`` would put a
-wrapper around each of T5's four uses of the table, copy the whole table at each use, and hide it from
-decoding. Here the table is trained in place and the gradient of all other rows is zero: the same gradient
-(a test compares them), and AdamW does not move a row whose gradient was always zero.
+New identifier tokens know nothing yet, and LoRA leaves the embedding as it is: unless they are named they
+stay random (users of LC-Rec and LETTER were bitten). peft's ``trainable_token_indices`` would wrap each of
+T5's four uses of the table, copy the whole table at each use, and hide it from decoding. Here the table is
+trained in place and the gradient of all other rows is zero: the same gradient (a test compares them), and
+AdamW does not move a row whose gradient was always zero.
 """
 
 from __future__ import annotations

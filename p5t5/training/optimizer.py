@@ -1,4 +1,4 @@
-"""The optimiser, and Accelerate as the options ask for it."""
+"""The optimizer, and Accelerate as the options ask for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of a training run: metrics.jsonl and checkpoints/, and going on from them."""
+"""The folder of a training run, metrics.jsonl and checkpoints/, and resuming from it."""
 
 from __future__ import annotations
 

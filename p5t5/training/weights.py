@@ -1,4 +1,4 @@
-"""The weights as they are trained, perhaps in shards, and whole, as they are judged, saved and handed back."""
+"""The weights, perhaps sharded, and whole copies of them for validating, saving and returning."""
 
 from __future__ import annotations
 

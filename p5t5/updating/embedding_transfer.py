@@ -1,6 +1,6 @@
-"""What is known of new things beside the old ones, as sparse features, says where their embeddings start.
+"""Starting embeddings for new items and users, from sparse features shared with known ones.
 
-An item is known by its words (`p5t5.data.text_features`), a user by the visited items.
+An item is described by its words (`p5t5.data.text_features`), a user by the items of the history.
 """
 
 from __future__ import annotations

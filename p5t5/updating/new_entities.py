@@ -1,7 +1,7 @@
-"""A checkpoint that meets new items and users: they are named, and start where what is known of them says.
+"""Adds new items and users to a checkpoint: they get identifiers, and embeddings from what is known of them.
 
-Nothing is trained here. Token ids of what the model knows stay; items are numbered anew, in the
-order that a data folder with all of them has.
+Nothing is trained here. Token ids that the model knows stay; items are renumbered in the order of a data
+folder with all of them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How likely new items are beside the known ones: taken together, no more than their share of the catalogue.
+"""Caps the probability of new items: taken together, no more than their share of the catalogue.
 
-A token that starts among those of similar items looks as promising as they do, though nobody has chosen it yet, and fits
-their visitors better than any of them, being their mean. A tenth more items took two fifths of the probability
-(docs/cold-start.md), and ranked before what training knew.
+A token that starts among those of similar items looks as promising as they do although nobody has chosen it
+yet, and being their mean, it fits their visitors better than any of them. Without a cap, a tenth more items
+took two fifths of the probability and ranked above what training knew (docs/cold-start.md).
 """
 
 from __future__ import annotations
