@@ -16,6 +16,7 @@ from p5t5.baselines.review_regression import review_ridge
 from p5t5.baselines.text import text_baselines
 from p5t5.data.splits import Split
 from p5t5.evaluation.judging import text_values
+from p5t5.evaluation.list_quality import LISTED, ListQuality
 from p5t5.evaluation.results import Evaluation, Measured
 from p5t5.evaluation.rows import PROTOCOLS, _about, _check, rows_of
 from p5t5.metrics.ranking import candidate_ranks, ranking_values
@@ -84,17 +85,21 @@ def _measured_rankings(
 ) -> Iterator[Measured]:
     data = split.data
     history, truth, users = split.history_items(rows, WHOLE), data.item[rows], data.user[rows]
+    quality = ListQuality(split)
     for scorer in scorers:
         started = perf_counter()
         ranks = {protocol: np.empty(len(rows), np.int64) for protocol in protocols}
+        lists = np.full((len(rows), LISTED), -1, np.int64)
         for at, table in scorer.chunks(history, users):
             for protocol in protocols:
                 exclude = history.take(at) if protocol == "filtered" else None
                 ranks[protocol][at] = scorer.ranks(table, truth[at], exclude)
+            lists[at] = quality.lists(table, history.take(at))
         seconds = (perf_counter() - started) / max(len(protocols), 1)
         for protocol in protocols:
             values = ranking_values(ranks[protocol], TASKS[task].metrics)
-            yield Measured(scorer.name, task, "", protocol, rows, users, values, seconds=seconds)
+            totals = quality.totals(lists) if protocol == "filtered" else {}
+            yield Measured(scorer.name, task, "", protocol, rows, users, values, totals, seconds)
 
 
 def _measured_candidates(

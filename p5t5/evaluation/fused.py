@@ -12,6 +12,7 @@ from p5t5.baselines.base import Scorer
 from p5t5.core.ragged import Ragged
 from p5t5.data.splits import Split
 from p5t5.decoding.trie import Trie
+from p5t5.evaluation.list_quality import LISTED, ListQuality
 from p5t5.evaluation.results import Measured
 from p5t5.fusion.blend import Fusion, rows_at_once
 from p5t5.fusion.fitting import TASK, WHOLE
@@ -36,6 +37,7 @@ def measure(
     started = perf_counter()
     data = split.data
     ranks = {protocol: np.empty(len(rows), np.int64) for protocol in protocols}
+    quality, lists = ListQuality(split), np.full((len(rows), LISTED), -1, np.int64)
     step = rows_at_once(data.number_of_items)
     for at in range(0, len(rows), step):
         places = np.arange(at, min(at + step, len(rows)))
@@ -46,7 +48,9 @@ def measure(
         for protocol in protocols:
             exclude = histories if protocol == "filtered" else None
             ranks[protocol][places] = Scorer().ranks(scores, data.item[part], exclude)
+        lists[places] = quality.lists(scores, histories)
     seconds = (perf_counter() - started) / max(len(protocols), 1)
     for protocol in protocols:
         values = ranking_values(ranks[protocol], TASKS[TASK].metrics)
-        yield Measured(name, TASK, prompt, protocol, rows, data.user[rows], values, seconds=seconds)
+        totals = quality.totals(lists) if protocol == "filtered" else {}
+        yield Measured(name, TASK, prompt, protocol, rows, data.user[rows], values, totals, seconds)

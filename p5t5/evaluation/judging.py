@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from p5t5.baselines.review_regression import texts_of
 from p5t5.core.ragged import Ragged
 from p5t5.core.randomness import hashed
 from p5t5.data.splits import Split
+from p5t5.evaluation.list_quality import ListQuality
 from p5t5.inference.predictor import Predictor
 from p5t5.inference.rating_calibration import WHOLE, RatingContext
 from p5t5.inference.text_writer import GREEDY, describe_decoding
@@ -59,6 +61,10 @@ class Judge:
     def __init__(self, predictor: Predictor, split: Split, build: BuildOptions) -> None:
         self.predictor, self.split, self.build = predictor, split, build
 
+    @cached_property
+    def _list_quality(self) -> ListQuality:
+        return ListQuality(self.split)
+
     def judge(
         self,
         examples: Examples,
@@ -88,11 +94,12 @@ class Judge:
             k = min(MAX_RANKED, len(self.predictor.trie))
             ranked = self.predictor.rank(inputs, k, exclude=exclude)
             values = ranking_values(list_ranks(ranked.items, truth), TASKS[examples.task].metrics)
+            totals = self._list_quality.totals(ranked.items) if protocol == "filtered" else {}
 
             def shown(row: int, items: np.ndarray = ranked.items) -> str:
                 return self._titles(items[row])
 
-            yield Judged(protocol, values, {}, shown)
+            yield Judged(protocol, values, totals, shown)
 
     def _candidates(self, examples: Examples, inputs: Ragged, prompt_index: np.ndarray) -> Iterator[Judged]:
         candidates, answer = examples.candidates, examples.answer

@@ -19,6 +19,7 @@ from p5t5.decoding.ranking import all_item_scores, score_choices
 from p5t5.evaluation import results
 from p5t5.evaluation.baselines import evaluate_baselines
 from p5t5.evaluation.evaluate import evaluate_checkpoint
+from p5t5.evaluation.list_quality import LIST_METRICS
 from p5t5.evaluation.results import (
     FIELDS,
     SEEN_PROMPTS,
@@ -34,6 +35,7 @@ from p5t5.evaluation.validation import validation_metric
 from p5t5.inference.predictor import Predictor, _after_number, score_beginnings
 from p5t5.inference.rating_calibration import RatingCalibrator
 from p5t5.inference.rating_calibration_fit import keep_rating_calibration
+from p5t5.tasks.base import Decoding
 from p5t5.tasks.registry import TASKS
 from p5t5.text.mixture import single
 from p5t5.text.prompts import load_prompts
@@ -278,7 +280,8 @@ def test_every_task_and_single_prompts(checkpoint, split):
     assert {"unique_sentences", "feature_coverage", "feature_overlap"} <= set(explained[1].totals)
     for task, own in TASKS.items():
         measured = {metric for m in out.measured if m.task == task for metric in [*m.values, *m.totals]}
-        assert measured == set(own.metrics)
+        assert measured - set(LIST_METRICS) == set(own.metrics)
+        assert (measured & set(LIST_METRICS) == set(LIST_METRICS)) == (own.decoding is Decoding.ITEMS)
     identifiers = ("<item_", "<user_", "<extra_id_")
     written = [s["answer"] for s in out.samples if s["protocol"] == "text"]
     assert written and not any(mark in answer for answer in written for mark in identifiers)
@@ -424,3 +427,18 @@ def test_beginnings_of_answers(checkpoint):
     )
     assert _after_number("4 it sounds good", {"4"}) == "it sounds good"
     assert _after_number("it sounds good", {"4"}) == "it sounds good"
+
+
+def test_lists_are_described_beside_their_accuracy(checkpoint, split):
+    """Coverage, Gini and novelty of the filtered lists, for the model and for baselines on the same rows."""
+    task = "sequential/next_item"
+    ours = evaluate_checkpoint(checkpoint, split, (task,), prompts=("seen",), progress=False)
+    theirs = evaluate_baselines(split, tasks=(task,), with_implicit=False)
+    popular = find(theirs.rows, model="popularity", protocol="filtered", metric="coverage@10")
+    assert popular["ci95"] is None and 0 < popular["value"] < 1
+    own = find(ours.rows, protocol="filtered", metric="coverage@10")["value"]
+    items = split.data.number_of_items
+    assert own == pytest.approx(round(own * items) / items, abs=1e-6)
+    novelty = {row["model"]: row["value"] for row in theirs.rows if row["metric"] == "novelty@10"}
+    assert novelty["popularity"] == min(novelty.values()), "nothing is less of a surprise"
+    assert not [row for row in ours.rows if row["metric"] == "gini@10" and row["protocol"] == "unfiltered"]
