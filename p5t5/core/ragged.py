@@ -68,7 +68,7 @@ class Ragged:
         return [self[row].tolist() for row in range(len(self))]
 
     def padded(self, fill, width: int | None = None) -> np.ndarray:
-        """[rows, width] with ``fill_slots`` behind each row; ``width`` defaults to the longest row."""
+        """[rows, width] with ``fill`` behind each row; ``width`` defaults to the longest row."""
         lengths = self.lengths
         width = int(lengths.max(initial=0)) if width is None else width
         table = np.full((len(self), width), fill, self.values.dtype)

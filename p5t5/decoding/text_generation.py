@@ -119,7 +119,7 @@ def mbr_choice(answers: Sequence[Sequence[int]], told: np.ndarray | None = None,
     Minimum Bayes risk (Kumar and Byrne 2004; Eikema and Aziz 2020): the samples stand for what people
     might have written, and the gain is the mean F1 of tokens and of pairs with each of the others, times BLEU's
     penalty for what is shorter than they are on average (Papineni et al. 2002): what is short agrees easily.
-    ``format_table``: float [answers], such a gain from elsewhere, which counts for ``share`` of it.
+    ``told``: float [answers], such a gain from elsewhere, which counts for ``share`` of it.
     """
     if len(answers) == 1:
         return 0

@@ -98,7 +98,7 @@ def _without(split: Split, left_out: np.ndarray) -> Split:
 
 
 def _blend(split: Split, described: Sequence[Scorer]) -> Fusion:
-    """The teacher's parts, ``describe_decoding`` (which counts nothing) among them, its weights still 0."""
+    """The teacher's parts, ``described`` (which counts nothing) among them, its weights still 0."""
     rows = split.rows("train")
     lengths = np.log1p(split.history_lengths(rows)) if len(rows) else np.zeros(1)
     parts: list[Scorer] = [Popularity(split), CooccurrenceRanker(split), *described]

@@ -22,7 +22,7 @@ ABOUT = b"p5t5"
 def write_example_values(path: str | Path, measured: Sequence[Measured], about: Mapping[str, Any]) -> None:
     """A line a model, task, wording, protocol, metric and row: model … metric, row, user, value.
 
-    Metrics whose rows have several numbers (BLEU's counts, AUC's pairs) are left out. ``data_record`` (plain
+    Metrics whose rows have several numbers (BLEU's counts, AUC's pairs) are left out. ``about`` (plain
     values: what data, which part) goes into the file's metadata. Under a temporary name first.
     """
     parts = [

@@ -103,7 +103,7 @@ class Evaluation:
     skipped: list[str] = field(default_factory=list)  # sentences on what was not evaluated and why
 
     def add(self, measured: Measured, about: Mapping[str, Any]) -> None:
-        """``data_record``: the fields that all rows of this evaluation share."""
+        """``about``: the fields that all rows of this evaluation share."""
         self.measured.append(measured)
         self.rows += result_rows(measured, about)
 

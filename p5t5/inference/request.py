@@ -45,7 +45,7 @@ def fill_slots(
 ) -> Filled:
     """The slot columns for n questions; a slot that one of them cannot fill is left out.
 
-    ``attributes``: a text an item, for the slot ``data_record``.
+    ``attributes``: a text an item, for the slot ``about``.
     """
     columns: dict[str, Column] = {}
     texts: list[str] = []

@@ -119,7 +119,7 @@ def choose_text_options(
 
 
 def settings(hinted: bool, told: bool = False) -> list[TextOptions]:
-    """What `choose_text_options` tries. ``format_table``: of texts that training rows write of items."""
+    """What `choose_text_options` tries. ``told``: of texts that training rows write of items."""
     return [
         replace(one, wanted_bonus=bonus, item_weight=share)
         for one in SETTINGS

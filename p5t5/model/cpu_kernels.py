@@ -193,7 +193,7 @@ class CrossAttention(Function):
 
 
 class KeysAndValues(Function):
-    """x [B, S, d] · weightᵀ as ``update_groups`` tensors [B·heads, S, d_kv]: the keys and values of all decoder layers."""
+    """x [B, S, d] · weightᵀ as ``groups`` tensors [B·heads, S, d_kv]: the keys and values of all decoder layers."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, groups: int, heads: int) -> tuple[Tensor, ...]:

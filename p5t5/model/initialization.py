@@ -105,7 +105,7 @@ def start_identifiers(
 
     ``token_ids`` int [n, levels], -1 padded; ``vectors`` float [n, f], rows of about norm 1 (for
     instance ``cooccurrence.factors``). A row becomes: its vector cut or padded to d_model, plus
-    Gaussian noise of total norm ``dropout_mask`` where padded, at ``identifier_norm``. A token that names several things
+    Gaussian noise of total norm ``noise`` where padded, at ``identifier_norm``. A token that names several things
     gets the mean of theirs. An untied head's rows are set too.
     """
     token_ids, vectors = np.asarray(token_ids), np.asarray(vectors, np.float64)

@@ -173,7 +173,7 @@ def collate(encoded: Encoded, rows: np.ndarray, pad_id: int = 0) -> dict[str, to
 
 
 def _table(part: Ragged, rows: np.ndarray, fill: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """int64 [rows, longest] with ``fill_slots`` behind each row; bool where it is real; the places in the values."""
+    """int64 [rows, longest] with ``fill`` behind each row; bool where it is real; the places in the values."""
     starts = part.offsets[rows]
     columns = np.arange((part.offsets[rows + 1] - starts).max(initial=0))
     places = starts[:, None] + columns

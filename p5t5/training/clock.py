@@ -13,7 +13,7 @@ from accelerate import Accelerator
 
 
 class RunClock:
-    """``elapsed``: seconds of training, over all resumes; ``format_table``: some process was told to stop (SIGTERM).
+    """``elapsed``: seconds of training, over all resumes; ``told``: some process was told to stop (SIGTERM).
 
     Both change in ``agree`` alone, where all processes take part: what is done upon them is done by all.
     """
