@@ -89,7 +89,7 @@ def arms_of(path: Path, recipes: Path = RECIPES) -> list[Arm]:
         tasks = chosen_tasks(base.get("tasks", {}), one, f"{path}: arm {one['name']!r}")
         pretrain = _recipe(recipes, one["pretrain"]) if "pretrain" in one else None
         options = {**base, "tasks": tasks, **one.get("set", {})}
-        for name in ("lessons", "loss_weights"):  # what is not trained is neither taught nor weighed
+        for name in ("soft_targets", "loss_weights"):  # what is not trained is neither distilled nor weighed
             if isinstance(options.get(name), dict):
                 options[name] = {task: value for task, value in options[name].items() if task in tasks}
         found[one["name"]] = Arm(one["name"], options, pretrain)

@@ -1,7 +1,7 @@
 """How long a model takes to the tuned SASRec's validation NDCG@10, from the curves of both (`quality.py`).
 
 Both are looked at on the same validation rows, filtered; seconds are those of training with validation, what came
-before the training's clock (pretraining; lessons and starting vectors) included. One target for both sides: what
+before the training's clock (pretraining; soft targets and starting vectors) included. One target for both sides: what
 SASRec's seeds reach at their best, on average. A time is that to the first validation at or above it, the mean over
 seeds; a seed of SASRec that never gets there counts with the time of its best validation, which is told and is in
 SASRec's favour. Validations are few, so all times are told a little late.

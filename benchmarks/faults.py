@@ -32,7 +32,6 @@ from accelerate.state import AcceleratorState
 from damaged_files import FAULTS
 
 from p5t5.checkpoint.creation import create_checkpoint
-from p5t5.cli.pretrain import PretrainOptions, denoising_source
 from p5t5.core.errors import UserError
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import leave_one_out
@@ -44,6 +43,7 @@ from p5t5.text.rendering import render_mixture
 from p5t5.training.checkpointing import damage, find_checkpoints
 from p5t5.training.loop import train
 from p5t5.training.options import TrainOptions
+from p5t5.workflows.pretrain import PretrainOptions, denoising_source
 
 STAGES = ("finetune", "pretrain")
 STEPS = 30

@@ -4,7 +4,7 @@ python benchmarks/forgetting.py --data runs/ml-100k --recipe configs/recipes/ml-
 
 The interactions up to a time (--share of them) make the old data; a model is trained on them. `p5t5 update` then meets all
 data: "before" only names and places new items and users, the others also train on the new interactions, for the same
-minutes (lessons are made before that clock starts), with --replay shares of old ones among them. Judged are validation
+minutes (soft targets are made before that clock starts), with --replay shares of old ones among them. Judged are validation
 rows of the whole data that no model was trained on, alike for all arms: those of the old data, the new ones, and of these
 those of users and of items that the old model did not know. A JSON line an arm, kind of rows and metric, with the paired
 bootstrap over users of arm − before.

@@ -5,7 +5,7 @@ nice python benchmarks/memory.py --case large                       20 million s
 
 Prints a JSON line for each case: finetune_peak, the most memory of the process at any time, in MiB; finetune_flatness,
 the peak of the last epoch over that of the middle one (1: flat); large_peak, the most memory over all stages:
-the data folder written, read and split, the model made, its lessons, the epoch rendered, planned, and a few steps trained.
+the data folder written, read and split, the model made, its soft targets, the epoch rendered, planned, and a few steps trained.
 Pages of mapped files count while they are resident, though the system may drop them at any time; ``own`` leaves
 them out.
 """
@@ -23,8 +23,7 @@ import numpy as np
 import pandas as pd
 
 from p5t5.checkpoint.creation import create_checkpoint
-from p5t5.cli.finetune import FinetuneOptions
-from p5t5.cli.model_setup import rates
+from p5t5.core.options import rates
 from p5t5.data.records.loading import load
 from p5t5.data.records.tables import Records
 from p5t5.data.splits import split_by
@@ -35,6 +34,7 @@ from p5t5.text.prompts import load_prompts
 from p5t5.text.rendering import render_mixture
 from p5t5.training.loop import train
 from p5t5.training.options import TrainOptions
+from p5t5.workflows.finetune import FinetuneOptions
 
 LARGE_ITEMS = 50_000
 
@@ -131,14 +131,14 @@ def large(arguments: argparse.Namespace) -> Iterator[tuple[str, float, dict]]:
         mixture, _ = make_mixture(split, made.prompts, None, made.build_options(), 0, None)
         renderer = made.renderer_for(split.data)
         done("model made")
-        strengths = rates(FinetuneOptions().lessons, "--lessons") or {}
-        asked = {task: share for task, share in strengths.items() if task in mixture.tasks}
-        taught, untaught = make_soft_targets(made, split, asked)
-        assert taught is not None, untaught
-        done("lessons")
+        alphas = rates(FinetuneOptions().soft_targets, "--soft_targets") or {}
+        asked = {task: share for task, share in alphas.items() if task in mixture.tasks}
+        distilled, without = make_soft_targets(made, split, asked)
+        assert distilled is not None, without
+        done("soft_targets")
 
         def source(epoch: int):
-            encoded = render_mixture(renderer, mixture, epoch, taught)
+            encoded = render_mixture(renderer, mixture, epoch, distilled)
             done("epoch rendered")
             return encoded
 
@@ -149,7 +149,7 @@ def large(arguments: argparse.Namespace) -> Iterator[tuple[str, float, dict]]:
         "interactions": arguments.interactions,
         "items": LARGE_ITEMS,
         "examples_an_epoch": mixture.size,
-        "lessons": len(taught.lessons.tokens),
+        "soft_targets": len(distilled.soft_targets.tokens),
         "model": arguments.model,
         "steps": arguments.steps,
         "stages": stages,

@@ -7,7 +7,7 @@ A space file maps options of `p5t5 finetune` to where they are looked for; those
 
     learning_rate: {low: 0.0003, high: 0.003, log: true}
     token_budget: [512, 1024, 2048]
-    lessons.sequential/next_item: {low: 0.2, high: 0.9}
+    soft_targets.sequential/next_item: {low: 0.2, high: 0.9}
     tasks.sequential/choose: [0, 0.1, 0.3]               # a rate or a share of 0 turns it off
 
 Trial 0 is the recipe itself, so its values must lie in the space. Each further trial is the recipe with values that
@@ -51,8 +51,8 @@ import curves
 import yaml
 from search_space import Searched, read_mapping, space_of
 
-from p5t5.cli.model_setup import rates
 from p5t5.core.errors import UserError
+from p5t5.core.options import rates
 from p5t5.metrics.direction import lower_is_better
 
 STARTUP = 8  # trials drawn at random before TPE has something to go by
@@ -339,7 +339,7 @@ def main() -> None:
         "--trial_minutes",
         type=float,
         default=6.0,
-        help="training time of a trial, validation included; lessons and starting vectors come before it",
+        help="training time of a trial, validation included; soft targets and starting vectors come before it",
     )
     parser.add_argument(
         "--trials", type=int, default=0, help="stop at so many lines in --out; 0: no such limit"

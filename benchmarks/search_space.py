@@ -11,17 +11,18 @@ from typing import Any, get_type_hints
 
 import yaml
 
-from p5t5.cli.finetune import FinetuneOptions, FinetuneTraining
-from p5t5.cli.model_setup import StartOptions, rates
 from p5t5.core.errors import UserError
+from p5t5.core.options import rates
 from p5t5.tasks.registry import TASKS
+from p5t5.workflows.finetune import FinetuneOptions, FinetuneTraining
+from p5t5.workflows.model_setup import StartOptions
 
 KINDS = (StartOptions, FinetuneOptions, FinetuneTraining)
 OPTIONS = {one.name: one for kind in KINDS for one in dataclasses.fields(kind) if one.init}
 TYPES = {
     name: given for kind in KINDS for name, given in get_type_hints(kind).items()
 }  # `Field.type` may be a word
-MAPPINGS = {"tasks": 0.0, "lessons": 0.0, "loss_weights": 1.0}  # and what a task has that is not named
+MAPPINGS = {"tasks": 0.0, "soft_targets": 0.0, "loss_weights": 1.0}  # and what a task has that is not named
 OURS = {"data", "out", "seed", "max_minutes", "max_steps", "epochs", "metric", "validation_users", "evaluations",
         "eval_every", "patience", "checkpoint_every", "resume", "restart"}  # fmt: skip
 DIGITS = 3  # of a drawn number: what a recipe would say

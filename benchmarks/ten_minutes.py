@@ -9,7 +9,7 @@ A run is a line, printed and added to --out when it is done: {"case", "value", "
 `next_item` (filtered), and the detail has it again, with RMSE where there are ratings, parameters, steps and tokens a
 second. What --out has already is not run again, so a stopped table goes on with the same command. The minutes
 are those of `--max_minutes`: training and its validations; reading the data and making the model come before, and so
-do lessons and starting vectors, whose seconds are in the detail's `seconds` and in the times of `curve`.
+do soft targets and starting vectors, whose seconds are in the detail's `seconds` and in the times of `curve`.
 An optimiser is NAME or NAME:RATE. adamw is ours, at the recipe's rate; scaled is AdamW with its steps times each
 matrix's root mean square (nanoT5, arXiv 2309.02373); adafactor is torch's, which does the same and keeps no second
 moments of matrices. None of the three was chosen on test rows.

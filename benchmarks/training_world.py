@@ -10,7 +10,6 @@ import numpy as np
 
 from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.checkpoint.creation import create_checkpoint
-from p5t5.cli.model_setup import settled_user_identifiers
 from p5t5.core.encoded import Encoded
 from p5t5.core.ragged import Ragged
 from p5t5.data.records.loading import load
@@ -20,6 +19,7 @@ from p5t5.text.mixture import make_mixture
 from p5t5.text.pretraining_corpus import build_corpus
 from p5t5.text.prompts import load_prompts
 from p5t5.text.rendering import render_mixture
+from p5t5.workflows.model_setup import choose_user_identifiers
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class World:
 
     def checkpoint(self, shape: str) -> Checkpoint:
         if shape not in self._made:
-            users = settled_user_identifiers("auto", self.split)  # as `p5t5 finetune` names them
+            users = choose_user_identifiers("auto", self.split)  # as `p5t5 finetune` names them
             self._made[shape] = create_checkpoint(
                 self.split, load_prompts(), model=shape, dropout=0.0, user_identifiers=users
             )

@@ -6,18 +6,31 @@ from p5t5._version import __version__
 from p5t5.model.auto import register as _register
 
 if TYPE_CHECKING:
+    from p5t5.core.errors import UserError
     from p5t5.inference.answers import Answer, Recommendation
     from p5t5.recommender import Recommender
+    from p5t5.workflows.evaluate import evaluate
+    from p5t5.workflows.finetune import finetune
+    from p5t5.workflows.pretrain import pretrain
+    from p5t5.workflows.recommend import recommend
+    from p5t5.workflows.update import update
 
-__all__ = ["Answer", "Recommendation", "Recommender", "__version__"]
+__all__ = [
+    "Answer", "Recommendation", "Recommender", "UserError", "__version__",
+    "evaluate", "finetune", "pretrain", "recommend", "update",
+]  # fmt: skip
+# Loaded on first use: `import p5t5` alone does not load torch.
+_HOMES = {name: f"workflows.{name}" for name in ("evaluate", "finetune", "pretrain", "recommend", "update")}
+_HOMES |= {"Answer": "inference.answers", "Recommendation": "inference.answers"}
+_HOMES |= {"Recommender": "recommender", "UserError": "core.errors"}
 
 _register()
 
 
 def __getattr__(name: str) -> Any:
-    """Recommender and its answers on first use: ``import p5t5`` alone does not load torch."""
-    if name in ("Answer", "Recommendation", "Recommender"):
+    """The public names, loaded on first use."""
+    if name in _HOMES:
         import importlib
 
-        return getattr(importlib.import_module("p5t5.recommender"), name)
+        return getattr(importlib.import_module(f"p5t5.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'p5t5' has no attribute {name!r}")

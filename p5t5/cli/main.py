@@ -56,6 +56,11 @@ def run(name: str, function: Callable[[], int | None]) -> int:
         return 130
 
 
+def say(line: str) -> None:
+    """A line on standard output at once, also where that is a file."""
+    print(line, flush=True)
+
+
 def _usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,14 +12,7 @@ from typing import Any, NoReturn
 import yaml
 
 from p5t5.core.errors import UserError
-from p5t5.core.options import option, required
-
-__all__ = ["option", "parse", "required", "with_default"]
-
-
-def with_default(kind: Any, name: str, default: Any) -> Any:
-    """A field of the dataclass ``kind`` once more, for a dataclass that inherits it, with another default."""
-    return option(default, **next(f for f in dataclasses.fields(kind) if f.name == name).metadata)
+from p5t5.core.options import as_text
 
 
 def parse(
@@ -97,6 +91,8 @@ def _plain(value: Any, action: argparse.Action, path: Path) -> Any:
     """A YAML value as argparse would have read it: an unquoted `no` is False to YAML, 1e-3 a string."""
     if value is None:
         raise UserError(f"--config: {path}: {action.dest} has no value.")
+    if action.type is str and not action.nargs:
+        value = as_text(value)
     if action.type is None or (isinstance(value, (dict, list)) and action.type is str):
         return value
     if isinstance(value, bool) and action.type is str:
@@ -105,3 +101,11 @@ def _plain(value: Any, action: argparse.Action, path: Path) -> Any:
         return value if isinstance(value, bool) else action.type(str(value))  # type: ignore[operator]
     except (TypeError, ValueError, argparse.ArgumentTypeError):
         raise UserError(f"--config: {path}: {action.dest}: {value!r} is not what it takes.") from None
+
+
+def quiet() -> None:
+    """Keeps transformers' loading reports and progress bars out of a command's output."""
+    from transformers.utils import logging as hf_logging
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    hf_logging.disable_progress_bar()

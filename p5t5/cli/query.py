@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from p5t5.cli.main import run
-from p5t5.cli.options import option, parse, required
+from p5t5.cli.options import parse, quiet
 from p5t5.core.errors import UserError
+from p5t5.core.options import option, required
 
 EXAMPLE = """p5t5 query "I loved Alien (1979) and Fargo (1996). What should I watch next?" --model runs/quickstart/model
   p5t5 query --model runs/quickstart/model < questions.txt"""
@@ -44,7 +45,6 @@ def _main(argv: Sequence[str] | None) -> int:
         example=EXAMPLE,
         words="text",
     )
-    from p5t5.cli.model_setup import quiet
     from p5t5.inference.answers import Answer
     from p5t5.recommender import Recommender
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from p5t5.cli.evaluate import CALIBRATION, COMPARISONS, SAMPLES
 from p5t5.cli.main import run
-from p5t5.cli.options import option, parse, required
+from p5t5.cli.options import parse
 from p5t5.core.errors import UserError
+from p5t5.core.options import option, required
+from p5t5.workflows.evaluate import CALIBRATION, COMPARISONS, SAMPLES
 
 EXAMPLE = (
     "p5t5 report --results runs/results.json --model runs/model --data runs/ml-100k --out runs/report.html"

@@ -26,10 +26,10 @@ from p5t5.fusion.fitting import Shortlists, likeliest_weights
 
 FOLDS = 6
 SHORTLIST = 50  # of each part
-ALTERNATIVES = 24  # items of a lesson
+ALTERNATIVES = 24  # items of a soft target
 FIT_ROWS = 4000  # training rows that the weights are fitted on
-MAX_CELLS = 3e9  # rows times items that are scored: beyond, lessons are on a sample of the rows
-MAX_DISTILLED_ROWS = 2_000_000  # rows: their lessons take 200 bytes each
+MAX_CELLS = 3e9  # rows times items that are scored: beyond, soft targets are on a sample of the rows
+MAX_DISTILLED_ROWS = 2_000_000  # rows: their soft targets take 200 bytes each
 MAX_COUNTED_ROWS = (
     3_000_000  # training rows that neighbours are counted on: beyond, those of a sample of the users
 )
@@ -68,7 +68,7 @@ def next_item_soft_targets(
     weights = likeliest_weights(_joined(lists), "gate")
     items = np.zeros((len(rows), ALTERNATIVES), np.int32)
     shares = np.zeros((len(rows), ALTERNATIVES), np.float32)
-    with tqdm(total=len(rows), desc="lessons", disable=quiet) as bar:
+    with tqdm(total=len(rows), desc="soft targets", disable=quiet) as bar:
         for number, teacher in enumerate(teachers):
             mine = np.flatnonzero(fold[rows] == number)
             for at, part in _shortlists(teacher, split, rows[mine]):

@@ -27,7 +27,7 @@ MIN_TRAINING_REVIEWS = 20  # rows of a fold, for settings and shares to be learn
 MAX_FACTORED_RATINGS = (
     2_000_000  # ratings beyond which factors would take many minutes, so that biases must do
 )
-MAX_DISTILLED_ROWS = 2_000_000  # ratings; the others get no lesson: their table would fill the memory
+MAX_DISTILLED_ROWS = 2_000_000  # ratings; the others get no soft target: their table would fill the memory
 BIAS_PENALTIES = (2, 5, 10, 20)
 RANK, FACTOR_PENALTIES = 8, (8, 12, 18)
 NAMED = 0.35  # what user and item count beside a review's words, which together have norm 1
@@ -40,7 +40,7 @@ Teacher = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.nd
 def rating_soft_targets(
     split: Split, task: str, words: int = 80, seed: int = 0, folds: int = 5, progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The training rows of a task on ratings that there is a lesson for, and what it says.
+    """The training rows of a task on ratings that there is a soft target for, and what it says.
 
     → rows int64 [n], ascending; shares float32 [n, len(rating_values)], each row summing to 1. ``words``:
     the longest review that the task is given (BuildOptions.max_words). ``folds``: at least 3. Nothing is
@@ -65,7 +65,7 @@ def rating_soft_targets(
         else _rememberer(split, rows, seed, factored)
     )
     shares = np.empty((len(rows), len(values)), np.float32)
-    for number in tqdm(range(folds), desc=f"lessons on {task}", disable=None if progress else True):
+    for number in tqdm(range(folds), desc=f"soft targets on {task}", disable=None if progress else True):
         held, chosen_on = fold == number, fold == (number + 1) % folds
         fitted, judged, asked = map(np.flatnonzero, (~held & ~chosen_on, chosen_on, held))
         guess, answer = teacher(fitted, judged, asked)

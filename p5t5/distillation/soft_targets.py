@@ -34,44 +34,46 @@ def distilled() -> list[str]:
     return [name for teacher in Teacher for name, task in TASKS.items() if task.teacher is teacher]
 
 
-def check_alphas(strengths: Mapping[str, float]) -> None:
-    """UserError for a task that nobody teaches, or a share that is not from 0 (no lesson) to below 1."""
-    for task, strength in strengths.items():
+def check_alphas(alphas: Mapping[str, float]) -> None:
+    """UserError for a task that has no teacher, or an alpha that is not from 0 (no soft targets) to below 1."""
+    for task, alpha in alphas.items():
         if task not in distilled():
             raise UserError(
-                f"--lessons: nobody teaches {task!r}; there are lessons on {', '.join(distilled())}."
+                f"--soft_targets: no soft targets exist for {task!r}; choose among {', '.join(distilled())}."
             )
-        if not 0 <= strength < 1:
-            raise UserError(f"--lessons: {task} has {strength}; a share must be at least 0 and below 1.")
+        if not 0 <= alpha < 1:
+            raise UserError(f"--soft_targets: {task} has {alpha}; alpha must be at least 0 and below 1.")
 
 
 def make_soft_targets(
     checkpoint: Checkpoint,
     split: Split,
-    strengths: Mapping[str, float],
+    alphas: Mapping[str, float],
     seed: int = 0,
     progress: bool = False,
 ) -> tuple[DistilledRow | None, list[str]]:
-    """The lessons on the tasks of ``strengths``, and a sentence for each task that can't be taught.
+    """The soft targets of the tasks of ``alphas``, and a sentence for each task that can have none.
 
-    ``strengths``: task → share of the answer's weight, as `check_alphas` wants it.
+    ``alphas``: task → share of the answer's weight, as `check_alphas` wants it.
     """
-    check_alphas(strengths)
-    wanted = [task for task in distilled() if strengths.get(task, 0) > 0]
+    check_alphas(alphas)
+    wanted = [task for task in distilled() if alphas.get(task, 0) > 0]
     parts, off = _Parts(len(split.data)), []
     if items := [task for task in wanted if TASKS[task].teacher is Teacher.NEXT_ITEM]:
         tokens = checkpoint.catalogue.tokens
         if tokens.shape[1] > 1:
-            off.append(f"lessons on {' and '.join(items)} are off: an item's identifier has several tokens")
+            off.append(
+                f"soft targets on {' and '.join(items)} are off: an item's identifier has several tokens"
+            )
         else:
             rows, names, shares = next_item_soft_targets(split, seed, progress)
             if not len(rows):
                 off.append(
-                    f"lessons on {' and '.join(items)} are off: too few users to teach one by the others"
+                    f"soft targets on {' and '.join(items)} are off: too few users to teach one by the others"
                 )
-            for strength in sorted({strengths[task] for task in items}):
-                same = [task for task in items if strengths[task] == strength]
-                parts.add(same, rows, tokens[names, 0], shares * np.float32(strength))
+            for alpha in sorted({alphas[task] for task in items}):
+                same = [task for task in items if alphas[task] == alpha]
+                parts.add(same, rows, tokens[names, 0], shares * np.float32(alpha))
     words = int(checkpoint.info.options.max_words)
     known: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]] = {}  # by the texts that the teacher reads
     values = split.data.rating_values
@@ -83,7 +85,9 @@ def make_soft_targets(
             known[reads] = rating_soft_targets(split, task, words=words, seed=seed, progress=progress)
         rows, shares = known[reads]
         if not len(rows):
-            off.append(f"lessons on {task} are off: there are too few different ratings to fit a teacher")
+            off.append(
+                f"soft targets on {task} are off: there are too few different ratings to fit a teacher"
+            )
             continue
         spelled = [f"{value:g}" for value in values]
         positive = TASKS[task].positive_ratings(values)
@@ -92,14 +96,14 @@ def make_soft_targets(
             shares, spelled = np.stack([liked, 1 - liked], 1), [WORDS[word] for word in TASKS[task].choices]
         words_tokens = _tokens_of(checkpoint.tokenizer, spelled)
         if words_tokens is None:
-            off.append(f"lessons on {task} are off: an answer has several tokens")
+            off.append(f"soft targets on {task} are off: an answer has several tokens")
             continue
-        parts.add([task], rows, np.tile(words_tokens, (len(rows), 1)), shares * np.float32(strengths[task]))
-    return parts.taught(), off
+        parts.add([task], rows, np.tile(words_tokens, (len(rows), 1)), shares * np.float32(alphas[task]))
+    return parts.distilled(), off
 
 
 class _Parts:
-    """Collects lessons task by task; ``interactions``: how many there are in the data."""
+    """Collects soft targets task by task; ``interactions``: how many there are in the data."""
 
     def __init__(self, interactions: int) -> None:
         self.interactions, self.count = interactions, 0
@@ -107,26 +111,29 @@ class _Parts:
         self.tables: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, tasks: Sequence[str], rows: np.ndarray, tokens: np.ndarray, shares: np.ndarray) -> None:
-        """Lessons on ``rows`` int64 [n]: ``tokens`` and ``shares`` [n, K]."""
+        """Soft targets on ``rows`` int64 [n]: ``tokens`` and ``shares`` [n, K]."""
         number = np.full(self.interactions, -1, np.int32)
         number[rows] = self.count + np.arange(len(rows))
         self.numbers |= dict.fromkeys(tasks, number)
         self.tables.append((tokens.astype(np.int32, copy=False), shares.astype(np.float32, copy=False)))
         self.count += len(rows)
 
-    def taught(self) -> DistilledRow | None:
-        """One table of all; lessons with fewer alternatives are filled up with token 0 and share 0."""
+    def distilled(self) -> DistilledRow | None:
+        """One table of all; soft targets with fewer alternatives are filled up with token 0 and share 0."""
         if not self.count:
             return None
         width = max(tokens.shape[1] for tokens, _ in self.tables)
-        lessons = SoftTargets(
+        soft_targets = SoftTargets(
             np.zeros((self.count, width), np.int32), np.zeros((self.count, width), np.float32)
         )
         end = 0
         for tokens, shares in self.tables:
             part = slice(end, end := end + len(tokens))
-            lessons.tokens[part, : tokens.shape[1]], lessons.shares[part, : tokens.shape[1]] = tokens, shares
-        return DistilledRow(lessons, self.numbers)
+            soft_targets.tokens[part, : tokens.shape[1]], soft_targets.shares[part, : tokens.shape[1]] = (
+                tokens,
+                shares,
+            )
+        return DistilledRow(soft_targets, self.numbers)
 
 
 def _tokens_of(tokenizer: PreTrainedTokenizerFast, spelled: Sequence[str]) -> np.ndarray | None:

@@ -173,15 +173,15 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         label_weights: torch.Tensor | None = None,
-        lesson_ids: torch.LongTensor | None = None,
-        lesson_weights: torch.Tensor | None = None,
+        soft_target_ids: torch.LongTensor | None = None,
+        soft_target_weights: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | float | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput | tuple:
         """T5's forward with another loss.
 
-        ``labels`` [B, T] with -100 where there is none; ``label_weights`` float [B, T]; ``lesson_ids`` and
-        ``lesson_weights`` [B, T, K]: further answers to a place and their weights (soft targets).
+        ``labels`` [B, T] with -100 where there is none; ``label_weights`` float [B, T]; ``soft_target_ids`` and
+        ``soft_target_weights`` [B, T, K]: further answers to a place and their weights (soft targets).
         The loss is sum(weight * nll) / ``num_items_in_batch``, by default divided by the sum of the
         weights; without weights each label weighs 1, which is HF's token mean.
 
@@ -210,11 +210,13 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
         real = labels != -100
         weights = None if label_weights is None else label_weights[real]
         answers = labels[real]
-        if lesson_ids is not None:  # one true and K other answers a place
-            if weights is None or lesson_weights is None:
-                raise ValueError("lesson_ids need lesson_weights, and label_weights that leave room for them")
-            answers = torch.cat([answers[:, None], lesson_ids[real]], 1)
-            weights = torch.cat([weights[:, None], lesson_weights[real]], 1)
+        if soft_target_ids is not None:  # one true and K other answers a place
+            if weights is None or soft_target_weights is None:
+                raise ValueError(
+                    "soft_target_ids need soft_target_weights, and label_weights that leave room for them"
+                )
+            answers = torch.cat([answers[:, None], soft_target_ids[real]], 1)
+            weights = torch.cat([weights[:, None], soft_target_weights[real]], 1)
         if self.training:
             return_dict = kwargs.pop("return_dict", None)
             given = (

@@ -36,9 +36,9 @@ MOST_TEXTS = 1_000_000  # free texts kept tokenised before the store starts agai
 
 @dataclass(frozen=True)
 class DistilledRow:
-    """The soft targets of a mixture: task → int32 [interactions], the lesson on each, −1 where there is none."""
+    """The soft targets of a mixture: task → int32 [interactions], the soft target on each, −1 where there is none."""
 
-    lessons: SoftTargets
+    soft_targets: SoftTargets
     numbers: Mapping[str, np.ndarray]
 
 
@@ -79,14 +79,14 @@ class Renderer:
         examples: Examples,
         prompt_index: np.ndarray,
         weight: float | np.ndarray = 1.0,
-        taught: DistilledRow | None = None,
+        distilled: DistilledRow | None = None,
         variant: np.ndarray | None = None,
     ) -> Encoded:
         """Token ids, loss weights and units of all examples; example i is worded by prompt_index[i].
 
         Every element of a target slot is an answer unit; literals and ``</s>`` join the unit before
         them (the first, if none is). A unit's tokens weigh ``weight`` / (their number); ``weight`` may
-        be one number or one an example. Units without tokens (an empty text) do not count. ``taught``: soft
+        be one number or one an example. Units without tokens (an empty text) do not count. ``distilled``: soft
         targets for the units of one token. ``variant``: see `encode_inputs`.
         """
         prompt_index = np.asarray(prompt_index, np.int64)
@@ -97,10 +97,12 @@ class Renderer:
         weights, units = _answer_weights(places, is_answer & (lengths > 0), lengths)
         weights *= np.repeat(np.broadcast_to(np.asarray(weight, np.float64), len(targets)), targets.lengths)
         encoded = Encoded(inputs, targets, weights.astype(np.float32), units)
-        if taught is None or examples.task not in taught.numbers:
+        if distilled is None or examples.task not in distilled.numbers:
             return encoded
-        lesson = _lesson_of_token(places, is_answer, lengths, examples.rows, taught.numbers[examples.task])
-        return replace(encoded, lessons=taught.lessons, lesson=lesson)
+        soft_target_index = _soft_target_of_token(
+            places, is_answer, lengths, examples.rows, distilled.numbers[examples.task]
+        )
+        return replace(encoded, soft_targets=distilled.soft_targets, soft_target_index=soft_target_index)
 
     def encode_inputs(
         self, examples: Examples, prompt_index: np.ndarray, variant: np.ndarray | None = None
@@ -288,7 +290,7 @@ class Renderer:
 
 
 def render_mixture(
-    renderer: Renderer, mixture: Mixture, epoch: int, taught: DistilledRow | None = None
+    renderer: Renderer, mixture: Mixture, epoch: int, distilled: DistilledRow | None = None
 ) -> Encoded:
     """All examples of a mixture's epoch as token ids, in example order.
 
@@ -304,7 +306,7 @@ def render_mixture(
         for task, examples, prompt_index, at in mixture.examples(epoch, choice, start, start + RENDERED):
             weight = mixture.loss_weights.get(task.name, 1.0)
             variant = draw_augmentations(mixture.seed, epoch, at)
-            parts.append(renderer.encode(examples, prompt_of[prompt_index], weight, taught, variant))
+            parts.append(renderer.encode(examples, prompt_of[prompt_index], weight, distilled, variant))
             places.append(at)
         return Encoded.concatenate(parts).take(np.argsort(np.concatenate(places), kind="stable"))
 
@@ -319,10 +321,10 @@ def names_of(
     return {USER: users, ITEM: items, TITLE: titles, RATING: [f"{value:g}" for value in rating_values]}
 
 
-def _lesson_of_token(
+def _soft_target_of_token(
     places: Ragged, is_answer: np.ndarray, lengths: np.ndarray, rows: np.ndarray, numbers: np.ndarray
 ) -> np.ndarray:
-    """int32 a target token: its lesson, −1 for none. The first answer of an example is about its row, the
+    """int32 a target token: its soft target, −1 for none. The first answer of an example is about its row, the
     next about the interaction after it, and so on."""
     element = np.flatnonzero(is_answer)
     row = places.row_of_value[element]
@@ -330,9 +332,9 @@ def _lesson_of_token(
     about = rows[row] + np.arange(len(element)) - first[row]
     single = lengths[element] == 1
     token = np.cumsum(lengths) - lengths
-    lesson = np.full(int(lengths.sum()), -1, np.int32)
-    lesson[token[element[single]]] = numbers[about[single]]
-    return lesson
+    soft_target_index = np.full(int(lengths.sum()), -1, np.int32)
+    soft_target_index[token[element[single]]] = numbers[about[single]]
+    return soft_target_index
 
 
 def _answer_weights(

@@ -25,7 +25,7 @@ _TARGET_WIDTHS = (1.1, 1.26, 1.6, 2.5, 5.0, math.inf)
 _PADDING_FOR_MIXING = 1.2  # mixed: at most this many times the batches of the width that makes the fewest
 _SAMPLE = 200_000  # examples from which the width is chosen
 _PASS = 192  # padded tokens that cost about as much as one more pass through a tiny model, on a CPU
-WEIGHTS = {"label_weights", "lesson_weights"}  # what a batch weighs: zeroed where a slice is empty
+WEIGHTS = {"label_weights", "soft_target_weights"}  # what a batch weighs: zeroed where a slice is empty
 _PIECE = 1 << 20  # values that are hashed at a time
 
 
@@ -146,8 +146,8 @@ def collate(encoded: Encoded, rows: np.ndarray, pad_id: int = 0) -> dict[str, to
     """The model's inputs for some examples, padded to the longest of them, not more.
 
     ``input_ids``, ``attention_mask`` int64 [B, S]; ``labels`` int64 [B, T], -100 where none;
-    ``label_weights`` float32 [B, T], 0 where none. Where something is taught, ``lesson_ids`` int64 and
-    ``lesson_weights`` float32 [B, T, K]: the other answers, whose weight the label's is less by.
+    ``label_weights`` float32 [B, T], 0 where none. With soft targets, ``soft_target_ids`` int64 and
+    ``soft_target_weights`` float32 [B, T, K]: the other answers, whose weight the label's is less by.
     """
     rows = np.asarray(rows, np.int64)
     ids, mask, _ = _table(encoded.inputs, rows, pad_id)
@@ -158,16 +158,21 @@ def collate(encoded: Encoded, rows: np.ndarray, pad_id: int = 0) -> dict[str, to
         "attention_mask": torch.from_numpy(mask.astype(np.int64)),
         "labels": torch.from_numpy(labels),
     }
-    lesson = None
-    if encoded.lessons is not None and encoded.lesson is not None:
-        lesson = np.where(real, encoded.lesson.take(places, mode="clip"), np.int32(-1))
-    if lesson is not None and (lesson >= 0).any():  # long texts would carry their zeros through the head
-        assert encoded.lessons is not None
-        tokens, shares = encoded.lessons.tokens[lesson], encoded.lessons.shares[lesson]
-        shares = shares * np.where(lesson >= 0, weights, np.float32(0))[:, :, None]
+    soft_target_index = None
+    if encoded.soft_targets is not None and encoded.soft_target_index is not None:
+        soft_target_index = np.where(real, encoded.soft_target_index.take(places, mode="clip"), np.int32(-1))
+    if (
+        soft_target_index is not None and (soft_target_index >= 0).any()
+    ):  # long texts would carry their zeros through the head
+        assert encoded.soft_targets is not None
+        tokens, shares = (
+            encoded.soft_targets.tokens[soft_target_index],
+            encoded.soft_targets.shares[soft_target_index],
+        )
+        shares = shares * np.where(soft_target_index >= 0, weights, np.float32(0))[:, :, None]
         weights = weights - shares.sum(-1)
-        batch["lesson_ids"] = torch.from_numpy(tokens.astype(np.int64))
-        batch["lesson_weights"] = torch.from_numpy(shares)
+        batch["soft_target_ids"] = torch.from_numpy(tokens.astype(np.int64))
+        batch["soft_target_weights"] = torch.from_numpy(shares)
     batch["label_weights"] = torch.from_numpy(weights)
     return batch
 
@@ -201,9 +206,13 @@ def fingerprint(encoded: Encoded) -> str:
         encoded.inputs.values,
         encoded.targets.values,
     )
-    if encoded.lessons is not None:
-        shares = encoded.lessons.shares.view(np.int32)
-        parts += (encoded.lesson_or_none(), encoded.lessons.tokens.reshape(-1), shares.reshape(-1))
+    if encoded.soft_targets is not None:
+        shares = encoded.soft_targets.shares.view(np.int32)
+        parts += (
+            encoded.soft_target_index_or_none(),
+            encoded.soft_targets.tokens.reshape(-1),
+            shares.reshape(-1),
+        )
     return "-".join(f"{_hash(part):x}" for part in parts)
 
 

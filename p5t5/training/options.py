@@ -3,69 +3,67 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from p5t5.core.errors import UserError
+from p5t5.core.options import option
 
 SCHEDULES = ("cosine", "linear", "constant")
 PRECISIONS = ("auto", "no", "bf16")  # T5 overflows in fp16
-
-
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass
 class TrainOptions:
     """How the model is trained. Training ends at the first limit (epochs, steps, minutes) that is reached."""
 
-    epochs: float = _option(0.0, "passes over the data; 0: no such limit (10 if no limit is set at all)")
-    max_steps: int | None = _option(None, "optimiser steps")
-    max_minutes: float | None = _option(
+    epochs: float = option(0.0, "passes over the data; 0: no such limit (10 if no limit is set at all)")
+    max_steps: int | None = option(None, "optimiser steps")
+    max_minutes: float | None = option(
         None, "minutes, validation included; the schedule then follows the clock"
     )
-    learning_rate: float = _option(7e-4, "the highest learning rate")
-    embedding_rate: float = _option(1.0, "how many times that for the embeddings of tokens")
-    schedule: str = _option(
+    learning_rate: float = option(7e-4, "the highest learning rate")
+    embedding_rate: float = option(1.0, "how many times that for the embeddings of tokens")
+    schedule: str = option(
         "cosine", "how it decays to 0 after the warm-up: cosine, linear, constant (not at all)"
     )
-    warmup: float = _option(0.05, "share of the training in which it rises from 0")
-    weight_decay: float = _option(0.01, "AdamW's decay of matrices; embeddings and norms are never decayed")
-    beta2: float = _option(0.999, "AdamW's second beta")
-    clip: float = _option(1.0, "gradient norm above which gradients are scaled down; 0: never")
-    ema: float = _option(
+    warmup: float = option(0.05, "share of the training in which it rises from 0")
+    weight_decay: float = option(0.01, "AdamW's decay of matrices; embeddings and norms are never decayed")
+    beta2: float = option(0.999, "AdamW's second beta")
+    clip: float = option(1.0, "gradient norm above which gradients are scaled down; 0: never")
+    ema: float = option(
         0.0,
         "half-life of an average of the weights, as a share of the training; what is "
         "validated and saved is then the average; 0: off",
     )
-    token_budget: int = _option(
+    token_budget: int = option(
         2048, "padded tokens, inputs and targets, of a global batch (over all processes)"
     )
-    mixed_batches: bool = _option(
+    mixed_batches: bool = option(
         False,
         "short answers and long ones, and so all tasks, in each batch; otherwise answers of one length, with less "
         "padding, and what a task gets is its share of the tokens",
     )
-    accumulation: int = _option(
+    accumulation: int = option(
         1, "slices of each process's share of a batch, one after the other, to save memory"
     )
-    precision: str = _option("auto", "no or bf16 for the matrix products; auto: as accelerate is configured")
-    seed: int = _option(0, "seed of everything random")
-    eval_every: int = _option(0, "steps between validations; 0: after each epoch")
-    evaluations: int = _option(0, "this many validations, evenly over the training, instead of --eval_every")
-    metric: str = _option(
+    precision: str = option("auto", "no or bf16 for the matrix products; auto: as accelerate is configured")
+    seed: int = option(0, "seed of everything random")
+    eval_every: int = option(0, "steps between validations; 0: after each epoch")
+    evaluations: int = option(0, "this many validations, evenly over the training, instead of --eval_every")
+    metric: str = option(
         "", "the validation metric that chooses the best weights; empty: the first one that is measured"
     )
-    patience: int = _option(0, "stop after this many validations without a better one; 0: never")
-    log_every: int = _option(20, "steps between the lines of metrics.jsonl")
-    checkpoint_every: int = _option(
+    patience: int = option(0, "stop after this many validations without a better one; 0: never")
+    log_every: int = option(20, "steps between the lines of metrics.jsonl")
+    checkpoint_every: int = option(
         500, "steps between checkpoints to resume from, also at each best; 0: none"
     )
-    keep: int = _option(2, "checkpoints to keep, besides the best")
-    resume: bool = _option(False, "go on from the newest whole checkpoint in --out, if there is one")
-    restart: bool = _option(False, "throw away the checkpoints of an unfinished run in --out")
-    trackers: str = _option("", "accelerate's trackers to log to as well, such as tensorboard,wandb")
+    keep: int = option(2, "checkpoints to keep, besides the best")
+    resume: bool = option(False, "go on from the newest whole checkpoint in --out, if there is one")
+    restart: bool = option(False, "throw away the checkpoints of an unfinished run in --out")
+    overwrite: bool = option(False, "replace the finished model in --out, with its results and fusion")
+    trackers: str = option("", "accelerate's trackers to log to as well, such as tensorboard,wandb")
 
     def plan_fields(self) -> dict[str, Any]:
         """What must not change between a run and its resume: its batches, its average, and what "best" means."""

@@ -210,12 +210,12 @@ class Replay:
         )
 
     def render(
-        self, renderer: rendering.Renderer, epoch: int, taught: rendering.DistilledRow | None = None
+        self, renderer: rendering.Renderer, epoch: int, distilled: rendering.DistilledRow | None = None
     ) -> Encoded:
-        """An epoch's examples as token ids, with what is ``taught``; mapped into memory where
+        """An epoch's examples as token ids, with what is ``distilled``; mapped into memory where
         `rendering.render_mixture` would do so."""
         parts = [part for part in (self.fresh, self.old) if part.size and part.tasks]
-        rendered = (rendering.render_mixture(renderer, part, epoch, taught) for part in parts)
+        rendered = (rendering.render_mixture(renderer, part, epoch, distilled) for part in parts)
         if sum(part.size for part in parts) > rendering.RENDERED:
             return on_disk(rendered)
         return Encoded.concatenate(list(rendered))

@@ -14,9 +14,6 @@ import yaml
 from support.paths import ROOT
 
 from p5t5.checkpoint.creation import create_checkpoint
-from p5t5.cli.finetune import FinetuneOptions
-from p5t5.cli.model_setup import StartOptions
-from p5t5.cli.pretrain import PretrainOptions
 from p5t5.core.errors import UserError
 from p5t5.data.records.loading import load, load_records
 from p5t5.data.sources.simulated import simulate
@@ -25,6 +22,9 @@ from p5t5.evaluation.results import Measured
 from p5t5.metrics.intervals import paired_bootstrap
 from p5t5.text.prompts import load_prompts
 from p5t5.training.options import TrainOptions
+from p5t5.workflows.finetune import FinetuneOptions
+from p5t5.workflows.model_setup import StartOptions
+from p5t5.workflows.pretrain import PretrainOptions
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import ablation
@@ -48,7 +48,7 @@ def test_shipped_arms_name_options_that_exist_and_differ(path):
         assert set(arm.pretrain or {}) <= options_of(StartOptions, PretrainOptions, TrainOptions), arm.name
     assert len({arm.stem(0) for arm in arms}) == len(arms)
     changed = [arm.name for arm in arms[1:] if arm.digest == arms[0].digest]
-    assert changed in ([], ["without lessons"])  # of a recipe that has none yet
+    assert changed in ([], ["without soft targets"])  # of a recipe that has none yet
 
 
 def test_tasks_are_added_left_out_and_kept():
@@ -64,7 +64,12 @@ def test_tasks_are_added_left_out_and_kept():
 
 
 def test_arms_are_the_recipe_with_one_thing_changed(tmp_path):
-    recipe = {"tasks": RATES, "dropout": 0.1, "loss_weights": {"rating/score": 0.5}, "lessons": {NEXT: 0.5}}
+    recipe = {
+        "tasks": RATES,
+        "dropout": 0.1,
+        "loss_weights": {"rating/score": 0.5},
+        "soft_targets": {NEXT: 0.5},
+    }
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
     (tmp_path / "p.yaml").write_text("density: 0.3")
 
@@ -81,7 +86,7 @@ def test_arms_are_the_recipe_with_one_thing_changed(tmp_path):
     )
     assert full.options == recipe and full.pretrain is None
     assert dropped.options == {**recipe, "dropout": 0.3}
-    assert rating.options == {**recipe, "tasks": {"rating/score": 2}, "lessons": {}}
+    assert rating.options == {**recipe, "tasks": {"rating/score": 2}, "soft_targets": {}}
     assert pretrained.options == recipe and pretrained.pretrain == {"density": 0.3}
     assert len({arm.digest for arm in (full, dropped, rating, pretrained)}) == 4
     with pytest.raises(UserError, match=r"\['option'\]"):

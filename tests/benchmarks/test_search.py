@@ -12,12 +12,13 @@ import pytest
 import yaml
 from support.paths import ROOT
 
-from p5t5.cli.finetune import FinetuneOptions, FinetuneTraining
-from p5t5.cli.model_setup import StartOptions, rates
 from p5t5.cli.options import parse
 from p5t5.core.errors import UserError
+from p5t5.core.options import rates
 from p5t5.data.sources.simulated import simulate
 from p5t5.distillation.soft_targets import check_alphas
+from p5t5.workflows.finetune import FinetuneOptions, FinetuneTraining
+from p5t5.workflows.model_setup import StartOptions
 
 pytest.importorskip("optuna")
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -25,17 +26,17 @@ import search
 import search_space
 
 NEXT, MORE = "sequential/next_item", "sequential/continue"
-RECIPE = {"tasks": {NEXT: 1, MORE: 4}, "lessons": {NEXT: 0.5}, "dropout": 0.1, "evaluations": 4}
+RECIPE = {"tasks": {NEXT: 1, MORE: 4}, "soft_targets": {NEXT: 0.5}, "dropout": 0.1, "evaluations": 4}
 SPACE = {
     "learning_rate": {"low": "1e-4", "high": 0.01, "log": True},  # which YAML reads as a word
     "dropout": {"low": 0, "high": 0.3},
     "token_budget": [512, 1024, 2048],
     "max_history": {"low": 5, "high": 40},
     f"tasks.{MORE}": [0, 4, 8],
-    f"lessons.{NEXT}": {"low": 0.2, "high": 0.9},
+    f"soft_targets.{NEXT}": {"low": 0.2, "high": 0.9},
 }
 OWN = {"learning_rate": 7e-4, "dropout": 0.1, "token_budget": 1024, "max_history": 20, f"tasks.{MORE}": 4}
-OWN |= {f"lessons.{NEXT}": 0.5}
+OWN |= {f"soft_targets.{NEXT}": 0.5}
 
 
 def searching(rows=(), recipe=RECIPE, metric="ndcg@10", space=SPACE) -> search.Search:
@@ -70,7 +71,7 @@ def test_shipped_spaces_name_options_that_exist_around_their_recipe(path, tmp_pa
             (StartOptions, FinetuneOptions, FinetuneTraining), words, name="finetune", about="", example=""
         )
         training.check()
-        check_alphas(rates(finetune.lessons, "--lessons"))
+        check_alphas(rates(finetune.soft_targets, "--soft_targets"))
         shown = {**vars(start), **vars(finetune), **vars(training)}
         assert {name: shown[name] for name in params if "." not in name} == {
             name: value for name, value in params.items() if "." not in name
@@ -89,8 +90,8 @@ def test_the_recipe_is_first_and_what_is_drawn_lands_in_the_options():
         f"{drawn['learning_rate']:.3g}"
     )
     assert isinstance(drawn["max_history"], int) and drawn["token_budget"] in (512, 1024, 2048)
-    changed = first.options({**OWN, f"tasks.{MORE}": 0, f"lessons.{NEXT}": 0.7, "max_history": 30})
-    assert changed == {**RECIPE, "tasks": {NEXT: 1, MORE: 0}, "lessons": {NEXT: 0.7}, "max_history": 30}
+    changed = first.options({**OWN, f"tasks.{MORE}": 0, f"soft_targets.{NEXT}": 0.7, "max_history": 30})
+    assert changed == {**RECIPE, "tasks": {NEXT: 1, MORE: 0}, "soft_targets": {NEXT: 0.7}, "max_history": 30}
     assert RECIPE["tasks"] == {NEXT: 1, MORE: 4}
     said = searching(recipe={**RECIPE, "tasks": f"{NEXT}=1,sequential=4"})  # words, and a family's rate
     assert said.options({**OWN, f"tasks.{MORE}": 8})["tasks"] == {NEXT: 1, "sequential": 4, MORE: 8}
@@ -294,7 +295,7 @@ def test_without_optuna_it_says_what_to_install(monkeypatch):
 
 def test_the_table_and_the_lines_of_a_recipe():
     found = searching(
-        [row(0, 0.1), row(1, 0.2, dropout=0.15, **{f"lessons.{NEXT}": 0.7}), row(2, 0.3, state="pruned")]
+        [row(0, 0.1), row(1, 0.2, dropout=0.15, **{f"soft_targets.{NEXT}": 0.7}), row(2, 0.3, state="pruned")]
     )
     assert search.table(found).splitlines()[2:] == [
         "| 1 | 0.2000 | 9 | 0.0007 | 0.15 | 1024 | 20 | 4 | 0.7 |",
@@ -302,7 +303,7 @@ def test_the_table_and_the_lines_of_a_recipe():
         "",
         "3 trials: 2 complete, 1 pruned, 0 failed",
     ]  # fmt: skip
-    assert search.difference(found) == f"dropout: 0.15\nlessons:\n  {NEXT}: 0.7\n"
+    assert search.difference(found) == f"dropout: 0.15\nsoft_targets:\n  {NEXT}: 0.7\n"
     assert search.difference(searching([row(0, 0.1)])) == ""
 
 

@@ -13,10 +13,10 @@ import torch
 from support.paths import ROOT
 
 import p5t5
-from p5t5.cli.evaluate import _verdicts
 from p5t5.cli.main import COMMANDS, main
 from p5t5.evaluation.example_values import read_example_values
 from p5t5.evaluation.results import find
+from p5t5.reporting.results_text import verdicts
 from p5t5.text.prompts import dump_prompts, load_prompts
 
 SHORT = ["--max_steps", "12", "--token_budget", "2048", "--checkpoint_every", "0"]
@@ -41,11 +41,11 @@ def road(tmp_path_factory) -> Path:
 
 
 def test_texts_for_many_are_announced(road, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("p5t5.cli.evaluate.MANY", 3)
+    monkeypatch.setattr("p5t5.workflows.evaluate.MAX_TEXT_USERS", 3)
     ask = f"evaluate --data {road}/data --model {road}/model --tasks review/headline --baselines false"
     for limit, said in ((0, 1), (2, 0)):
         assert main(f"{ask} --prompts seen --limit {limit} --out {tmp_path}/r.json".split()) == 0
-        told = capsys.readouterr().err
+        told = capsys.readouterr().out
         assert told.count("60 rows get texts in 1 tasks: this takes long. --limit 3 asks") == said
 
 
@@ -271,23 +271,23 @@ def test_verdicts_name_the_floor_and_the_strongest_baseline():
         "ci95": [-0.2, -0.05],
         "better": True,
     }
-    lines = _verdicts(rows, [{**one, "against": name} for name in ("bias", "mf", "tfidf_ridge")])
+    lines = verdicts(rows, [{**one, "against": name} for name in ("bias", "mf", "tfidf_ridge")])
     assert [line.split(" (")[0].split()[-1] for line in lines] == ["bias", "tfidf_ridge"]
 
 
 def test_what_is_not_said_follows_the_data():
     """Users without ratings and with few interactions share tokens; dropout is for data with texts."""
-    from p5t5.cli.model_setup import _usual_dropout, few_each, settled_user_identifiers
     from p5t5.data.sources.simulated import simulate
     from p5t5.data.splits import leave_one_out
+    from p5t5.workflows.model_setup import choose_user_identifiers, default_dropout, has_short_histories
 
     split = leave_one_out(simulate(users=60, items=80, seed=1).data)
     bare = replace(split, data=replace(split.data, rating=None, texts={}))
     assert (
-        settled_user_identifiers("auto", bare) == "collaborative"
-        and settled_user_identifiers("atomic", bare) == "atomic"
+        choose_user_identifiers("auto", bare) == "collaborative"
+        and choose_user_identifiers("atomic", bare) == "atomic"
     )
-    assert settled_user_identifiers("auto", split) == "atomic"
+    assert choose_user_identifiers("auto", split) == "atomic"
     long = leave_one_out(simulate(users=10, items=400, seed=1, shortest=30, longest=40).data)
-    assert few_each(split) and not few_each(long)
-    assert _usual_dropout(bare) == 0.0 and _usual_dropout(split) == 0.1
+    assert has_short_histories(split) and not has_short_histories(long)
+    assert default_dropout(bare) == 0.0 and default_dropout(split) == 0.1

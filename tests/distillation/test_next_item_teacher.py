@@ -1,4 +1,4 @@
-"""Lessons: teachers that never saw what they speak of, and a loss that shares an answer's weight with them."""
+"""Soft targets: teachers that never saw what they speak of, and a loss that shares an answer's weight with them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_teacher_never_counted_the_user_it_speaks_to(split):
     assert 5 in np.unique(split.data.user) and FOLDS > 1
 
 
-def test_neighbour_lessons_are_shares_and_tell_more_than_chance(split):
+def test_neighbour_soft_targets_are_shares_and_tell_more_than_chance(split):
     rows, items, shares = next_item_soft_targets(split)
     assert items.shape == shares.shape == (len(rows), ALTERNATIVES)
     np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
@@ -84,8 +84,8 @@ def test_neighbours_know_that_people_do_not_come_back(split):
     past = np.zeros((len(rows), split.data.number_of_items), bool)
     past[histories.row_of_value, histories.values] = True
     repeats = past[np.arange(len(rows)), split.data.item[rows]].mean()
-    taught = (shares * np.take_along_axis(past, items, 1)).sum(1).mean()
-    assert taught < repeats + 0.05
+    distilled = (shares * np.take_along_axis(past, items, 1)).sum(1).mean()
+    assert distilled < repeats + 0.05
 
 
 def test_many_rows_are_drawn_from_for_counting_and_for_teaching(split, monkeypatch):
@@ -112,23 +112,23 @@ def test_many_rows_are_drawn_from_for_counting_and_for_teaching(split, monkeypat
 
 
 def test_the_first_answer_is_taught_by_its_own_row_and_the_next_by_the_row_after(split, checkpoint):
-    strengths = {"sequential/next_item": 0.5, "sequential/continue": 0.5}
-    taught, off = make_soft_targets(checkpoint, split, strengths)
-    assert taught is not None and not off
+    alphas = {"sequential/next_item": 0.5, "sequential/continue": 0.5}
+    distilled, off = make_soft_targets(checkpoint, split, alphas)
+    assert distilled is not None and not off
     mixture, _ = make_mixture(split, checkpoint.prompts, {"sequential/continue": 1.0}, size=50)
     _, examples, prompts, _ = next(iter(mixture.examples(0)))
     renderer = checkpoint.renderer_for(split.data)
-    encoded = renderer.encode(examples, prompts, 1.0, taught)
-    number = taught.numbers["sequential/continue"]
+    encoded = renderer.encode(examples, prompts, 1.0, distilled)
+    number = distilled.numbers["sequential/continue"]
     names = checkpoint.catalogue.tokens[:, 0]
     for example, row in enumerate(examples.rows.tolist()):
         tokens = encoded.targets[example].tolist()
-        lesson = Ragged(encoded.lesson, encoded.targets.offsets)[example].tolist()
+        soft_target_index = Ragged(encoded.soft_target_index, encoded.targets.offsets)[example].tolist()
         answers = [at for at, token in enumerate(tokens) if token in set(names.tolist())]
-        assert [lesson[at] for at in answers] == number[row : row + len(answers)].tolist()
+        assert [soft_target_index[at] for at in answers] == number[row : row + len(answers)].tolist()
         assert [tokens[at] for at in answers] == names[split.data.item[row : row + len(answers)]].tolist()
-        assert all(lesson[at] == -1 for at in range(len(tokens)) if at not in answers)
-    assert (encoded.lesson >= 0).any()
+        assert all(soft_target_index[at] == -1 for at in range(len(tokens)) if at not in answers)
+    assert (encoded.soft_target_index >= 0).any()
 
 
 def a_mixture(split, checkpoint):
@@ -139,17 +139,17 @@ def a_mixture(split, checkpoint):
         "rating/score": 1.0,
     }
     mixture, _ = make_mixture(split, checkpoint.prompts, rates, size=40)
-    taught, _ = make_soft_targets(checkpoint, split, {"sequential/next_item": 0.25, "rating/score": 0.75})
-    return mixture, taught
+    distilled, _ = make_soft_targets(checkpoint, split, {"sequential/next_item": 0.25, "rating/score": 0.75})
+    return mixture, distilled
 
 
 def test_the_loss_shares_the_weight_as_a_slow_twin_does(split, checkpoint):
-    mixture, taught = a_mixture(split, checkpoint)
+    mixture, distilled = a_mixture(split, checkpoint)
     renderer = checkpoint.renderer_for(split.data)
-    encoded = render_mixture(renderer, mixture, 0, taught)
+    encoded = render_mixture(renderer, mixture, 0, distilled)
     batch = collate(encoded, np.arange(12))
     plain = collate(render_mixture(renderer, mixture, 0), np.arange(12))
-    weight = batch["label_weights"] + batch["lesson_weights"].sum(-1)
+    weight = batch["label_weights"] + batch["soft_target_weights"].sum(-1)
     torch.testing.assert_close(weight, plain["label_weights"])
     model = tiny_model(dtype=torch.float64, vocab_size=len(checkpoint.tokenizer) + 8)
     model.eval()
@@ -162,11 +162,13 @@ def test_the_loss_shares_the_weight_as_a_slow_twin_does(split, checkpoint):
     for example in range(12):
         for at in range(int((batch["labels"][example] != -100).sum())):
             strength = 0.0
-            lesson = int(Ragged(encoded.lesson, encoded.targets.offsets)[example][at])
+            soft_target_index = int(Ragged(encoded.soft_target_index, encoded.targets.offsets)[example][at])
             own = float(plain["label_weights"][example, at])
-            if lesson >= 0:
+            if soft_target_index >= 0:
                 for token, share in zip(
-                    taught.lessons.tokens[lesson], taught.lessons.shares[lesson], strict=True
+                    distilled.soft_targets.tokens[soft_target_index],
+                    distilled.soft_targets.shares[soft_target_index],
+                    strict=True,
                 ):
                     slow -= own * float(share) * float(logs[example, at, token])
                     strength += float(share)
@@ -176,33 +178,31 @@ def test_the_loss_shares_the_weight_as_a_slow_twin_does(split, checkpoint):
         assert float(loss.detach()) == pytest.approx(slow / 3.0, rel=1e-6)
 
 
-def test_lessons_survive_cutting_joining_and_the_disk(split, checkpoint):
-    mixture, taught = a_mixture(split, checkpoint)
-    encoded = render_mixture(checkpoint.renderer_for(split.data), mixture, 0, taught)
+def test_soft_targets_survive_cutting_joining_and_the_disk(split, checkpoint):
+    mixture, distilled = a_mixture(split, checkpoint)
+    encoded = render_mixture(checkpoint.renderer_for(split.data), mixture, 0, distilled)
     halves = [encoded.take(np.arange(0, 17)), encoded.take(np.arange(17, 40))]
     for again in (Encoded.concatenate(halves), on_disk(halves)):
-        np.testing.assert_array_equal(again.lesson, encoded.lesson)
-        assert again.lessons is taught.lessons
+        np.testing.assert_array_equal(again.soft_target_index, encoded.soft_target_index)
+        assert again.soft_targets is distilled.soft_targets
         assert fingerprint(again) == fingerprint(encoded)
-    plain = replace(encoded, lessons=None, lesson=None)
+    plain = replace(encoded, soft_targets=None, soft_target_index=None)
     mixed = Encoded.concatenate([halves[0], plain.take(np.arange(3))])
-    assert (mixed.lesson[len(halves[0].targets.values) :] == -1).all()
+    assert (mixed.soft_target_index[len(halves[0].targets.values) :] == -1).all()
     assert fingerprint(plain) != fingerprint(encoded)
-    weaker = SoftTargets(taught.lessons.tokens, taught.lessons.shares / 2)
-    assert fingerprint(replace(encoded, lessons=weaker)) != fingerprint(encoded)
+    weaker = SoftTargets(distilled.soft_targets.tokens, distilled.soft_targets.shares / 2)
+    assert fingerprint(replace(encoded, soft_targets=weaker)) != fingerprint(encoded)
 
 
 def test_identifiers_of_several_tokens_are_not_taught(split):
     several = create_checkpoint(
         split, load_prompts(), vocabulary_size=400, start_from_factors=False, item_identifiers="collaborative"
     )
-    taught, off = make_soft_targets(several, split, {"sequential/next_item": 0.5})
-    assert taught is None and "several tokens" in off[0]
+    distilled, off = make_soft_targets(several, split, {"sequential/next_item": 0.5})
+    assert distilled is None and "several tokens" in off[0]
 
 
-@pytest.mark.parametrize(
-    "strengths", [{"review/headline": 0.5}, {"rating/score": 1.0}, {"rating/score": -0.1}]
-)
-def test_what_cannot_be_taught_is_refused(split, checkpoint, strengths):
-    with pytest.raises(UserError, match="--lessons"):
-        make_soft_targets(checkpoint, split, strengths)
+@pytest.mark.parametrize("alphas", [{"review/headline": 0.5}, {"rating/score": 1.0}, {"rating/score": -0.1}])
+def test_what_cannot_be_taught_is_refused(split, checkpoint, alphas):
+    with pytest.raises(UserError, match="--soft_targets"):
+        make_soft_targets(checkpoint, split, alphas)

@@ -9,7 +9,6 @@ import torch
 from p5t5.baselines.rankers import CooccurrenceRanker
 from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.checkpoint.creation import create_checkpoint
-from p5t5.cli.evaluate import _verdicts
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.sources.simulated import simulate
@@ -35,6 +34,7 @@ from p5t5.evaluation.validation import validation_metric
 from p5t5.inference.predictor import Predictor, _after_number, score_beginnings
 from p5t5.inference.rating_calibration import RatingCalibrator
 from p5t5.inference.rating_calibration_fit import keep_rating_calibration
+from p5t5.reporting.results_text import verdicts
 from p5t5.tasks.base import Decoding
 from p5t5.tasks.registry import TASKS
 from p5t5.text.mixture import single
@@ -245,11 +245,11 @@ def test_wordings_are_compared_on_the_same_rows(evaluation):
 
 def test_what_is_said_of_the_comparisons(evaluation, baselines):
     pairs = compare(evaluation, baselines) + compare_prompts(evaluation)
-    said = _verdicts(evaluation.rows + baselines.rows, pairs)
+    said = verdicts(evaluation.rows + baselines.rows, pairs)
     floor = find(pairs, protocol="filtered", prompt="seen", against="count_floor", metric="ndcg@10")
     start = "sequential/next_item, filtered: p5t5 is worse than count_floor"
     assert [line for line in said if line.startswith(f"{start} (ndcg@10 {floor['difference']:+.4f}, 95 %")]
-    worded = [line for line in said if "held-out wordings against seen ones" in line]
+    worded = [line for line in said if "held-out prompts against seen ones" in line]
     rating = find(pairs, task="rating/score", protocol="expected", against=SEEN_PROMPTS, metric="rmse")
     assert any(
         line.startswith("rating/score") and f"rmse {rating['relative']:+.1%}" in line for line in worded

@@ -8,7 +8,6 @@ from support.decoding_cases import EOS, MODELS, generate_text, layouts, prompts
 from support.writing_cases import small_split, untrained
 
 from p5t5.checkpoint.checkpoint import Checkpoint
-from p5t5.cli.evaluate import _choose_text
 from p5t5.core.errors import UserError
 from p5t5.decoding.text_generation import RequiredTokens, TextOptions, draw_texts, mbr_choice
 from p5t5.evaluation.evaluate import evaluate_checkpoint
@@ -35,6 +34,7 @@ from p5t5.inference.text_writer import (
 )
 from p5t5.metrics.text import feature_match
 from p5t5.text.mixture import single
+from p5t5.workflows.selection import choose_text
 
 
 def starts_of(size: int = 320) -> np.ndarray:
@@ -244,7 +244,7 @@ def test_a_choice_is_written_only_into_a_folder_that_was_given(
     monkeypatch.setattr("p5t5.checkpoint.hub.resolve", lambda _: tmp_path)
     for model, says in (("someone/model", "not saved"), (str(tmp_path), "7 validation rows → ")):
         checkpoint.fitted.pop(KEY, None)
-        _choose_text(model, checkpoint, split, [task], 0)
+        choose_text(model, checkpoint, split, [task], 0, print)
         assert saved_options(checkpoint)[task].num_beams == 3
         assert says in capsys.readouterr().out
         assert ((tmp_path / "p5t5.json").read_text() == written) == (model == "someone/model")

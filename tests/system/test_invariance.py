@@ -10,7 +10,6 @@ import torch
 from support.tiny_training import examples, launch, options, reset_accelerate, tiny_model, vector
 
 from p5t5.checkpoint.creation import create_checkpoint
-from p5t5.cli.pretrain import PretrainOptions, denoising_source
 from p5t5.core.encoded import Encoded
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import leave_one_out
@@ -20,6 +19,7 @@ from p5t5.text.prompts import load_prompts
 from p5t5.text.rendering import render_mixture
 from p5t5.training.batching import blocks, collate, plan, slices
 from p5t5.training.loop import train
+from p5t5.workflows.pretrain import PretrainOptions, denoising_source
 
 
 def toys(epoch: int) -> Encoded:
@@ -34,10 +34,10 @@ def stages() -> dict[str, Encoded]:
     checkpoint = create_checkpoint(split, load_prompts(), vocabulary_size=400, start_from_factors=False)
     chosen, _ = make_mixture(split, checkpoint.prompts, None, checkpoint.build_options(), 0, 120)
     assert len(chosen.tasks) == 15
-    taught, _ = make_soft_targets(checkpoint, split, {"sequential/continue": 0.5, "rating/score": 0.5})
+    distilled, _ = make_soft_targets(checkpoint, split, {"sequential/continue": 0.5, "rating/score": 0.5})
     spans = denoising_source(checkpoint, split, PretrainOptions(), 0)(0)
     return {
-        "finetune": render_mixture(checkpoint.renderer_for(split.data), chosen, 0, taught),
+        "finetune": render_mixture(checkpoint.renderer_for(split.data), chosen, 0, distilled),
         "pretrain": spans.take(np.arange(120)),
     }
 

@@ -177,12 +177,12 @@ def test_a_model_starts_the_same_whatever_is_held_out(shop, identifiers):
         assert torch.equal(value, weights[name]), name
 
 
-def test_lessons_look_at_no_held_out_row(shop):
-    """On every task that is taught: the rows that have a lesson, what it names, and its shares."""
+def test_soft_targets_look_at_no_held_out_row(shop):
+    """On every task that is taught: the rows that have a soft target, what it names, and its shares."""
     checkpoint = create_checkpoint(shop, load_prompts(), vocabulary_size=500, user_identifiers="none")
-    strengths = dict.fromkeys(distilled(), 0.5)
+    alphas = dict.fromkeys(distilled(), 0.5)
     (ours, off), (theirs, also_off) = (
-        make_soft_targets(checkpoint, split, strengths) for split in (shop, poisoned(shop))
+        make_soft_targets(checkpoint, split, alphas) for split in (shop, poisoned(shop))
     )
     assert off == also_off and set(ours.numbers) == set(theirs.numbers) >= {
         "sequential/next_item",
@@ -191,12 +191,12 @@ def test_lessons_look_at_no_held_out_row(shop):
     for task, numbers in ours.numbers.items():
         assert (numbers >= 0).any() and not (numbers[shop.part > 0] >= 0).any(), task
         assert np.array_equal(numbers, theirs.numbers[task]), task
-    assert np.array_equal(ours.lessons.tokens, theirs.lessons.tokens)
-    assert np.array_equal(ours.lessons.shares, theirs.lessons.shares)
+    assert np.array_equal(ours.soft_targets.tokens, theirs.soft_targets.tokens)
+    assert np.array_equal(ours.soft_targets.shares, theirs.soft_targets.shares)
 
 
 @real
-def test_lessons_look_at_no_held_out_row_on_real_data(folder, monkeypatch):
+def test_soft_targets_look_at_no_held_out_row_on_real_data(folder, monkeypatch):
     """On a sample of 4,000 rows for next items, on all reviews and ratings otherwise."""
     split = prepared(folder)
     monkeypatch.setattr(neighbours, "MAX_CELLS", 0)

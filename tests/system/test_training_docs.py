@@ -10,10 +10,10 @@ import yaml
 from support.paths import ROOT
 
 from p5t5.checkpoint.checkpoint import Checkpoint
-from p5t5.cli.finetune import FinetuneOptions
 from p5t5.cli.main import main
-from p5t5.cli.model_setup import StartOptions
 from p5t5.training.options import TrainOptions
+from p5t5.workflows.finetune import FinetuneOptions
+from p5t5.workflows.model_setup import StartOptions
 
 PAGE = (ROOT / "docs" / "training.md").read_text()
 ACCELERATE = ("config_file", "num_processes", "num_machines", "machine_rank", "main_process_ip")

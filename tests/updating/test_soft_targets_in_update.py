@@ -1,4 +1,4 @@
-"""`p5t5 update` goes on with the lessons that the model was trained with, from training rows old and new."""
+"""`p5t5 update` goes on with the soft targets that the model was trained with, from training rows old and new."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from p5t5.training.loop import TrainResult
 from p5t5.updating.new_interactions import Replay, split_newer_data
 
 RATES = {"sequential/next_item": 1.0, "rating/score": 1.0}
-LESSONS = {"sequential/next_item": 0.25, "rating/score": 0.75}
+ALPHAS = {"sequential/next_item": 0.25, "rating/score": 0.75}
 
 
 def keep(checkpoint: Checkpoint, folder: Path, **stage) -> None:
@@ -37,8 +37,8 @@ def keep(checkpoint: Checkpoint, folder: Path, **stage) -> None:
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory) -> Path:
-    """june: a shop; may: its first two thirds; models of may, with lessons and without."""
-    folder = tmp_path_factory.mktemp("lessons")
+    """june: a shop; may: its first two thirds; models of may, with soft targets and without."""
+    folder = tmp_path_factory.mktemp("soft_targets")
     records = simulate(users=40, items=60, seed=5).records
     table = records.interactions
     early = table["timestamp"] <= table["timestamp"].quantile(0.7)
@@ -49,7 +49,7 @@ def road(tmp_path_factory) -> Path:
     for name, identifiers in (("model", "atomic"), ("several", "collaborative")):
         split = leave_one_out(may)
         made = create_checkpoint(split, load_prompts(), item_identifiers=identifiers, **options)
-        keep(made, folder / name, lessons=LESSONS)
+        keep(made, folder / name, soft_targets=ALPHAS)
         keep(made, folder / f"{name}-untaught")
     return folder
 
@@ -77,52 +77,52 @@ def update(road: Path, out: Path, model: str = "model", data: str = "june", *mor
 def same(one: Encoded, two: Encoded) -> None:
     assert one.inputs.to_lists() == two.inputs.to_lists() and one.targets.to_lists() == two.targets.to_lists()
     assert np.array_equal(one.weights, two.weights)
-    assert (one.lessons is None) == (two.lessons is None)
-    if one.lessons is not None:
-        assert np.array_equal(one.lessons.tokens, two.lessons.tokens)
-        assert np.array_equal(one.lessons.shares, two.lessons.shares)
-        assert np.array_equal(one.lesson, two.lesson)
+    assert (one.soft_targets is None) == (two.soft_targets is None)
+    if one.soft_targets is not None:
+        assert np.array_equal(one.soft_targets.tokens, two.soft_targets.tokens)
+        assert np.array_equal(one.soft_targets.shares, two.soft_targets.shares)
+        assert np.array_equal(one.soft_target_index, two.soft_target_index)
 
 
-def expected(road: Path, out: Path, lessons: dict) -> Encoded:
+def expected(road: Path, out: Path, soft_targets: dict) -> Encoded:
     """The epoch as it should be, from the updated model."""
     grown, june = Checkpoint.load(out), load(road / "june")
     split, _, before = split_newer_data(Checkpoint.load(road / "model").info, june)
-    taught, off = make_soft_targets(grown, split, lessons)
-    assert not off and (taught is None) == (not lessons)
+    distilled, off = make_soft_targets(grown, split, soft_targets)
+    assert not off and (distilled is None) == (not soft_targets)
     weights = {"rating/score": 3.0}
     mixture, _ = make_mixture(split, grown.prompts, RATES, grown.build_options(), loss_weights=weights)
-    return Replay.of(mixture, before, 0.5).render(grown.renderer_for(june), 0, taught)
+    return Replay.of(mixture, before, 0.5).render(grown.renderer_for(june), 0, distilled)
 
 
-def test_an_update_goes_on_with_the_lessons_of_the_model(road, trained, tmp_path):
+def test_an_update_goes_on_with_the_soft_targets_of_the_model(road, trained, tmp_path):
     stage = update(road, tmp_path / "x")
-    assert stage["lessons"] == LESSONS == trained["identity"]["--lessons"] and not trained["notes"]
+    assert stage["soft_targets"] == ALPHAS == trained["identity"]["--soft_targets"] and not trained["notes"]
     epoch = trained["epoch"]
-    same(epoch, expected(road, tmp_path / "x", LESSONS))
-    assert (epoch.lesson >= 0).sum() > 0.5 * len(epoch)
+    same(epoch, expected(road, tmp_path / "x", ALPHAS))
+    assert (epoch.soft_target_index >= 0).sum() > 0.5 * len(epoch)
 
 
 def test_the_next_update_too(road, trained, tmp_path):
     """`kept` is what the last training had: of an update as of finetune."""
-    update(road, tmp_path / "x", "model", "june", "--lessons", "rating/score=0.5")
+    update(road, tmp_path / "x", "model", "june", "--soft_targets", "rating/score=0.5")
     again = Checkpoint.load(tmp_path / "x")
     again.info.trained = [again.info.trained[0]]  # june's rows are new once more
     again.save(tmp_path / "y")
-    assert update(tmp_path, tmp_path / "z", "y", str(road / "june"))["lessons"] == {"rating/score": 0.5}
-    assert trained["epoch"].lessons is not None
+    assert update(tmp_path, tmp_path / "z", "y", str(road / "june"))["soft_targets"] == {"rating/score": 0.5}
+    assert trained["epoch"].soft_targets is not None
 
 
-def test_lessons_are_off_where_the_user_says_so_and_where_there_were_none(road, trained, tmp_path):
-    for model, more in (("model", ["--lessons", ""]), ("model-untaught", [])):
+def test_soft_targets_are_off_where_the_user_says_so_and_where_there_were_none(road, trained, tmp_path):
+    for model, more in (("model", ["--soft_targets", ""]), ("model-untaught", [])):
         out = tmp_path / model
-        assert update(road, out, model, "june", *more)["lessons"] == {}
-        assert trained["identity"]["--lessons"] == {} and trained["epoch"].lessons is None
+        assert update(road, out, model, "june", *more)["soft_targets"] == {}
+        assert trained["identity"]["--soft_targets"] == {} and trained["epoch"].soft_targets is None
         same(trained["epoch"], expected(road, out, {}))
 
 
-def test_no_lesson_reads_a_validation_or_test_row(road, trained, tmp_path):
-    """June once more, its held-back rows about other items with other ratings: the same examples, the same lessons."""
+def test_no_soft_target_reads_a_validation_or_test_row(road, trained, tmp_path):
+    """June once more, its held-back rows about other items with other ratings: the same examples, the same soft targets."""
     june = load_records(road / "june")
     split, _, _ = split_newer_data(Checkpoint.load(road / "model").info, load(road / "june"))
     held, table = split.part != 0, june.interactions.copy()
@@ -140,11 +140,13 @@ def test_no_lesson_reads_a_validation_or_test_row(road, trained, tmp_path):
 def test_what_cannot_be_taught_is_told(road, trained, tmp_path):
     stage = update(road, tmp_path / "x", "several")
     assert any("several tokens" in note for note in trained["notes"])
-    assert stage["lessons"] == LESSONS and trained["epoch"].lessons is not None  # of ratings there are
+    assert (
+        stage["soft_targets"] == ALPHAS and trained["epoch"].soft_targets is not None
+    )  # of ratings there are
 
 
 def test_what_nobody_teaches_is_refused(road, tmp_path, capsys):
-    words = f"update --model {road}/model --data {road}/june --out {tmp_path}/x --lessons review/headline=0.5"
+    words = f"update --model {road}/model --data {road}/june --out {tmp_path}/x --soft_targets review/headline=0.5"
     assert main(words.split()) == 2
     error = capsys.readouterr().err
-    assert "--lessons: nobody teaches 'review/headline'" in error and error.count("\n") == 1
+    assert "--soft_targets: no soft targets exist for 'review/headline'" in error and error.count("\n") == 1

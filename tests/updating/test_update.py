@@ -18,8 +18,6 @@ from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.checkpoint.creation import create_checkpoint
 from p5t5.checkpoint.info import CheckpointInfo, DataRecord
 from p5t5.cli.main import main
-from p5t5.cli.model_setup import StartOptions, load_split
-from p5t5.cli.update import _count, _judged, format_table
 from p5t5.core.encoded import on_disk
 from p5t5.core.errors import UserError
 from p5t5.data.records.building import make_records
@@ -46,6 +44,8 @@ from p5t5.updating.new_interactions import (
     trained_before,
     update_groups,
 )
+from p5t5.workflows.model_setup import StartOptions, load_split
+from p5t5.workflows.update import format_table, group_validations, rows_evaluated
 
 FEW = "--max_steps 3 --checkpoint_every 0 --token_budget 1024"
 
@@ -394,8 +394,8 @@ def test_at_most_that_many_validation_rows_and_the_reasons_for_none():
     nobody = np.zeros(len(data), bool)
     kinds = {"old rows": data.user < 20, "new rows": data.user >= 20, "of new users": nobody}
     for limit, counts in ((0, [20, 10]), (12, [12, 10])):
-        judged, off = _judged(checkpoint, split, kinds, limit)
-        assert [_count(judged[name]) for name in ("old rows", "new rows")] == counts
+        judged, off = group_validations(checkpoint, split, kinds, limit)
+        assert [rows_evaluated(judged[name]) for name in ("old rows", "new rows")] == counts
         assert list(off) == ["of new users"] and "no validation rows" in off["of new users"]
 
 
@@ -439,7 +439,7 @@ def test_the_page_names_options_that_exist():
     import dataclasses
     import re
 
-    from p5t5.cli.update import UpdateOptions, UpdateTraining
+    from p5t5.workflows.update import UpdateOptions, UpdateTraining
 
     page = (ROOT / "docs" / "cold-start.md").read_text()
     ours = {field.name for kind in (UpdateOptions, UpdateTraining) for field in dataclasses.fields(kind)}

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p5t5.cli.options import option, required
 from p5t5.core.errors import UserError
+from p5t5.core.files import check_free, digest
+from p5t5.core.options import option, required
 
 if TYPE_CHECKING:
     from p5t5.checkpoint.checkpoint import Checkpoint
     from p5t5.data.splits import Split
+    from p5t5.training.options import TrainOptions
 
+Log = Callable[[str], Any]  # what a workflow tells its caller, line by line
+LOG: Log = logging.getLogger("p5t5").info  # where nobody listens
 
-FEW = 20  # interactions a user
+FEW_INTERACTIONS = 20  # a user; below, histories are short
 AUTO = -1.0  # a dropout that follows the data
 
 
@@ -49,7 +53,9 @@ class StartOptions:
     )
     vocabulary_size: int = option(4000, "text pieces of a tokenizer trained from scratch")
     dropout: float = option(
-        AUTO, "dropout rate; -1: 0.1 where the data hold texts to be written, else 0: lessons do more"
+        AUTO,
+        "dropout rate; -1: 0.1 if there are texts to generate (without dropout they overfit), else 0: soft targets "
+        "regularise enough",
     )
     whole_word_embeddings: bool = option(False, "add an embedding of each token's word number to the encoder")
     start_from_factors: bool = option(True, "from scratch: start identifiers at the factors of co-occurrence")
@@ -85,12 +91,12 @@ def load_split(options: StartOptions) -> Split:
 def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
     """The checkpoint to train: a p5t5 folder's, or a new one from a preset or a T5 checkpoint.
 
-    A p5t5 folder keeps its own prompts, identifiers and ways of building examples. UserError for an
-    option that was given and that the model has settled in another way.
+    A p5t5 folder keeps its own prompts, identifiers and ways of building examples. Raises UserError for an
+    option that was given although the model already fixes it otherwise.
     """
     if options.dropout != AUTO and not 0 <= options.dropout < 1:
         raise UserError(f"--dropout {options.dropout}: must be at least 0 and below 1, or {AUTO:g} for auto.")
-    dropout = options.dropout if options.dropout != AUTO else _usual_dropout(split)
+    dropout = options.dropout if options.dropout != AUTO else default_dropout(split)
     for name in ("max_history", "max_continue", "candidates", "train_candidates", "max_words"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name} {getattr(options, name)}: must be at least 1.")
@@ -109,7 +115,7 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
                 f"--split: {options.model} was trained on the split {checkpoint.info.split}; with "
                 f"{split.scheme} its training data would hold test rows."
             )
-        _refuse_idle(options, _settled(checkpoint))
+        _refuse_idle(options, _fixed(checkpoint))
         if "prompts" in options.given and load_prompts(options.prompts or None) != checkpoint.prompts:
             _refuse_idle(options, {"prompts": None})
         set_dropout(checkpoint.model, dropout)
@@ -132,7 +138,7 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
         model=options.model,
         options=build,
         item_identifiers=options.item_identifiers,
-        user_identifiers=settled_user_identifiers(options.user_identifiers, split),
+        user_identifiers=choose_user_identifiers(options.user_identifiers, split),
         vocabulary_size=options.vocabulary_size,
         dropout=dropout,
         whole_word_embeddings=options.whole_word_embeddings,
@@ -141,25 +147,25 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
     )
 
 
-def _usual_dropout(split: Split) -> float:
-    """Texts are learnt by heart without it; of next items and ratings lessons keep a model as well, and cost nothing."""
+def default_dropout(split: Split) -> float:
+    """0.1 if there are texts to generate (without dropout they overfit), else 0: soft targets regularise enough."""
     return 0.1 if any(split.data.has(column) for column in ("review", "explanation")) else 0.0
 
 
-def settled_user_identifiers(method: str, split: Split) -> str:
-    """ "auto" spelled out: a token for each of many users is learnt by heart, and is most of the head's work; tokens
-    of a tree over their tastes are shared. But a rating can't be told without knowing whose it is."""
+def choose_user_identifiers(method: str, split: Split) -> str:
+    """The method that "auto" stands for: one token per user overfits where there are many users with few interactions
+    each, and dominates the head's cost; tokens of a tree over tastes are shared. Ratings need to know the user."""
     if method != "auto":
         return method
-    return "collaborative" if few_each(split) and split.data.rating is None else "atomic"
+    return "collaborative" if has_short_histories(split) and split.data.rating is None else "atomic"
 
 
-def few_each(split: Split) -> bool:
-    """Fewer than FEW training interactions a user, on average."""
-    return len(split.rows("train")) < FEW * split.data.number_of_users
+def has_short_histories(split: Split) -> bool:
+    """Fewer than FEW_INTERACTIONS training interactions a user, on average."""
+    return len(split.rows("train")) < FEW_INTERACTIONS * split.data.number_of_users
 
 
-def _settled(checkpoint: Checkpoint) -> dict[str, Any]:
+def _fixed(checkpoint: Checkpoint) -> dict[str, Any]:
     """option → the value that a p5t5 model has for it; None where it does not say."""
     build, names = checkpoint.info.options, checkpoint.info.identifiers
     return {
@@ -174,8 +180,8 @@ def _settled(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _refuse_idle(options: StartOptions, settled: Mapping[str, Any]) -> None:
-    for name, own in settled.items():
+def _refuse_idle(options: StartOptions, fixed: Mapping[str, Any]) -> None:
+    for name, own in fixed.items():
         if name in options.given and getattr(options, name) not in (own, "auto"):
             keeps = "its own" if own is None else own
             raise UserError(
@@ -185,9 +191,9 @@ def _refuse_idle(options: StartOptions, settled: Mapping[str, Any]) -> None:
 
 
 def identity(stage: str, checkpoint: Checkpoint, **shaping: Any) -> dict[str, Any]:
-    """What makes a run of this stage this run, by name; ``shaping``: options that shape its examples.
+    """What identifies a run of this stage, by name; ``shaping``: options that shape its examples.
 
-    A checkpoint of another run must not be gone on from, though its weights would fit.
+    --resume refuses the checkpoint of another run, though its weights would fit.
     """
     info = checkpoint.info
     build = {name: value for name, value in asdict(info.options).items() if name not in ("seed", "epoch")}
@@ -195,15 +201,15 @@ def identity(stage: str, checkpoint: Checkpoint, **shaping: Any) -> dict[str, An
         "stage": stage,
         "data": info.data.hash,
         "split": info.split,
-        "tokenizer": _digest(checkpoint.tokenizer.backend_tokenizer.to_str()),
-        "prompts": _digest([dataclasses.astuple(prompt) for prompt in checkpoint.prompts]),
-        "starting model": _digest([info.model, info.stages]),
+        "tokenizer": digest(checkpoint.tokenizer.backend_tokenizer.to_str()),
+        "prompts": _digest_json([dataclasses.astuple(prompt) for prompt in checkpoint.prompts]),
+        "starting model": _digest_json([info.model, info.stages]),
         **{f"--{name}": value for name, value in {**build, **shaping}.items()},
     }
 
 
 def identifier_tokens(checkpoint: Checkpoint) -> list[int]:
-    """The ids of all tokens that were made to name items and users, ascending; names in plain text have none."""
+    """Ids of all tokens that exist to name items and users, ascending; identifiers in plain text have none."""
     from p5t5.text.tokenizer import WORD_START
 
     known = checkpoint.tokenizer.get_vocab()
@@ -212,27 +218,21 @@ def identifier_tokens(checkpoint: Checkpoint) -> list[int]:
     return sorted(known[piece] for piece in pieces if piece in known)
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+def check_out(out: str, training: TrainOptions) -> None:
+    """UserError where ``out`` holds finished work, unless the options say to resume, restart or overwrite it."""
+    from p5t5.training.checkpointing import find_checkpoints
+    from p5t5.training.run_folder import CHECKPOINTS
+
+    if (Path(out) / "interactions.parquet").exists():
+        raise UserError(f"--out {out} holds a data folder: name another folder for the model.")
+    if training.overwrite or training.restart:
+        return
+    resumable = bool(find_checkpoints(Path(out) / CHECKPOINTS))
+    if training.resume and resumable:
+        return
+    go_on = "continue its training with --resume, or " if resumable else ""
+    check_free(out, f"{go_on}replace it with --overwrite")
 
 
-def rates(text: str | Mapping[str, float], option_name: str) -> dict[str, float] | None:
-    """ "rating/score=1,sequential=2" (or a mapping from a recipe) → {task or family: number}; None if empty."""
-    if isinstance(text, Mapping):
-        text = ",".join(f"{name}={value}" for name, value in text.items())
-    found: dict[str, float] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, _, value = part.partition("=")
-        try:
-            found[name.strip()] = float(value or 1)
-        except ValueError:
-            raise UserError(f"{option_name}: {part!r} is not TASK=NUMBER, such as rating/score=1.") from None
-    return found or None
-
-
-def quiet() -> None:
-    """Keeps transformers' loading reports and progress bars out of a command's output."""
-    from transformers.utils import logging as hf_logging
-
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    hf_logging.disable_progress_bar()
+def _digest_json(value: Any) -> str:
+    return digest(json.dumps(value, sort_keys=True, default=str))
