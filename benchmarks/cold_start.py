@@ -37,7 +37,7 @@ from p5t5.data.splits import Split, leave_one_out
 from p5t5.fusion.blend import centred, normalized
 from p5t5.fusion.model_scores import model_table
 from p5t5.metrics.intervals import bootstrap_interval, paired_bootstrap
-from p5t5.metrics.ranking import hit, ndcg
+from p5t5.metrics.ranking import hit, ndcg, table_ranks
 from p5t5.text.mixture import single
 from p5t5.updating.embedding_transfer import carried_over
 from p5t5.updating.new_entities import add_items
@@ -129,7 +129,7 @@ class Scores:
         """int [rows]: the true item's place among the items ``among``, those of the history filtered."""
         seen = self.split.history_items(rows, WHOLE)
         allowed = np.where(among, table, -np.inf).astype(np.float32)
-        return Scorer().ranks(allowed, self.split.data.item[rows], seen)
+        return table_ranks(allowed, self.split.data.item[rows], seen)
 
 
 def blended(tables: Table, text: str, weight: float) -> np.ndarray:

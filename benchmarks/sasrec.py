@@ -40,7 +40,7 @@ from p5t5.data.records.loading import load
 from p5t5.data.splits import Split, split_by
 from p5t5.evaluation.baselines import WHOLE, evaluate_baselines
 from p5t5.evaluation.rows import rows_of
-from p5t5.metrics.ranking import ndcg
+from p5t5.metrics.ranking import ndcg, table_ranks
 from p5t5.model.head_loss import HeadLoss, Lookup, TiedGradient
 
 TASK = "sequential/next_item"
@@ -176,8 +176,8 @@ def validation_ndcg(scorer: Scorer, split: Split, limit: int | None) -> tuple[fl
     histories, truth = split.history_items(rows, WHOLE), split.data.item[rows]
     ranks = np.empty((2, len(rows)), np.int64)
     for at, table in scorer.chunks(histories, split.data.user[rows]):
-        ranks[0, at] = scorer.ranks(table, truth[at])
-        ranks[1, at] = scorer.ranks(table, truth[at], histories.take(at))
+        ranks[0, at] = table_ranks(table, truth[at])
+        ranks[1, at] = table_ranks(table, truth[at], histories.take(at))
     return float(ndcg(ranks[0], 10).mean()), float(ndcg(ranks[1], 10).mean())
 
 

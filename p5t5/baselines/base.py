@@ -19,6 +19,16 @@ class Scorer:
     name: str
     number_of_items: int
     nonnegative = True  # scores are counts or sums of similarities, 0 for an item of which nothing is known
+    needs_implicit = False  # the package implicit, an extra
+    in_fusion = True  # False where its state describes single users: a checkpoint must not hold that
+
+    def __init__(self, split: Split) -> None:
+        raise NotImplementedError
+
+    @classmethod
+    def fitted(cls, split: Split) -> Scorer | None:
+        """Fitted on the training rows; None where this data gives it nothing to score by."""
+        return cls(split)
 
     def state(self) -> dict[str, np.ndarray]:
         """All that `restored` needs; aggregates of the training rows, never an interaction."""
@@ -66,17 +76,6 @@ class Scorer:
                 table[left_out.row_of_value, left_out.values] = -np.inf
             items[rows], best[rows] = top_of(table, k)
         return items, best
-
-    def ranks(self, table: np.ndarray, truth: np.ndarray, exclude: Ragged | None = None) -> np.ndarray:
-        """int64 [n]: the place of ``truth`` in what `top` would list from the scores ``table`` [n, items],
-        without sorting; −1 where it is excluded or scored −inf or NaN."""
-        table = np.where(np.isnan(table), -np.inf, table)
-        if exclude is not None:
-            table[exclude.row_of_value, exclude.values] = -np.inf
-        own = table[np.arange(len(truth)), truth][:, None]
-        ahead = (table > own).sum(1)
-        ahead += ((table == own) & (np.arange(table.shape[1]) < truth[:, None])).sum(1)
-        return np.where(own[:, 0] == -np.inf, -1, ahead)
 
     def candidate_scores(
         self, histories: Ragged, candidates: Ragged, users: np.ndarray | None = None

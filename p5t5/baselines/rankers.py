@@ -14,7 +14,6 @@ import numpy as np
 from scipy import sparse
 
 from p5t5.baselines.base import Scorer, history_matrix, item_counts, training_matrix
-from p5t5.baselines.text_similarity import content_rankers
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.cooccurrence import cooccurrence
@@ -77,6 +76,7 @@ class ItemKNN(Scorer):
     """implicit's cosine item-kNN: the history votes through each item's nearest neighbours."""
 
     name = "item_knn"
+    needs_implicit = True
 
     def __init__(self, split: Split, neighbours: int = 100):
         model = _implicit("nearest_neighbours").CosineRecommender(K=neighbours, num_threads=1)
@@ -100,6 +100,7 @@ class ALS(Scorer):
     """implicit's alternating least squares (Hu et al. 2008); the history is folded in."""
 
     name = "als"
+    needs_implicit = True
     nonnegative = False
 
     def __init__(self, split: Split, factors: int = 64, regularisation: float = 0.05, seed: int = 0):
@@ -140,6 +141,8 @@ class BPR(Scorer):
     """
 
     name = "bpr"
+    needs_implicit = True
+    in_fusion = False  # a vector per user
     nonnegative = False
     MEETINGS, MOST_DRAWS = 4000, 200_000_000  # an hour or so on a large catalogue
 
@@ -199,14 +202,3 @@ def _implicit(module: str):
         return importlib.import_module(f"implicit.{module}")
     except ImportError as error:
         raise UserError('this baseline needs the package implicit: pip install "p5t5[baselines]"') from error
-
-
-def default_scorers(split: Split, with_implicit: bool | None = None) -> list[Scorer]:
-    """Popularity and the count floor; likeness of text where items have texts in common; implicit's item-kNN, ALS
-    and BPR too where it is installed."""
-    scorers: list[Scorer] = [Popularity(split), CooccurrenceRanker(split), *content_rankers(split)]
-    if with_implicit is None:
-        with_implicit = importlib.util.find_spec("implicit") is not None
-    if with_implicit:
-        scorers += [ItemKNN(split), ALS(split), BPR(split)]
-    return scorers

@@ -29,6 +29,12 @@ class ContentSimilarity(Scorer):
         self.words, self.decay = word_features(split.data.items), decay
         self.number_of_items = self.words.shape[0]
 
+    @classmethod
+    def fitted(cls, split: Split) -> Scorer | None:
+        """None where no two items share a word."""
+        scorer = cls(split)
+        return scorer if scorer.words.nnz else None
+
     def state(self) -> dict[str, np.ndarray]:
         words = {name: getattr(self.words, name) for name in ("data", "indices", "indptr")}
         return {**words, "shape": np.array(self.words.shape), "decay": np.array(self.decay)}
@@ -50,6 +56,6 @@ class ContentSimilarity(Scorer):
 
 
 def content_rankers(split: Split) -> list[Scorer]:
-    """[TextLikeness] where any two items share a word, else nothing."""
-    scorer = ContentSimilarity(split)
-    return [scorer] if scorer.words.nnz else []
+    """[ContentSimilarity] where any two items share a word, else nothing."""
+    scorer = ContentSimilarity.fitted(split)
+    return [] if scorer is None else [scorer]

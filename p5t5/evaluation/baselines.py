@@ -10,8 +10,8 @@ from time import perf_counter
 import numpy as np
 
 from p5t5.baselines.base import Scorer
-from p5t5.baselines.rankers import default_scorers
 from p5t5.baselines.rating import RatingBaseline, rating_baselines
+from p5t5.baselines.registry import default_scorers
 from p5t5.baselines.review_regression import review_ridge
 from p5t5.baselines.text import text_baselines
 from p5t5.data.splits import Split
@@ -19,7 +19,7 @@ from p5t5.evaluation.judging import text_values
 from p5t5.evaluation.list_quality import LISTED, ListQuality
 from p5t5.evaluation.results import Evaluation, Measured
 from p5t5.evaluation.rows import PROTOCOLS, _about, _check, rows_of
-from p5t5.metrics.ranking import candidate_ranks, ranking_values
+from p5t5.metrics.ranking import candidate_ranks, ranking_values, table_ranks
 from p5t5.metrics.rating import absolute_error, accuracy, squared_error
 from p5t5.tasks.base import BuildOptions, Decoding
 from p5t5.tasks.rating import middle
@@ -93,7 +93,7 @@ def _measured_rankings(
         for at, table in scorer.chunks(history, users):
             for protocol in protocols:
                 exclude = history.take(at) if protocol == "filtered" else None
-                ranks[protocol][at] = scorer.ranks(table, truth[at], exclude)
+                ranks[protocol][at] = table_ranks(table, truth[at], exclude)
             lists[at] = quality.lists(table, history.take(at))
         seconds = (perf_counter() - started) / max(len(protocols), 1)
         for protocol in protocols:

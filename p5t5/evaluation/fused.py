@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from p5t5.baselines.base import Scorer
 from p5t5.core.ragged import Ragged
 from p5t5.data.splits import Split
 from p5t5.decoding.trie import Trie
@@ -17,7 +16,7 @@ from p5t5.evaluation.results import Measured
 from p5t5.fusion.blend import Fusion, rows_at_once
 from p5t5.fusion.fitting import TASK, WHOLE
 from p5t5.fusion.model_scores import model_table
-from p5t5.metrics.ranking import ranking_values
+from p5t5.metrics.ranking import ranking_values, table_ranks
 from p5t5.tasks.registry import TASKS
 
 
@@ -47,7 +46,7 @@ def measure(
         scores = fusion.scores(table, histories, data.user[part])
         for protocol in protocols:
             exclude = histories if protocol == "filtered" else None
-            ranks[protocol][places] = Scorer().ranks(scores, data.item[part], exclude)
+            ranks[protocol][places] = table_ranks(scores, data.item[part], exclude)
         lists[places] = quality.lists(scores, histories)
     seconds = (perf_counter() - started) / max(len(protocols), 1)
     for protocol in protocols:

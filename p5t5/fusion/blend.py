@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from p5t5.baselines.base import Scorer, item_counts, top_of
-from p5t5.baselines.rankers import ALS, CooccurrenceRanker, ItemKNN, Popularity
-from p5t5.baselines.text_similarity import ContentSimilarity, content_rankers
+from p5t5.baselines.registry import RANKERS, default_scorers
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.splits import Split
@@ -25,11 +24,6 @@ from p5t5.data.splits import Split
 MODEL, HISTORY = "model", "history"  # the parts that are no Scorer
 
 KINDS = ("sum", "reciprocal_rank", "gate")
-
-# BPR is left out: its state is a vector a user, and a checkpoint keeps nothing of a single person's behaviour.
-PARTS: dict[str, type[Scorer]] = {
-    part.name: part for part in (Popularity, CooccurrenceRanker, ContentSimilarity, ItemKNN, ALS)
-}
 
 SMOOTHING = (
     3.0  # of a row's mean score: what an item has of which a part knows nothing (chosen on validation rows)
@@ -214,13 +208,14 @@ class Fusion:
             words = json.loads((folder / FILE).read_text(encoding="utf-8"))
             if words["format"] != FORMAT:
                 raise UserError(f"{folder / FILE} has format {words['format']}; use the p5t5 that wrote it.")
-            if unknown := [name for name in words["parts"] if name not in PARTS]:
+            known = {ranker.name: ranker for ranker in RANKERS if ranker.in_fusion}
+            if unknown := [name for name in words["parts"] if name not in known]:
                 raise UserError(
                     f"{folder / FILE} has a part {unknown[0]!r} that this p5t5 does not know; "
                     "use the p5t5 that wrote it, or fit the fusion again."
                 )
             state = load_file(folder / STATE)
-            parts = [PARTS[name].restored(_below(state, name)) for name in words["parts"]]
+            parts = [known[name].restored(_below(state, name)) for name in words["parts"]]
             length = (float(words["length"][0]), float(words["length"][1]))
             about = {
                 name: words[name]
@@ -253,14 +248,8 @@ def in_history(histories: Ragged, items: int) -> np.ndarray:
 
 
 def default_parts(split: Split, with_implicit: bool | None = None) -> list[Scorer]:
-    """Popularity and the count floor; likeness of text where items have texts in common; item-kNN and ALS where
-    the package implicit is installed."""
-    import importlib.util
-
-    if with_implicit is None:
-        with_implicit = importlib.util.find_spec("implicit") is not None
-    parts: list[Scorer] = [Popularity(split), CooccurrenceRanker(split), *content_rankers(split)]
-    return [*parts, ItemKNN(split), ALS(split)] if with_implicit else parts
+    """`default_scorers` without those whose state describes single users."""
+    return default_scorers(split, with_implicit, in_fusion=True)
 
 
 def standardized_popularity(split: Split) -> np.ndarray:

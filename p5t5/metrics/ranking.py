@@ -22,6 +22,21 @@ def list_ranks(items: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.where(found.any(1), found.argmax(1), -1)
 
 
+def table_ranks(table: np.ndarray, truth: np.ndarray, exclude: Ragged | None = None) -> np.ndarray:
+    """int64 [n]: the rank of item ``truth`` [n] by the scores ``table`` [n, items], without sorting.
+
+    ``exclude``: items of each row that are taken out of the ranking. Equal scores go to the lower item
+    number. −1 where the truth is excluded or scored −inf or NaN.
+    """
+    table = np.where(np.isnan(table), -np.inf, table)
+    if exclude is not None:
+        table[exclude.row_of_value, exclude.values] = -np.inf
+    own = table[np.arange(len(truth)), truth][:, None]
+    ahead = (table > own).sum(1)
+    ahead += ((table == own) & (np.arange(table.shape[1]) < truth[:, None])).sum(1)
+    return np.where(own[:, 0] == -np.inf, -1, ahead)
+
+
 def candidate_ranks(scores: Ragged, answer: np.ndarray, seed: int = 0) -> np.ndarray:
     """int64 [n]: how many candidates of each row beat the one at place ``answer`` (−1: no answer, a miss).
 

@@ -12,13 +12,14 @@ from scipy import sparse
 from p5t5.baselines import base
 from p5t5.baselines import rankers as b
 from p5t5.baselines import rating as r
+from p5t5.baselines.registry import default_scorers
 from p5t5.baselines.review_regression import review_ridge
 from p5t5.baselines.text_similarity import ContentSimilarity
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import Split, leave_one_out
-from p5t5.metrics.ranking import list_ranks, ndcg
+from p5t5.metrics.ranking import list_ranks, ndcg, table_ranks
 
 UNAIDED = ["popularity", "count_floor", "text_likeness"]  # without the package implicit
 
@@ -73,7 +74,7 @@ def test_top_and_ranks_against_a_slow_twin(table, k, seed):
         assert found[row].tolist() == best + [-1] * (k - len(best))
         assert scores[row, : len(best)].tolist() == [table[row, i] for i in best]
         assert np.isneginf(scores[row, len(best) :]).all()
-    ranks = scorer.ranks(table, truth, exclude)
+    ranks = table_ranks(table, truth, exclude)
     assert ranks.tolist() == [
         order.index(item) if item in order else -1 for order, item in zip(slow, truth.tolist(), strict=True)
     ]
@@ -187,12 +188,12 @@ def test_a_missing_package_is_named(split, monkeypatch):
     monkeypatch.setattr(b.importlib, "import_module", refuse)
     with pytest.raises(UserError, match=r"implicit.*p5t5\[baselines\]"):
         b.ItemKNN(split)
-    assert [scorer.name for scorer in b.default_scorers(split, False)] == UNAIDED
+    assert [scorer.name for scorer in default_scorers(split, False)] == UNAIDED
 
 
 def test_with_implicit_three_more_are_measured(split):
     pytest.importorskip("implicit")
-    names = [scorer.name for scorer in b.default_scorers(split, True)]
+    names = [scorer.name for scorer in default_scorers(split, True)]
     assert names == [*UNAIDED, "item_knn", "als", "bpr"]
 
 

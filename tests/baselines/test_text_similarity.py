@@ -12,7 +12,7 @@ import pytest
 
 from p5t5.baselines import text_similarity as likeness
 from p5t5.baselines.base import Scorer
-from p5t5.baselines.rankers import default_scorers
+from p5t5.baselines.registry import default_scorers
 from p5t5.baselines.text_similarity import ContentSimilarity, content_rankers
 from p5t5.core.ragged import Ragged
 from p5t5.data.sources.simulated import simulate

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from support.fusion_cases import Table, small_shop, untrained, z
 
-from p5t5.baselines.base import Scorer
 from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
@@ -18,7 +17,7 @@ from p5t5.fusion.blend import Fusion, default_parts, in_history
 from p5t5.fusion.fitting import fit_fusion, likeliest_weights, shortlists, validation_rows
 from p5t5.fusion.model_scores import fit_for
 from p5t5.fusion.without_model import FusionWithoutModel
-from p5t5.metrics.ranking import ndcg
+from p5t5.metrics.ranking import ndcg, table_ranks
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +89,8 @@ def test_the_blend_is_at_least_as_good_as_each_part(split):
     fusion = fit_fusion(parts, split, model)
     history, truth, users = split.history_items(rows, 9999), split.data.item[rows], split.data.user[rows]
     tables = {part.name: part.scores(history, users) for part in parts} | {"model": model(rows)}
-    values = {name: ndcg(Scorer().ranks(t, truth), 10).mean() for name, t in tables.items()}
-    blend = ndcg(Scorer().ranks(fusion.scores(model(rows), history, users), truth), 10).mean()
+    values = {name: ndcg(table_ranks(t, truth), 10).mean() for name, t in tables.items()}
+    blend = ndcg(table_ranks(fusion.scores(model(rows), history, users), truth), 10).mean()
     assert blend >= max(values.values()), (blend, values)
     assert fusion.about["validation"]["parts alone"] == pytest.approx(values, abs=1e-5)
     weight = dict(zip(fusion.names, np.abs(fusion.weights).max(1), strict=True))
