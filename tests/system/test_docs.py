@@ -15,7 +15,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md
 PAGES += [ROOT / "results" / "README.md", *sorted(ROOT.glob("dev/lab/*.md"))]
 TEXTS = (".md", ".py", ".sh", ".yaml", ".toml")
 LINK = re.compile(r"\]\(((?!https?:)[^)\s]+)\)")
-CITED = re.compile(r"([A-Z][a-z]+) (?:et al\.,?|(?:and|&) [A-Z][a-z]+)[, ]*\(?((?:19|20)\d\d)\b")
+CITED = re.compile(r"([A-Z][^\W\d_]+) (?:et al\.,?|(?:and|&) [A-Z][^\W\d_]+)[, ]*\(?((?:19|20)\d\d)\b")
 
 
 def named(path: Path) -> str:
