@@ -7,6 +7,7 @@ from p5t5.model.auto import register as _register
 
 if TYPE_CHECKING:
     from p5t5.core.errors import UserError
+    from p5t5.data.build import prepare
     from p5t5.inference.answers import Answer, Recommendation
     from p5t5.recommender import Recommender
     from p5t5.workflows.evaluate import evaluate
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer", "Recommendation", "Recommender", "UserError", "__version__",
-    "evaluate", "finetune", "pretrain", "recommend", "update",
+    "evaluate", "finetune", "prepare", "pretrain", "recommend", "update",
 ]  # fmt: skip
 # Loaded on first use: `import p5t5` alone does not load torch.
 _HOMES = {name: f"workflows.{name}" for name in ("evaluate", "finetune", "pretrain", "recommend", "update")}
-_HOMES |= {"Answer": "inference.answers", "Recommendation": "inference.answers"}
+_HOMES |= {"prepare": "data.build", "Answer": "inference.answers", "Recommendation": "inference.answers"}
 _HOMES |= {"Recommender": "recommender", "UserError": "core.errors"}
 
 _register()
