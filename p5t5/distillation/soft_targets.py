@@ -20,18 +20,13 @@ from p5t5.data.splits import Split
 from p5t5.distillation.next_item_teacher import next_item_soft_targets
 from p5t5.distillation.rating_teacher import rating_soft_targets
 from p5t5.tasks.base import WORDS, Teacher
-from p5t5.tasks.registry import TASKS
+from p5t5.tasks.registry import TASKS, distilled
 from p5t5.text.rendering import DistilledRow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from p5t5.checkpoint.checkpoint import Checkpoint
-
-
-def distilled() -> list[str]:
-    """The tasks that have soft targets: next items first, then ratings."""
-    return [name for teacher in Teacher for name, task in TASKS.items() if task.teacher is teacher]
 
 
 def check_alphas(alphas: Mapping[str, float]) -> None:

@@ -53,15 +53,15 @@ class Route:
 class Router:
     """Routes questions by the wordings of ``prompts`` and the cues of questions.yaml.
 
-    ``tasks``: the tasks that may be answered (all those of ``prompts`` by default). Those without cues are
-    left out: nobody who asks tells a review's headline apart, so it is never review/score_with_headline.
+    ``tasks``: the tasks that may be answered (all those of ``prompts`` by default). Those that are
+    not ``Task.asked_in_words`` are left out.
     """
 
     def __init__(self, prompts: Sequence[Prompt], tasks: Collection[str] | None = None):
         self.prompts = list(prompts)
         cues = everyday_language()["cues"]
         wanted = {prompt.task for prompt in prompts} if tasks is None else set(tasks)
-        self.tasks = sorted(wanted & set(cues))
+        self.tasks = sorted(task for task in wanted if TASKS[task].asked_in_words)
         wordings = [(prompt.task, _prompt_outline(prompt)) for prompt in self.prompts]
         wordings += [(task, _merge(cue)) for task in self.tasks for cue in cues.get(task, ())]
         self._task = np.array([self.tasks.index(task) if task in self.tasks else -1 for task, _ in wordings])

@@ -218,6 +218,7 @@ class Task:
     card_metrics: ClassVar[tuple[str, ...]] = ()  # shown in the model card's table
 
     # Questions of people.
+    asked_in_words: ClassVar[bool] = True  # whether a question in plain words may be routed to it
     substitutes: ClassVar[tuple[str, ...]] = ()  # tasks that can answer where this one cannot be asked
 
     @property

@@ -1,11 +1,9 @@
-"""The 15 tasks, by name, and what they are made of."""
+"""The tasks by name. A new one is a Task and one line here."""
 
 from __future__ import annotations
 
 from p5t5.tasks import direct, explanation, rating, review, sequential
-from p5t5.tasks.base import Task
-
-FAMILIES = ("rating", "sequential", "explanation", "review", "direct")
+from p5t5.tasks.base import Task, Teacher
 
 # In this order everywhere: reports list them so, and mixtures share out their rounding so.
 TASKS: dict[str, Task] = {
@@ -28,3 +26,10 @@ TASKS: dict[str, Task] = {
         direct.Choose(),
     )
 }
+
+FAMILIES = tuple(dict.fromkeys(task.family for task in TASKS.values()))
+
+
+def distilled() -> list[str]:
+    """The tasks that have soft targets: next items first, then ratings."""
+    return [name for teacher in Teacher for name, task in TASKS.items() if task.teacher is teacher]

@@ -99,6 +99,7 @@ class ScoreWithHeadline(Score):
     card_metrics = ()
     default_weight = 0.3
     substitutes = ("review/score",)
+    asked_in_words = False  # nobody who asks tells the headline apart
 
     def eligible(self, split: Split, part: str) -> np.ndarray:
         rows = super().eligible(split, part)

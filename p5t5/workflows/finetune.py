@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from p5t5.core.errors import UserError
 from p5t5.core.options import from_keywords, option, rates, with_default
+from p5t5.tasks.registry import TASKS, distilled
 from p5t5.training.options import TrainOptions
 from p5t5.workflows.model_setup import (
     FEW_INTERACTIONS,
@@ -40,12 +41,15 @@ class FinetuneOptions:
         "", "rates of tasks or families, rating/score=1,sequential=2; empty: all that the data allows"
     )
     loss_weights: str = option(
-        "explanation/explain=0.5,explanation/explain_feature=0.5,review/headline=0.5",
+        ",".join(
+            f"{name}={task.default_loss_weight:g}"
+            for name, task in TASKS.items()
+            if task.default_loss_weight != 1
+        ),
         "weights of tasks in the loss, rating/score=0.5; tasks that are not named: 1",
     )
     soft_targets: str = option(
-        "sequential/next_item=0.5,sequential/continue=0.5,rating/score=0.7,rating/like=0.7,review/score=0.7,"
-        "review/score_with_headline=0.7",
+        ",".join(f"{name}={TASKS[name].default_alpha:g}" for name in distilled()),
         "weight of soft targets per task, TASK=ALPHA,… (0: off; docs/training.md); for next items on by default only "
         f"below {FEW_INTERACTIONS} interactions per user; empty: none",
     )
@@ -173,7 +177,6 @@ def _asked(alphas: Mapping[str, float], mixture: Mixture, split: Split, explicit
     (dev/lab/ml-100k.md#soft-targets-on-long-histories).
     """
     from p5t5.tasks.base import Teacher
-    from p5t5.tasks.registry import TASKS
 
     off = None if explicit or has_short_histories(split) else Teacher.NEXT_ITEM
     return {

@@ -27,10 +27,10 @@ from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import Split, leave_one_out
 from p5t5.distillation import next_item_teacher as neighbours
 from p5t5.distillation.rating_teacher import rating_soft_targets
-from p5t5.distillation.soft_targets import distilled, make_soft_targets
+from p5t5.distillation.soft_targets import make_soft_targets
 from p5t5.identifiers.methods import fit_identifiers
 from p5t5.tasks.base import BuildOptions
-from p5t5.tasks.registry import TASKS
+from p5t5.tasks.registry import TASKS, distilled
 from p5t5.text.mixture import make_mixture
 from p5t5.text.pretraining_corpus import build_corpus
 from p5t5.text.prompts import load_prompts
