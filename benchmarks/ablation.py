@@ -31,9 +31,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import curves
 import numpy as np
 import yaml
+from common import curves
 
 from p5t5.core.errors import UserError
 from p5t5.evaluation.example_values import read_example_values, write_example_values

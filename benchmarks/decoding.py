@@ -19,10 +19,10 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import peers
 import torch
-from timing import best_batch, interleaved, ratio_line, seconds, slope, summary
-from world import FIRST_ITEM, FULL, QUICK, World, random_identifiers
+from common import decoding_peers as peers
+from common.decoding_world import FIRST_ITEM, FULL, QUICK, World, random_identifiers
+from common.timing import best_batch, interleaved, ratio_line, seconds, slope, summary
 
 from p5t5.core.ragged import Ragged
 from p5t5.decoding import ranking as decoding

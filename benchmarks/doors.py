@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import doors_data
-from doors_run import Verdict, command, shortened
+from common import doors_data
+from common.doors_run import Verdict, command, shortened
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = "200"  # of the model that is trained where none is named
@@ -47,8 +47,7 @@ def model_verdicts(
     cases: Path, rows: Sequence[dict[str, str]], kinds: Sequence[str], model: Path, data: Path
 ) -> list[Verdict]:
     """Of calls from Python, of commands on finished work, and of questions in plain text."""
-    import doors_api
-    import doors_questions
+    from common import doors_api, doors_questions
 
     world = doors_questions.World(model, data)
     calls = doors_api.Calls(world, model, cases)

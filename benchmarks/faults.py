@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 from accelerate import debug_launcher
 from accelerate.state import AcceleratorState
-from damaged_files import FAULTS
+from common.damaged_files import FAULTS
 
 from p5t5.checkpoint.creation import create_checkpoint
 from p5t5.core.errors import UserError

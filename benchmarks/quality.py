@@ -29,10 +29,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import curves
 import numpy as np
-import ours
 import sasrec
+from common import curves, ours
 
 from p5t5.baselines.base import Scorer
 from p5t5.baselines.ease import EASE

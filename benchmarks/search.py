@@ -47,9 +47,9 @@ from statistics import median
 from typing import Any
 
 import ablation
-import curves
 import yaml
-from search_space import Searched, read_mapping, space_of
+from common import curves
+from common.search_space import Searched, read_mapping, space_of
 
 from p5t5.core.errors import UserError
 from p5t5.core.options import rates

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import curves
 import torch
+from common import curves
 
 from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.cli.main import main as p5t5
@@ -52,7 +52,7 @@ def optimized_by(name: str, rate: float | None) -> Iterator[list[str]]:
         trained = [value for value in model.parameters() if value.requires_grad]
         if name == "adafactor":
             return torch.optim.Adafactor(trained, lr=rate)
-        from training_peers import ScaledAdamW
+        from common.training_peers import ScaledAdamW
 
         return ScaledAdamW(trained, lr=rate)
 

@@ -26,11 +26,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import training_peers as peers
-from training_compare import compare
-from training_flops import gemm_share
-from training_steps import BUDGET, RATE, Evaluation, tokens_of, update
-from training_world import FULL, QUICK, World, fresh
+from common import training_peers as peers
+from common.training_compare import compare
+from common.training_flops import gemm_share
+from common.training_steps import BUDGET, RATE, Evaluation, tokens_of, update
+from common.training_world import FULL, QUICK, World, fresh
 
 from p5t5.core.encoded import Encoded
 from p5t5.text.span_corruption import corrupt

@@ -13,10 +13,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import doors
-import doors_data
-import doors_questions
-from doors_run import Outcome
-from doors_truth import at, differs, truth
+from common import doors_data, doors_questions
+from common.doors_run import Outcome
+from common.doors_truth import at, differs, truth
 
 HEAD = "user_id,item_id,rating,timestamp"
 ROWS = [(f"u{user}", f"i{item}", item % 5 + 1, 1_500_000_000 + 90_000 * item) for user in range(6) for item in range(8)]  # fmt: skip

@@ -27,10 +27,9 @@ from p5t5.metrics.intervals import bootstrap_interval
 from p5t5.text.prompts import load_prompts
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
-import curves
-import ours
 import quality
 import sasrec
+from common import curves, ours
 
 SMALL = sasrec.Settings(hidden=16, layers=2, dropout=0.0, lr=1e-2, max_len=6)
 HISTORIES = Ragged.from_lists([[3, 1, 4], [1], [5, 9, 2, 6, 5, 3], [2, 7]])

@@ -23,7 +23,7 @@ from p5t5.workflows.model_setup import StartOptions
 pytest.importorskip("optuna")
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import search
-import search_space
+from common import search_space
 
 NEXT, MORE = "sequential/next_item", "sequential/continue"
 RECIPE = {"tasks": {NEXT: 1, MORE: 4}, "soft_targets": {NEXT: 0.5}, "dropout": 0.1, "evaluations": 4}

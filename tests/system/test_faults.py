@@ -17,7 +17,9 @@ from p5t5.core.errors import UserError
 from p5t5.training import checkpointing
 from p5t5.training.checkpointing import damage, find_checkpoints, newest_valid, write_checkpoint
 
-spec = importlib.util.spec_from_file_location("damaged_files", ROOT / "benchmarks" / "damaged_files.py")
+spec = importlib.util.spec_from_file_location(
+    "damaged_files", ROOT / "benchmarks" / "common/damaged_files.py"
+)
 damaged_files = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(damaged_files)
 

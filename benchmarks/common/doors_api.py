@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from doors_questions import World
-from doors_run import command, is_users, prepared, scratch, shortened
 
 import p5t5
+from common.doors_questions import World
+from common.doors_run import command, is_users, prepared, scratch, shortened
 
 LENGTHS = (2_000, 8_000, 32_000)  # characters of a question
 ITEM = "50"

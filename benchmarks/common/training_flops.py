@@ -9,9 +9,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch.nn import functional
-from training_steps import BUDGET, RATE, update
-from training_world import World, fresh
 
+from common.training_steps import BUDGET, RATE, update
+from common.training_world import World, fresh
 from p5t5.training.batching import collate, plan
 from p5t5.training.optimizer import make_optimizer
 from p5t5.training.options import TrainOptions

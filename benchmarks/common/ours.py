@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import curves
-
+from common import curves
 from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.core.errors import UserError
 from p5t5.data.splits import Split

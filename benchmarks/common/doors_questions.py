@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
-from doors_run import Verdict, is_users, shortened
 
 import p5t5
+from common.doors_run import Verdict, is_users, shortened
 
 SEQUELS = {
     "star wars": ("star wars", "empire strikes back", "return of the jedi"),

@@ -16,7 +16,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pandas as pd
-from doors_run import Outcome
+
+from common.doors_run import Outcome
 
 DAY = 86_400
 

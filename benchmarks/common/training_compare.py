@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 
 import numpy as np
-import training_peers as peers
 from accelerate.state import AcceleratorState
-from training_steps import BUDGET, RATE, Evaluation, tokens_of
-from training_world import World, fresh
 
+from common import training_peers as peers
+from common.training_steps import BUDGET, RATE, Evaluation, tokens_of
+from common.training_world import World, fresh
 from p5t5.core.encoded import Encoded
 from p5t5.training.batching import plan, real_share
 from p5t5.training.loop import train

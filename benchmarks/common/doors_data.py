@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from doors_run import Outcome, prepared, scratch, shortened
-from doors_truth import at, differs, json_lines, lines_of, rows_of, titles_of, truth
+
+from common.doors_run import Outcome, prepared, scratch, shortened
+from common.doors_truth import at, differs, json_lines, lines_of, rows_of, titles_of, truth
 
 Words = tuple[str | tuple[str, ...], ...]
 NO_MATCH = ("match", "none of the", "not one of", "no id of", " 0 of ")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import peers
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
+from common import decoding_peers as peers
 from p5t5.decoding.trie import Trie
 
 FIRST_ITEM = 1000  # identifier tokens start here

@@ -1,0 +1,1 @@
+"""What several benchmarks share: data, peers, timing. The scripts beside this folder run; these do not."""
