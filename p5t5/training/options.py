@@ -18,16 +18,16 @@ class TrainOptions:
     """How the model is trained. Training ends at the first limit (epochs, steps, minutes) that is reached."""
 
     epochs: float = option(0.0, "passes over the data; 0: no such limit (10 if no limit is set at all)")
-    max_steps: int | None = option(None, "optimiser steps")
+    max_steps: int | None = option(None, "optimizer steps")
     max_minutes: float | None = option(
         None, "minutes, validation included; the schedule then follows the clock"
     )
-    learning_rate: float = option(7e-4, "the highest learning rate")
-    embedding_rate: float = option(1.0, "how many times that for the embeddings of tokens")
+    learning_rate: float = option(7e-4, "the peak learning rate")
+    embedding_rate: float = option(1.0, "factor on the learning rate for token embeddings")
     schedule: str = option(
-        "cosine", "how it decays to 0 after the warm-up: cosine, linear, constant (not at all)"
+        "cosine", "how the learning rate decays to 0 after the warm-up: cosine, linear, constant (not at all)"
     )
-    warmup: float = option(0.05, "share of the training in which it rises from 0")
+    warmup: float = option(0.05, "share of the training in which the learning rate rises from 0")
     weight_decay: float = option(0.01, "AdamW's decay of matrices; embeddings and norms are never decayed")
     beta2: float = option(0.999, "AdamW's second beta")
     clip: float = option(1.0, "gradient norm above which gradients are scaled down; 0: never")
@@ -60,8 +60,8 @@ class TrainOptions:
         500, "steps between checkpoints to resume from, also at each best; 0: none"
     )
     keep: int = option(2, "checkpoints to keep, besides the best")
-    resume: bool = option(False, "go on from the newest whole checkpoint in --out, if there is one")
-    restart: bool = option(False, "throw away the checkpoints of an unfinished run in --out")
+    resume: bool = option(False, "resume from the newest intact checkpoint in --out, if there is one")
+    restart: bool = option(False, "delete the checkpoints of an unfinished run in --out and start again")
     overwrite: bool = option(False, "replace the finished model in --out, with its results and fusion")
     trackers: str = option("", "accelerate's trackers to log to as well, such as tensorboard,wandb")
 

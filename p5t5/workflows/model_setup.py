@@ -49,7 +49,7 @@ class StartOptions:
     user_identifiers: str = option(
         "auto",
         "how users are named: as items, but by title; or none (history alone); auto: collaborative where there are no "
-        "ratings and few interactions a user, else atomic",
+        "ratings and few interactions per user, else atomic",
     )
     vocabulary_size: int = option(4000, "text pieces of a tokenizer trained from scratch")
     dropout: float = option(
@@ -148,7 +148,7 @@ def start(options: StartOptions, split: Split, seed: int) -> Checkpoint:
 
 
 def default_dropout(split: Split) -> float:
-    """0.1 if there are texts to generate (without dropout they overfit), else 0: soft targets regularise enough."""
+    """0.1 if there are texts to generate (without dropout they overfit), else 0: soft targets regularize enough."""
     return 0.1 if any(split.data.has(column) for column in ("review", "explanation")) else 0.0
 
 
