@@ -296,7 +296,7 @@ class WordWeights:
         ]
         return WordWeights(pd.concat(parts, ignore_index=True).to_parquet(None, index=False))
 
-    def reader(self, task: str, constant: float, shares: RatingDistribution) -> ReviewRegressor:
+    def regressor(self, task: str, constant: float, shares: RatingDistribution) -> ReviewRegressor:
         """The task's reader, whose words are looked up when it is first asked."""
         return ReviewRegressor(constant, shares, lambda: self._weights(task))
 

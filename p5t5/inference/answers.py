@@ -1,4 +1,4 @@
-"""One question, rendered and decoded as its task says, for people: an Answer."""
+"""One request, rendered and decoded as its task requires: an `Answer` for people."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from p5t5.tasks.registry import TASKS
 class Recommendation:
     """``score``: the log-probability that the model gives the item; higher is better.
 
-    With a fusion the blended score, and ``why``: what share each part has in it, {"model": 0.6, …}.
+    With a fusion, the blended score and ``why``: the share of each component in it, {"model": 0.6, …}.
     """
 
     item_id: str
@@ -37,7 +37,7 @@ class Recommendation:
 
 
 class Rating(float):
-    """An expected rating, a number like any other, with how sure the model is.
+    """An expected rating: a float that also carries the model's uncertainty.
 
     - ``interval``: the central 80 % of the distribution, ends included.
     - ``distribution``: rating value → probability.
@@ -49,26 +49,26 @@ class Rating(float):
     @classmethod
     def of(cls, log_probabilities: np.ndarray, values: np.ndarray) -> Rating:
         """From one row of scores [1, values]; NaN where the model gives no value any probability."""
-        shares = choice_probabilities(log_probabilities)
+        probabilities = choice_probabilities(log_probabilities)
         values = np.asarray(values, np.float64)
-        rating = cls(float(shares[0] @ values))
-        low, high = central_interval(shares, values)[0].tolist()
+        rating = cls(float(probabilities[0] @ values))
+        low, high = central_interval(probabilities, values)[0].tolist()
         rating.interval = (low, high)
-        rating.distribution = dict(zip(values.tolist(), shares[0].tolist(), strict=True))
+        rating.distribution = dict(zip(values.tolist(), probabilities[0].tolist(), strict=True))
         return rating
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came out, and how the question was understood.
+    """What was answered, and how the question was understood.
 
-    - ``kind``: "items" (``items``, best first), "number" (``value``, a rating) or "text" (``text``; for
-      a yes/no question ``value`` is the probability of yes or like, beside an explanation the rating).
+    - ``kind``: "items" (``items``, best first), "number" (``value``, a rating) or "text" (``text``; ``value`` is the
+      probability of yes or like for a yes/no question, or the rating beside an explanation).
       Ratings come with the model's ``interval`` (the central 80 %) and ``distribution`` over the scale.
-    - ``prompt``: id of the wording used, None where the text went to the model as it is or no answer
-      could be given; ``asked``: that wording with its slots filled; ``task``; ``similarity`` (0 to 1)
-      of the nearest wording.
-    - ``linked``: titles found in the question; ``notes``: what was assumed, or could not be used.
+    - ``prompt``: id of the prompt used, None where the text went to the model unchanged or no answer
+      could be given; ``asked``: that prompt with its slots filled; ``task``; ``similarity`` (0 to 1)
+      of the nearest prompt.
+    - ``linked``: titles found in the question; ``notes``: assumptions made, and what could not be used.
     """
 
     kind: str
@@ -86,14 +86,14 @@ class Answer:
 
     def __str__(self) -> str:
         if self.kind == "items":
-            return "\n".join(f"{place:2d}. {item.title}" for place, item in enumerate(self.items, 1))
+            return "\n".join(f"{position:2d}. {item.title}" for position, item in enumerate(self.items, 1))
         if self.kind == "number":
             return f"{self.value:.1f}"
         return self.text if self.value is None else f"{self.text} ({self.value:.2f})"
 
 
 class Answerer:
-    """Asks a checkpoint's model one of its prompts with what is known of a question, and answers as people read it."""
+    """Fills a prompt of a checkpoint's model with the facts of a request, and turns the output into an `Answer`."""
 
     def __init__(
         self, checkpoint: Checkpoint, fusion: Fusion | None = None, options: InferenceOptions | None = None
@@ -113,10 +113,10 @@ class Answerer:
     def answer(
         self, task: str, prompt: int, facts: PromptFacts, k: int = 10, seen: Sequence[int] = ()
     ) -> Answer:
-        """The answer as the task's decoding asks. ``prompt``: index of the prompt; ``seen``: items never to recommend.
+        """The answer in the form of the task's decoding. ``prompt``: index of the prompt; ``seen``: items never to recommend.
 
-        Where the facts hold candidates, a task that ranks the catalogue ranks them alone.
-        Raises UserError where a rating is asked of a model that was trained without ratings.
+        Where the facts hold candidates, a task that ranks the catalogue ranks only those.
+        Raises UserError where a rating is requested of a model that was trained without ratings.
         """
         decoding = TASKS[task].decoding
         asked = self._prompt_text(task, prompt, facts)
@@ -130,8 +130,8 @@ class Answerer:
         if decoding is Decoding.CHOICE:
             scores = self.predictor.choose(examples, inputs, index, self._context(facts, examples, index))
             words = [WORDS[word] for word in TASKS[task].choices]
-            share = float(expected_value(scores, np.eye(len(words))[0])[0])
-            return Answer("text", text=words[int(scores[0].argmax())], value=share, asked=asked)
+            probability = float(expected_value(scores, np.eye(len(words))[0])[0])
+            return Answer("text", text=words[int(scores[0].argmax())], value=probability, asked=asked)
         value, text, kind = None, "", "text" if decoding.writes else "number"
         if decoding.rates:
             scores = self.predictor.rate(examples, inputs, index, self._context(facts, examples, index))
@@ -139,10 +139,10 @@ class Answerer:
         if decoding.writes:
             item = np.array([-1 if facts.item is None else facts.item])
             text = self.predictor.write(examples, inputs, item)[0]
-        found = Answer(kind, value=value, text=text, asked=asked)
+        answer = Answer(kind, value=value, text=text, asked=asked)
         if value is None:
-            return found
-        return replace(found, interval=value.interval, distribution=value.distribution)
+            return answer
+        return replace(answer, interval=value.interval, distribution=value.distribution)
 
     def recommend(
         self,
@@ -155,7 +155,7 @@ class Answerer:
         token_budget: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> list[list[Recommendation]]:
-        """The k best items of the catalogue for each of the questions; blended, where there is a fusion for the task."""
+        """The k best items of the catalogue for each of the requests; blended where there is a fusion for the task."""
         inputs = self.inputs(task, prompt, facts)
         if self.fusion is not None and task == FUSED_TASK:
             items, scores, why = rank_fused(
@@ -163,8 +163,8 @@ class Answerer:
                 self.predictor.model,
                 inputs,
                 self.catalogue.trie,
-                Ragged.from_lists([one.history for one in facts]),
-                np.array([-1 if one.user is None else one.user for one in facts], np.int64),
+                Ragged.from_lists([request.history for request in facts]),
+                np.array([-1 if request.user is None else request.user for request in facts], np.int64),
                 k,
                 exclude=exclude,
                 allow=allow,
@@ -178,17 +178,17 @@ class Answerer:
         return [self._named(items, scores) for items, scores in zip(ranked.items, ranked.scores, strict=True)]
 
     def rank(self, task: str, prompt: int, facts: PromptFacts) -> list[Recommendation]:
-        """The candidates among the facts, best first; blended, where there is a fusion for the task."""
+        """The candidates among the facts, best first; blended where there is a fusion for the task."""
         if self.fusion is not None and task == FUSED_TASK:
-            few = np.array(facts.candidates, np.int64)
-            return self.recommend(task, prompt, [facts], len(few), Ragged.from_lists([[]]), few)[0]
+            allowed = np.array(facts.candidates, np.int64)
+            return self.recommend(task, prompt, [facts], len(allowed), Ragged.from_lists([[]]), allowed)[0]
         candidates = Ragged.from_lists([facts.candidates])
         scores = self.predictor.score(self.inputs(task, prompt, [facts]), candidates).values
         best = np.argsort(-scores, kind="stable")
         return self._named(candidates.values[best], scores[best])
 
     def plain_text(self, text: str) -> str:
-        """What the model says to a cleaned text, taken as it is."""
+        """The model's output for a cleaned text, used as the prompt unchanged."""
         ids = self.checkpoint.renderer.encode_text(text)
         return self.predictor.write_plain(Ragged.from_lists([ids]))[0]
 
@@ -201,7 +201,7 @@ class Answerer:
         return Examples(task, np.zeros(len(facts), np.int64), filled.columns, filled.texts)
 
     def _context(self, facts: PromptFacts, examples: Examples, index: np.ndarray) -> RatingContext:
-        """Whose usual rating of what, or which text, a rating is blended with."""
+        """What the calibration of a rating needs: the item, the person's ratings, and the texts of a review."""
         rated = np.array([rating for _, rating in facts.rated], np.int64)
         return RatingContext(
             np.array([-1 if facts.item is None else facts.item]),
@@ -221,5 +221,7 @@ class Answerer:
         ids, titles = self.catalogue.item_ids, self.catalogue.titles
         rows = zip(items.tolist(), scores.tolist(), why or [{}] * len(items), strict=True)
         return [
-            Recommendation(ids[item], titles[item], score, parts) for item, score, parts in rows if item >= 0
+            Recommendation(ids[item], titles[item], score, components)
+            for item, score, components in rows
+            if item >= 0
         ]

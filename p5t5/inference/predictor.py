@@ -1,7 +1,7 @@
 """One predictor for evaluation and for people: examples in, plain arrays out.
 
-It ranks, scores, chooses, rates and writes. What the arrays are worth is for `evaluation.judging` to say, how a person reads
-them for `inference.answers`. Nothing of it is set from outside: how it answers is in its `InferenceOptions`.
+It ranks, scores, chooses, rates and writes. `evaluation.judging` computes metrics from the arrays; `inference.answers` turns
+them into answers for people. No attribute is set from outside: all choices are in the frozen `InferenceOptions`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class InferenceOptions:
 
     - ``token_budget``: padded tokens of a batch.
     - ``calibrated``: ratings and likes are blended with the fitted prior, where the checkpoint has one.
-    - ``fitted_decoding``: text is decoded as was chosen for the checkpoint; otherwise greedily.
+    - ``fitted_decoding``: text is decoded with the options chosen for the checkpoint; otherwise greedily.
     """
 
     token_budget: int = 8192
@@ -183,7 +183,7 @@ class Predictor:
     ) -> list[str]:
         """The texts of a task that writes, without the rating that may stand before them.
 
-        ``items`` int [n]: which item each is about, −1 for none. ``options``: by default what was chosen for the task.
+        ``items`` int [n]: the item of each example, −1 for none. ``options``: by default those chosen for the task.
         """
         options = options or self.text_options.get(examples.task, GREEDY)
         others = answers_of_other_tasks(examples.task, self.tokenizer, self.rating_values)
@@ -194,7 +194,7 @@ class Predictor:
         )
 
     def write_plain(self, inputs: Ragged) -> list[str]:
-        """What the model says to any text, taken as it is."""
+        """The model's output for any rendered prompts, unconstrained by a task."""
         return self._writer.write(self.model, inputs)
 
     def generate(self, examples: Examples, inputs: Ragged, options: TextOptions) -> list[list[list[int]]]:
@@ -202,9 +202,9 @@ class Predictor:
         others = answers_of_other_tasks(examples.task, self.tokenizer, self.rating_values)
         samples: list[list[list[int]]] = [[]] * len(inputs)
         hints = required_words(examples)
-        for rows, found in self._writer.draw(self.model, inputs, options, hints, others):
-            for row, answers in zip(rows.tolist(), found, strict=True):
-                samples[row] = answers
+        for rows, samples_of_batch in self._writer.sample(self.model, inputs, options, hints, others):
+            for row, samples_of_row in zip(rows.tolist(), samples_of_batch, strict=True):
+                samples[row] = samples_of_row
         return samples
 
     def select(

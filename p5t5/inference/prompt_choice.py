@@ -1,4 +1,4 @@
-"""From what is known of a question to a rendered prompt: facts → slot columns → the wording to use."""
+"""The prompt for a request: from what is known to the task and the prompt whose slots can be filled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from p5t5.inference.request import Filled
 from p5t5.tasks.registry import TASKS
 from p5t5.text.prompts import PLACEHOLDER, Prompt
 
-# Slots that say something of the person who asks; a wording that uses more of them is preferred.
+# Slots that describe the person; a prompt that uses more of them is preferred.
 PERSONAL = ({"user"}, {"history", "history_titles"}, {"rated_history", "rated_titles"})
 
 NAMED = {"history", "rated_history", "item"}  # slots that hold identifiers of items
@@ -23,14 +23,14 @@ def choose_prompt(
     similarity: np.ndarray | None = None,
     allow_empty: bool = False,
 ) -> int | None:
-    """The wording of ``task`` (an index into ``prompts``) to ask with; None if no wording can be filled.
+    """The prompt of ``task`` to use (an index into ``prompts``); None if none can be filled.
 
-    Wordings that training has seen come first, then those that use most of what is known of the person,
-    then those that name items by identifier (what training learns best), then the nearest
-    (``similarity``, one number a prompt), then the first. ``allow_empty``: a history may be empty.
+    Order of preference: prompts seen in training, then those that use most of what is known of the person,
+    then those that name items by identifier (which training learns best), then the most similar to the question
+    (``similarity``, one number per prompt), then the first. ``allow_empty``: a history may be empty.
     """
     best: tuple[tuple, int] | None = None
-    for place, prompt in enumerate(prompts):
+    for index, prompt in enumerate(prompts):
         slots = set(PLACEHOLDER.findall(prompt.input))
         if (
             prompt.task != task
@@ -39,10 +39,10 @@ def choose_prompt(
         ):
             continue
         used = sum(bool(slots & kind - filled.empty) for kind in PERSONAL)
-        near = 0.0 if similarity is None else float(similarity[place])
-        key = (not prompt.held_out, -len(slots & filled.empty), used, bool(slots & NAMED), near, -place)
+        nearness = 0.0 if similarity is None else float(similarity[index])
+        key = (not prompt.held_out, -len(slots & filled.empty), used, bool(slots & NAMED), nearness, -index)
         if best is None or key > best[0]:
-            best = key, place
+            best = key, index
     return None if best is None else best[1]
 
 
@@ -55,13 +55,13 @@ def choose_task(
 ) -> tuple[str, int] | None:
     """(task, prompt index): the task itself where it can be asked, else the first of ``Task.substitutes`` that can, else None.
 
-    ``learnt``: the tasks that the model was trained on; empty: unknown, all may be asked.
+    ``learnt``: the tasks that the model was trained on; empty: unknown, any task may be used.
     """
     for allow_empty in (False, True):
         for name in (task, *TASKS[task].substitutes):
             if learnt and name not in learnt:
                 continue
-            place = choose_prompt(prompts, name, filled, similarity, allow_empty)
-            if place is not None:
-                return name, place
+            index = choose_prompt(prompts, name, filled, similarity, allow_empty)
+            if index is not None:
+                return name, index
     return None

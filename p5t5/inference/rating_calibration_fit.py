@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 
 MODEL_WEIGHTS = np.linspace(0.0, 1.2, 25)
 
-MAX_VALIDATION_ROWS = 2000  # validation rows a task, at most
+MAX_VALIDATION_ROWS = 2000  # per task
 
 PENALTIES, FIXED = (2.0, 5.0, 10.0, 20.0), 5.0
 
-MIN_TRAINING_RATINGS, MAX_TRAINING_RATINGS = 100, 2_000_000  # training ratings to choose penalties with
+MIN_TRAINING_RATINGS, MAX_TRAINING_RATINGS = 100, 2_000_000  # for choosing the penalties
 
 HALF_LIVES, RECENT_PENALTIES = (1.5, 3.0, 6.0), (1.0, 2.0, 4.0)
 
-MAX_RECENCY_USERS = 20_000  # people, each with the last training rating, to choose these with
+MAX_RECENCY_USERS = 20_000  # users whose last training rating chooses the recency offset
 
 
 def fit_bias_prior(split: Split, seed: int = 0) -> BiasPrior | None:
-    """Biases of the training ratings; penalties chosen on a fifth of them that the rest did not see.
+    """Item biases of the training ratings; the penalties are chosen on a held-out fifth of them.
 
     None without training ratings. No other row is read.
     """
@@ -54,20 +54,22 @@ def fit_bias_prior(split: Split, seed: int = 0) -> BiasPrior | None:
     rows = rows[is_rated(split.data, rows)]
     if not len(rows):
         return None
-    some = rows
+    sampled = rows
     if len(rows) > MAX_TRAINING_RATINGS:
-        some = rows[np.sort(np.argsort(hashed(seed, rows), kind="stable")[:MAX_TRAINING_RATINGS])]
-    held = hashed(seed + 1, some) % np.uint64(5) == 0
+        sampled = rows[np.sort(np.argsort(hashed(seed, rows), kind="stable")[:MAX_TRAINING_RATINGS])]
+    is_held_out = hashed(seed + 1, sampled) % np.uint64(5) == 0
     penalties = PENALTIES if len(rows) >= MIN_TRAINING_RATINGS else (FIXED,)
-    seen = some[~held] if (~held).any() else some
-    biases = BiasOnly(split, penalties, train=Ratings(split, seen), validation=Ratings(split, some[held]))
+    fitting_rows = sampled[~is_held_out] if (~is_held_out).any() else sampled
+    biases = BiasOnly(
+        split, penalties, train=Ratings(split, fitting_rows), validation=Ratings(split, sampled[is_held_out])
+    )
     recency = _fit_recency_offset(split, rows, biases, seed)
     biases.refit(Ratings(split, rows))
     return BiasPrior(biases.mean, biases.user_penalty, biases.item, recency)
 
 
 def _fit_recency_offset(split: Split, rows: np.ndarray, biases: BiasOnly, seed: int) -> RecencyOffset | None:
-    """The recency with the least squared error on people's last training ratings, or None where that has less.
+    """The recency offset with the least squared error on users' last training ratings; None where no offset is best.
 
     ``rows``: the rated training rows. Item biases are refitted on the others, with the penalties of ``biases``.
     """
@@ -78,9 +80,11 @@ def _fit_recency_offset(split: Split, rows: np.ndarray, biases: BiasOnly, seed: 
         return None
     biases.refit(Ratings(split, rest))
     last = last[np.sort(np.argsort(hashed(seed, last), kind="stable")[:MAX_RECENCY_USERS])]
-    asked, ratings = RatingContext.of_rows(split, last), Ratings(split, last)
-    choices = [None, *(RecencyOffset(*one) for one in product(HALF_LIVES, RECENT_PENALTIES))]
-    guesses = (BiasPrior(biases.mean, biases.user_penalty, biases.item, one)(asked) for one in choices)
+    context, ratings = RatingContext.of_rows(split, last), Ratings(split, last)
+    choices = [None, *(RecencyOffset(*choice) for choice in product(HALF_LIVES, RECENT_PENALTIES))]
+    guesses = (
+        BiasPrior(biases.mean, biases.user_penalty, biases.item, choice)(context) for choice in choices
+    )
     low, high = ratings.rating.min(), ratings.rating.max()
     errors = [((np.clip(guess, low, high) - ratings.rating) ** 2).mean() for guess in guesses]
     return choices[int(np.argmin(errors))]
@@ -89,10 +93,10 @@ def _fit_recency_offset(split: Split, rows: np.ndarray, biases: BiasOnly, seed: 
 def fit_rating_calibration(
     predictor: Predictor, split: Split, tasks: Sequence[str], build: BuildOptions
 ) -> dict[str, RatingCalibrator]:
-    """Task → the trust of GRID with the highest likelihood of the true ratings on validation rows, the
-    nearer to 1 where it is the same. Tasks without a rating or without such rows are left out.
+    """Task → its calibration, with the model weight of MODEL_WEIGHTS that maximises the likelihood of the true ratings on
+    validation rows; among equals the one nearest to 1. Tasks without a rating or without such rows are left out.
     """
-    out: dict[str, RatingCalibrator] = {}
+    calibrators: dict[str, RatingCalibrator] = {}
     bias_prior: BiasPrior | None = None
     for task in tasks:
         sample = None
@@ -111,49 +115,54 @@ def fit_rating_calibration(
         reads = TASKS[task].reads_review
         if not reads and bias_prior is None:
             bias_prior = fit_bias_prior(split)
-        reader = ReviewRegressor.fit(split, task, build) if reads else None
+        review_regressor = ReviewRegressor.fit(split, task, build) if reads else None
         values = split.data.rating_values
-        one = RatingCalibrator(
+        calibrator = RatingCalibrator(
             1.0,
             _prior(split),
             None if reads else bias_prior,
             values,
-            reader,
+            review_regressor,
             TASKS[task].positive_ratings(values),
         )
-        asked = RatingContext.of_rows(split, rows, texts_of(examples, predictor.prompts, index))
-        one.model_weight = best_model_weight(one, scores, asked, truth)
-        out[task] = one
-    return out
+        context = RatingContext.of_rows(split, rows, texts_of(examples, predictor.prompts, index))
+        calibrator.model_weight = best_model_weight(calibrator, scores, context, truth)
+        calibrators[task] = calibrator
+    return calibrators
 
 
 def best_model_weight(
-    like: RatingCalibrator, scores: np.ndarray, asked: RatingContext, truth: np.ndarray
+    calibrator: RatingCalibrator, scores: np.ndarray, context: RatingContext, truth: np.ndarray
 ) -> float:
-    """The trust of GRID that makes ``truth`` int [n] likeliest, with the priors of ``like``."""
-    priors, likelihood = like.log_priors(asked), []
-    for trust in MODEL_WEIGHTS:
-        shares = choice_probabilities(RatingCalibrator(trust, like.prior).blended(scores, priors))
-        likelihood.append(np.nansum(np.log(np.maximum(shares[np.arange(len(truth)), truth], 1e-12))))
+    """The weight of MODEL_WEIGHTS that maximises the likelihood of ``truth`` int [n], with the priors of ``calibrator``."""
+    priors, likelihood = calibrator.log_priors(context), []
+    for model_weight in MODEL_WEIGHTS:
+        probabilities = choice_probabilities(
+            RatingCalibrator(model_weight, calibrator.prior).blended(scores, priors)
+        )
+        likelihood.append(np.nansum(np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-12))))
     best = max(
         range(len(MODEL_WEIGHTS)),
-        key=lambda place: (round(likelihood[place], 6), -abs(MODEL_WEIGHTS[place] - 1)),
+        key=lambda index: (round(likelihood[index], 6), -abs(MODEL_WEIGHTS[index] - 1)),
     )
     return float(MODEL_WEIGHTS[best])
 
 
-def keep_rating_calibration(checkpoint: Checkpoint, found: Mapping[str, RatingCalibrator]) -> None:
-    """Keeps the calibration among the checkpoint's fitted artefacts, and the item biases in its catalogue."""
+def keep_rating_calibration(checkpoint: Checkpoint, calibrators: Mapping[str, RatingCalibrator]) -> None:
+    """Stores the calibration among the checkpoint's fitted artefacts, and the item biases in its catalogue."""
     tasks: dict[str, dict[str, Any]] = {
         task: {
-            "model_weight": one.model_weight,
-            "prior": one.prior.tolist(),
-            "uses_bias_prior": one.bias_prior is not None,
+            "model_weight": calibrator.model_weight,
+            "prior": calibrator.prior.tolist(),
+            "uses_bias_prior": calibrator.bias_prior is not None,
         }
-        for task, one in found.items()
+        for task, calibrator in calibrators.items()
     }
     settings: dict[str, Any] = {"tasks": tasks}
-    prior = next((one.bias_prior for one in found.values() if one.bias_prior is not None), None)
+    prior = next(
+        (calibrator.bias_prior for calibrator in calibrators.values() if calibrator.bias_prior is not None),
+        None,
+    )
     if prior is not None:
         settings["bias_prior"] = {
             "mean": prior.mean,
@@ -161,17 +170,24 @@ def keep_rating_calibration(checkpoint: Checkpoint, found: Mapping[str, RatingCa
             "recency": None if prior.recency is None else asdict(prior.recency),
         }
         checkpoint.catalogue.keep_item_bias(prior.bias)
-    readers = {task: one.reader for task, one in found.items() if one.reader is not None}
-    for task, reader in readers.items():
-        tasks[task]["review_regression"] = {"constant": reader.constant, "shares": reader.shares.plain()}
-    files = {WORDS: WordWeights.of(readers).data} if readers else {}
+    regressors = {
+        task: calibrator.review_regressor
+        for task, calibrator in calibrators.items()
+        if calibrator.review_regressor is not None
+    }
+    for task, regressor in regressors.items():
+        tasks[task]["review_regression"] = {
+            "constant": regressor.constant,
+            "shares": regressor.shares.plain(),
+        }
+    files = {WORDS: WordWeights.of(regressors).data} if regressors else {}
     checkpoint.fitted[KEY] = FittedArtifact(settings, files)
 
 
 def _prior(split: Split) -> np.ndarray:
-    """float64 [C]: how often each rating is given in training, one more counted of each."""
+    """float64 [C]: how often each rating occurs in training, with one added to each count."""
     rows = split.rows("train")
     assert split.data.rating is not None
-    places = rating_index(split.data, split.data.rating[rows[is_rated(split.data, rows)]])
-    counts = np.bincount(places, minlength=len(split.data.rating_values)) + 1.0
+    indices = rating_index(split.data, split.data.rating[rows[is_rated(split.data, rows)]])
+    counts = np.bincount(indices, minlength=len(split.data.rating_values)) + 1.0
     return counts / counts.sum()

@@ -1,4 +1,4 @@
-"""What is known of a question, as slot values."""
+"""What is known of a request, as slot values."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from p5t5.tasks.columns import cut_at_sentences, shorten
 
 @dataclass(frozen=True)
 class PromptFacts:
-    """All that may fill a slot. Users count as in the checkpoint, items as in the catalogue.
+    """All that may fill a slot. Users are numbered as in the checkpoint, items as in the catalogue.
 
-    ``rated``: (item, place of its rating among the rating values), oldest first; ``guess`` is such a
-    place too. None, "" and () mean: not known.
+    ``rated``: (item, index into the rating values), oldest first; ``guess`` is such an
+    index too. None, "" and () mean: not known.
     """
 
     user: int | None = None
@@ -33,7 +33,7 @@ class PromptFacts:
 
 @dataclass(frozen=True)
 class Filled:
-    """``columns``: the slots that can be filled in every row; ``empty``: those of them that say nothing."""
+    """``columns``: the slots that can be filled in every row; ``empty``: those of them without any element."""
 
     columns: dict[str, Column]
     texts: list[str]
@@ -43,9 +43,9 @@ class Filled:
 def fill_slots(
     facts: Sequence[PromptFacts], options: BuildOptions, attributes: Sequence[str] | None = None
 ) -> Filled:
-    """The slot columns for n questions; a slot that one of them cannot fill is left out.
+    """The slot columns of n requests; a slot that cannot be filled for all of them is left out.
 
-    ``attributes``: a text an item, for the slot ``about``.
+    ``attributes``: one text per item, for the slot ``about``.
     """
     columns: dict[str, Column] = {}
     texts: list[str] = []
@@ -59,17 +59,17 @@ def fill_slots(
         cut = cut_at_sentences if slot == "review" else shorten
         texts.extend(cut(value, options.max_words) for value in values)
 
-    few = min(options.max_titles, options.max_history)
+    max_titles = min(options.max_titles, options.max_history)
     histories = Ragged.from_lists([f.history[-options.max_history :] for f in facts])
-    told = Ragged.from_lists([f.history[-few:] for f in facts])
+    recent = Ragged.from_lists([f.history[-max_titles:] for f in facts])
     single("user", USER, [f.user for f in facts])
     single("item", ITEM, [f.item for f in facts])
     single("title", TITLE, [f.item for f in facts])
     single("rating_guess", RATING, [f.guess for f in facts])
     columns["history"] = Column.listed(ITEM, histories).ended()
-    columns["history_titles"] = Column.separated(TITLE, told).ended()
+    columns["history_titles"] = Column.separated(TITLE, recent).ended()
     columns["rated_history"] = Column.grouped(_pairs(facts, ITEM, options.max_history)).ended()
-    columns["rated_titles"] = Column.grouped(_pairs(facts, TITLE, few), SEMICOLON).ended()
+    columns["rated_titles"] = Column.grouped(_pairs(facts, TITLE, max_titles), SEMICOLON).ended()
     if all(len(f.candidates) for f in facts):
         columns["candidates"] = Column.listed(ITEM, Ragged.from_lists([f.candidates for f in facts]))
     if "item" in columns:
@@ -82,6 +82,6 @@ def fill_slots(
 
 
 def _pairs(facts: Sequence[PromptFacts], pool: int, longest: int) -> list[tuple[int, Ragged]]:
-    kept = [list(f.rated)[-longest:] for f in facts]
-    items = Ragged.from_lists([[item for item, _ in pairs] for pairs in kept])
-    return [(pool, items), (RATING, Ragged.from_lists([[rating for _, rating in pairs] for pairs in kept]))]
+    latest = [list(f.rated)[-longest:] for f in facts]
+    items = Ragged.from_lists([[item for item, _ in pairs] for pairs in latest])
+    return [(pool, items), (RATING, Ragged.from_lists([[rating for _, rating in pairs] for pairs in latest]))]

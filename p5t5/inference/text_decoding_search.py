@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from p5t5.checkpoint.checkpoint import Checkpoint
     from p5t5.inference.predictor import Predictor
 
-SEARCH_SAMPLES = 32  # samples a prompt while settings are compared
+SEARCH_SAMPLES = 32  # samples per prompt while settings are compared
 
-SAMPLES = 128  # and in answers: more of them are better, and cost time (docs/lab.md)
+SAMPLES = 128  # samples per prompt once chosen: more are better and slower (docs/lab.md)
 
-# What is tried, in this order: one safe answer, or the consensus of samples that are ever more various.
+# The candidates, in this order: greedy decoding, or MBR over samples of increasing diversity.
 SETTINGS = (
     GREEDY,
     *(
@@ -41,15 +41,15 @@ SETTINGS = (
     ),
 )
 
-BONUSES = (0.0, 2.0)  # where there is a hint
+BONUSES = (0.0, 2.0)  # logit bonuses of the required words, where there is a hint
 
-ITEM_WEIGHTS = (0.0, 0.9)  # of a consensus, what training texts say of the item
+ITEM_WEIGHTS = (0.0, 0.9)  # MBR weights of the similarity to the item's n-grams
 
-MAX_VALIDATION_ROWS = 400  # validation rows a task, at most
+MAX_VALIDATION_ROWS = 400  # per task
 
-SHORT_TEXT_WORDS = 8  # words: where people's own texts are shorter on average, four in a row say little
+SHORT_TEXT_WORDS = 8  # where reference texts are shorter on average, four-gram overlap is uninformative
 
-MIN_UNIQUE_SHARE = 0.5  # the least ratio of unique sentences, as a share of what people's own texts have
+MIN_UNIQUE_SHARE = 0.5  # minimum ratio of unique sentences, relative to that of the reference texts
 
 
 def choose_text_options(
@@ -61,12 +61,12 @@ def choose_text_options(
     limit: int = MAX_VALIDATION_ROWS,
     progress: Callable[[str], object] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Task → {"options": what differs from greedy, "validation": what was measured of each setting}.
+    """Task → {"options": the options that differ from greedy, "validation": what was measured for each setting}.
 
-    On at most ``limit`` validation rows a task, in seen wordings: of the settings whose answers are at least VARIETY
-    times as often unique as people's own texts of these rows, the one with the highest geometric mean of ROUGE-1 and
-    BLEU-2, or the highest ROUGE-1 where people write fewer than SENTENCE words; where no answers are various enough,
-    the one with the most unique ones. Tasks without such rows are left out.
+    Measured on at most ``limit`` validation rows per task, with seen prompts. Among the settings whose ratio of unique
+    sentences is at least MIN_UNIQUE_SHARE of that of the reference texts, the one with the highest geometric mean of
+    ROUGE-1 and BLEU-2 is chosen, or the highest ROUGE-1 where the references have fewer than SHORT_TEXT_WORDS words; if
+    no setting is diverse enough, the one with the most unique sentences. Tasks without such rows are left out.
     """
     chosen = {}
     for task in tasks:
@@ -81,20 +81,20 @@ def choose_text_options(
         references = list(examples.references or ())
         least = MIN_UNIQUE_SHARE * text_metrics.unique_sentence_ratio(references)
         hinted = required_words(examples) is not None
-        # A few hundred rows share a few dozen runs of four words: too few to choose by.
+        # Four-gram statistics of a few hundred short texts are too sparse to choose by.
         metrics = (
             ("rouge1", "bleu2")
             if text_metrics.lengths(references).mean() >= SHORT_TEXT_WORDS
             else ("rouge1",)
         )
-        tried, drawn = [], {}
+        tried, samples_of = [], {}
         for options in settings(hinted, TASKS[task].target_slot in predictor.item_ngrams):
             if progress:
                 progress(f"{task}: {describe_decoding(options)}")
-            drawing = replace(options, item_weight=0.0)
-            if drawing not in drawn:
-                drawn[drawing] = predictor.generate(examples, inputs, drawing)
-            texts = predictor.select(examples, drawn[drawing], options, items)
+            sampling = replace(options, item_weight=0.0)
+            if sampling not in samples_of:
+                samples_of[sampling] = predictor.generate(examples, inputs, sampling)
+            texts = predictor.select(examples, samples_of[sampling], options, items)
             statistics = text_metrics.bleu_statistics(texts, references).mean(0)
             measured = {
                 "rouge1": round(float(text_metrics.rouge(texts, references)[:, 0].mean()), 6),
@@ -118,21 +118,21 @@ def choose_text_options(
     return chosen
 
 
-def settings(hinted: bool, told: bool = False) -> list[TextOptions]:
-    """What `choose_text_options` tries. ``told``: of texts that training rows write of items."""
+def settings(hinted: bool, has_ngrams: bool = False) -> list[TextOptions]:
+    """The settings that `choose_text_options` compares. ``has_ngrams``: n-gram counts of items are available."""
     return [
-        replace(one, wanted_bonus=bonus, item_weight=share)
-        for one in SETTINGS
+        replace(setting, wanted_bonus=bonus, item_weight=item_weight)
+        for setting in SETTINGS
         for bonus in (BONUSES if hinted else (0.0,))
-        for share in (ITEM_WEIGHTS if told and one.samples > 1 else (0.0,))
+        for item_weight in (ITEM_WEIGHTS if has_ngrams and setting.samples > 1 else (0.0,))
     ]
 
 
 def preference(
     measured: Mapping[str, float], least: float, metrics: Sequence[str] = ("rouge1",)
 ) -> tuple[bool, float]:
-    """The larger, the better: various enough first; then by the product of ``metrics``, or by variety where it is not
-    enough."""
+    """Sort key, higher is better: diverse enough first; then the product of ``metrics``, or the ratio of unique sentences
+    where it is too low."""
     enough = measured["unique_sentences"] >= least
     return enough, math.prod(measured[name] for name in metrics) if enough else measured["unique_sentences"]
 
@@ -140,17 +140,19 @@ def preference(
 def keep_text_options(
     checkpoint: Checkpoint, chosen: Mapping[str, Any], ngrams: Mapping[str, ItemNgrams] | None = None
 ) -> None:
-    """Adds the choice to the checkpoint's fitted artefacts; `Checkpoint.save_fitted` also writes it into its folder.
+    """Adds the choice to the checkpoint's fitted artefacts; `Checkpoint.save_fitted` writes it into the folder.
 
-    ``ngrams``: by slot; those that a chosen decoding looks at are kept.
+    ``ngrams``: by slot; those that a chosen decoding uses are saved.
     """
     before = checkpoint.fitted.get(KEY)
     tasks = {**({} if before is None else before.settings["tasks"]), **chosen}
-    used = {TASKS[task].target_slot for task, one in tasks.items() if one["options"].get("item_weight")}
+    used = {TASKS[task].target_slot for task, choice in tasks.items() if choice["options"].get("item_weight")}
     settings, files = {"tasks": tasks}, {}
     if used:
-        both = {**saved_item_ngrams(checkpoint), **(ngrams or {})}
-        table = ItemNgramTable.of({slot: both[slot] for slot in sorted(used)}, checkpoint.catalogue.item_ids)
+        available = {**saved_item_ngrams(checkpoint), **(ngrams or {})}
+        table = ItemNgramTable.of(
+            {slot: available[slot] for slot in sorted(used)}, checkpoint.catalogue.item_ids
+        )
         settings["lengths"] = table.lengths
         files[ITEM_NGRAMS] = table.data
     checkpoint.fitted[KEY] = FittedArtifact(settings, files)

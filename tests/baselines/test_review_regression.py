@@ -335,7 +335,7 @@ def checkpoint(split) -> Checkpoint:
     found = fit_rating_calibration(
         Predictor(made, split.data), split, made.info.tasks, made.build_options(-1)
     )
-    assert found["rating/score"].reader is None and found[TEXT].reader is not None
+    assert found["rating/score"].review_regressor is None and found[TEXT].review_regressor is not None
     found[TEXT].model_weight, found[BOTH].model_weight = 0.0, 0.5
     keep_rating_calibration(made, found)
     return made
@@ -347,7 +347,7 @@ def test_a_checkpoint_keeps_the_words(task, checkpoint, split, tmp_path):
     loaded = Checkpoint.load(tmp_path)
     texts = texts_of(TASKS[task].build(split, split.rows("test"), OPTIONS))
     fitted = ReviewRegressor.fit(split, task, checkpoint.build_options(-1))
-    before, after = (saved_rating_calibration(one)[task].reader for one in (checkpoint, loaded))
+    before, after = (saved_rating_calibration(one)[task].review_regressor for one in (checkpoint, loaded))
     assert "weights" not in vars(after), "read before it is asked"
     assert np.array_equal(after.log_shares(texts), before.log_shares(texts))
     assert np.array_equal(after.log_shares(texts), fitted.log_shares(texts))
@@ -381,13 +381,13 @@ def test_words_are_forgotten_after_further_training(checkpoint, records):
     keep_rating_calibration(trained, {"rating/score": RatingCalibrator(0.5, np.full(5, 0.2))})
     assert (
         not trained.fitted["rating_calibration"].files
-        and saved_rating_calibration(trained)["rating/score"].reader is None
+        and saved_rating_calibration(trained)["rating/score"].review_regressor is None
     )
     grown = add_items(checkpoint, records.items.iloc[:1].assign(item_id="0new"))
     texts = {"review": ["it is perfect"]}
-    assert saved_rating_calibration(grown)[TEXT].reader(texts) == saved_rating_calibration(checkpoint)[
-        TEXT
-    ].reader(texts)
+    assert saved_rating_calibration(grown)[TEXT].review_regressor(texts) == saved_rating_calibration(
+        checkpoint
+    )[TEXT].review_regressor(texts)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
@@ -427,7 +427,7 @@ def test_evaluation_shows_the_model_alone_beside(checkpoint, split):
     assert [one.protocol for one in found.measured] == ["expected", "expected, model alone"]
     rows = found.measured[0].rows
     texts = texts_of(TASKS[TEXT].build(split, rows, checkpoint.build_options(-1)))
-    shares = np.exp(saved_rating_calibration(checkpoint)[TEXT].reader.log_shares(texts))
+    shares = np.exp(saved_rating_calibration(checkpoint)[TEXT].review_regressor.log_shares(texts))
     errors = (shares @ split.data.rating_values - split.data.rating[rows]) ** 2
     np.testing.assert_allclose(found.measured[0].values["rmse"], errors, atol=1e-5)
     assert errors.mean() < split.data.rating[rows].var(), "words say something"

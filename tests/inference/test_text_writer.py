@@ -340,5 +340,5 @@ def test_descriptions():
     )
     names = [describe_decoding(options) for options in settings(hinted=True)]
     assert len(set(names)) == len(names) == 2 * len(settings(hinted=False))
-    told = [describe_decoding(options) for options in settings(hinted=False, told=True)]
+    told = [describe_decoding(options) for options in settings(hinted=False, has_ngrams=True)]
     assert len(set(told)) == len(told) == 9  # greedy has no samples to pick among
