@@ -18,7 +18,7 @@ from p5t5.data.splits import Split
 from p5t5.evaluation.judging import text_values
 from p5t5.evaluation.list_quality import LISTED, ListQuality
 from p5t5.evaluation.results import Evaluation, Measured
-from p5t5.evaluation.rows import PROTOCOLS, _about, _check, rows_of
+from p5t5.evaluation.rows import PROTOCOLS, check_protocols, row_metadata, rows_of
 from p5t5.metrics.ranking import candidate_ranks, ranking_values, table_ranks
 from p5t5.metrics.rating import absolute_error, accuracy, squared_error
 from p5t5.tasks.base import BuildOptions, Decoding
@@ -40,15 +40,15 @@ def evaluate_baselines(
     with_implicit: bool | None = None,
     scorers: Sequence[Scorer] | None = None,
 ) -> Evaluation:
-    """Baselines on the rows that `evaluate_checkpoint` asks about, each where it has something to say.
+    """Baselines on the rows of `evaluate_checkpoint`, each on the tasks that it can answer.
 
-    ``options``: as the model's, so that the candidates are the same (only ``candidates`` matters).
-    ``with_implicit``: item-kNN and ALS of the package implicit; None takes them where it is installed.
-    ``scorers``: these, instead of all that rank.
+    ``options``: those of the model, so that the candidates are the same (only ``candidates`` matters).
+    ``with_implicit``: item-kNN and ALS of the package implicit; None includes them where it is installed.
+    ``scorers``: the rankers to use instead of `default_scorers`. Raises UserError for an unknown task or protocol.
     """
-    _check(protocols)
+    check_protocols(protocols)
     options = replace(options or BuildOptions(), seed=seed, epoch=-1)
-    about = _about(split, part, seed, "", "main")
+    metadata = row_metadata(split, part, seed, "", "main")
     out = Evaluation()
     raters: list[RatingBaseline] | None = None
     for task in tasks if tasks is not None else TASKS:
@@ -61,22 +61,22 @@ def evaluate_baselines(
             if TASKS[task].repeats:
                 continue
             scorers = default_scorers(split, with_implicit) if scorers is None else scorers
-            found = (
+            results = (
                 _measured_candidates(split, task, rows, scorers[:2], options)
                 if decoding is Decoding.CANDIDATES
                 else _measured_rankings(split, task, rows, scorers, protocols)
             )
         elif decoding is Decoding.CHOICE:
-            found = _measured_majority(split, task, rows, options)
+            results = _measured_majority(split, task, rows, options)
             if TASKS[task].positive_ratings(split.data.rating_values) is not None:
                 raters = rating_baselines(split) if raters is None else raters
-                found = chain(found, _measured_likes(split, task, rows, raters))
+                results = chain(results, _measured_likes(split, task, rows, raters))
         else:
             if decoding.rates and raters is None:
                 raters = rating_baselines(split)
-            found = _measured_answers(split, task, rows, raters or [], seed)
-        for measured in found:
-            out.add(measured, about)
+            results = _measured_answers(split, task, rows, raters or [], seed)
+        for measured in results:
+            out.add(measured, metadata)
     return out
 
 
@@ -90,11 +90,11 @@ def _measured_rankings(
         started = perf_counter()
         ranks = {protocol: np.empty(len(rows), np.int64) for protocol in protocols}
         lists = np.full((len(rows), LISTED), -1, np.int64)
-        for at, table in scorer.chunks(history, users):
+        for positions, table in scorer.chunks(history, users):
             for protocol in protocols:
-                exclude = history.take(at) if protocol == "filtered" else None
-                ranks[protocol][at] = table_ranks(table, truth[at], exclude)
-            lists[at] = quality.lists(table, history.take(at))
+                exclude = history.take(positions) if protocol == "filtered" else None
+                ranks[protocol][positions] = table_ranks(table, truth[positions], exclude)
+            lists[positions] = quality.lists(table, history.take(positions))
         seconds = (perf_counter() - started) / max(len(protocols), 1)
         for protocol in protocols:
             values = ranking_values(ranks[protocol], TASKS[task].metrics)
@@ -121,20 +121,20 @@ def _measured_candidates(
 def _measured_majority(
     split: Split, task: str, rows: np.ndarray, options: BuildOptions
 ) -> Iterator[Measured]:
-    """The commonest answer of the training rows, always."""
+    """The most frequent answer of the training rows, for every row."""
     train = TASKS[task].eligible(split, "train")
-    known = TASKS[task].build(split, train, options).answer if len(train) else None
+    train_answers = TASKS[task].build(split, train, options).answer if len(train) else None
     truth = TASKS[task].build(split, rows, options).answer
     assert truth is not None
-    common = 0 if known is None else int(np.bincount(known).argmax())
-    values = {"accuracy": accuracy(np.full(len(rows), common), truth)}
+    most_frequent = 0 if train_answers is None else int(np.bincount(train_answers).argmax())
+    values = {"accuracy": accuracy(np.full(len(rows), most_frequent), truth)}
     yield Measured("majority", task, "", "choice", rows, split.data.user[rows], values)
 
 
 def _measured_likes(
     split: Split, task: str, rows: np.ndarray, raters: Sequence[RatingBaseline]
 ) -> Iterator[Measured]:
-    """Rating baselines on who likes what: a predicted rating above the middle of the scale means a like."""
+    """Rating baselines on likes: a predicted rating above the middle of the scale means a like."""
     data = split.data
     assert data.rating is not None
     liked = data.rating[rows] > middle(data.rating_values)
@@ -150,7 +150,7 @@ def _measured_likes(
 def _measured_answers(
     split: Split, task: str, rows: np.ndarray, raters: Sequence[RatingBaseline], seed: int
 ) -> Iterator[Measured]:
-    """Rating baselines where the task rates, training texts where it writes."""
+    """Rating baselines where the task rates, text baselines where it writes."""
     data, users, kind = split.data, split.data.user[rows], TASKS[task]
     if kind.rates:
         assert data.rating is not None

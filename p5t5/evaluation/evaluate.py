@@ -1,12 +1,12 @@
-"""A model's or a baseline's answers on the rows of one part, judged by one protocol for all.
+"""The answers of a model or a baseline on the rows of one part, judged by the same protocols.
 
 - **filtered**: the items of the user's visible history (everything before the row) are removed from the
-  ranking, as recommenders do. Where data repeats, a test item that is in the history is then a miss.
+  ranking, as recommenders do. Where interactions repeat, a test item that is in the history is then a miss.
   **unfiltered**: nothing is removed. **1+99**: one true item among uniform negatives that the user has
-  not met; the draws are fixed by the seed. **expected**: the probability-weighted rating. **choice**:
-  the likelier of two judged. **text**: written text; the field text_decoding says how it was decoded.
-- Every prediction counts: what cannot be parsed is wrong, never dropped.
-- The model's and the baselines' rows are the same, so every comparison is paired.
+  not interacted with, drawn by the seed. **expected**: the probability-weighted rating. **choice**:
+  the likelier of two answers. **text**: generated text; the field text_decoding describes the decoding.
+- Every prediction counts: an answer that cannot be parsed is wrong, never dropped.
+- The rows of the model and of the baselines are the same, so every comparison is paired.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from p5t5.data.splits import Split
 from p5t5.evaluation.fused import measure
 from p5t5.evaluation.judging import Judge
 from p5t5.evaluation.results import Evaluation, Measured
-from p5t5.evaluation.rows import PROTOCOLS, _about, _check, rows_of
+from p5t5.evaluation.rows import PROTOCOLS, check_protocols, row_metadata, rows_of
 from p5t5.fusion.blend import Fusion
 from p5t5.inference.predictor import InferenceOptions, Predictor
 from p5t5.metrics.text import require_packages
@@ -56,15 +56,16 @@ def evaluate_checkpoint(
     """Asks the model every eligible row of ``part`` once per kind of prompt, and judges the answers.
 
     - ``tasks``: names, or None for the checkpoint's own tasks (all tasks where it names none).
-    - ``prompts``: "seen" and "held_out" (one such wording a row, drawn by the seed), or prompt ids.
-    - ``limit``: at most so many users, chosen by the seed. ``samples``: questions kept for people.
-    - ``fusion``: what sequential/next_item is ranked with once more, in rows of "<model_name>+fusion".
+    - ``prompts``: "seen" and "held_out" (one such prompt per row, drawn by the seed), or prompt ids.
+    - ``limit``: maximum number of users, drawn by the seed. ``samples``: number of questions shown with their answers.
+    - ``fusion``: also ranks sequential/next_item blended, in rows of "<model_name>+fusion".
 
-    Tasks that the data cannot feed are skipped, with a sentence in ``Evaluation.skipped``.
+    Tasks that the data cannot feed are skipped, with a sentence in ``Evaluation.skipped``. Raises UserError for an
+    unknown task, prompt or protocol, and for data with another catalogue than the checkpoint's.
     """
     from tqdm import tqdm
 
-    _check(protocols)
+    check_protocols(protocols)
     data = split.data
     checkpoint.check(data)
     if fusion is not None:
@@ -73,7 +74,7 @@ def evaluate_checkpoint(
     options = replace(checkpoint.build_options(-1), seed=seed)
     judge = Judge(predictor, split, options)
     wanted = list(tasks if tasks is not None else checkpoint.info.tasks or TASKS)
-    about = _about(split, part, seed, checkpoint_name, variant)
+    metadata = row_metadata(split, part, seed, checkpoint_name, variant)
     out = Evaluation()
     if any(
         TASKS[task].writes and not rows_of(split, task, part, limit, seed)[1]
@@ -82,31 +83,31 @@ def evaluate_checkpoint(
     ):
         require_packages()
     work = [(task, prompt) for task in wanted for prompt in _prompt_kinds(prompts, task, checkpoint)]
-    bar = tqdm(work, desc=f"evaluating {part}", disable=not progress, leave=False)
-    for task, prompt in bar:
-        bar.set_postfix_str(f"{task} {prompt}")
+    progress_bar = tqdm(work, desc=f"evaluating {part}", disable=not progress, leave=False)
+    for task, prompt in progress_bar:
+        progress_bar.set_postfix_str(f"{task} {prompt}")
         rows, reason = rows_of(split, task, part, limit, seed)
         if reason := reason or _why_unasked(checkpoint, split, task, prompt):
             out.skipped += [] if reason in out.skipped else [reason]
             continue
         examples, index = single(split, task, checkpoint.prompts, part, options, prompt, rows)
-        _add_judged(out, judge, examples, index, protocols, prompt, model_name, about, samples)
+        _add_judged(out, judge, examples, index, protocols, prompt, model_name, metadata, samples)
         if fusion is not None and task == "sequential/next_item":
             name, inputs = f"{model_name}+fusion", predictor.encode(examples, index)
             model, trie = predictor.model, predictor.trie
             for measured in measure(
                 fusion, model, inputs, trie, split, rows, prompt, protocols, name, token_budget
             ):
-                out.add(measured, about)
+                out.add(measured, metadata)
     return out
 
 
 def _why_unasked(checkpoint: Checkpoint, split: Split, task: str, prompt: str) -> str:
-    """A sentence why a task cannot be asked with such prompts, or ""."""
+    """A sentence on why a task cannot be asked with such prompts, or ""."""
     if prompt in ("seen", "held_out"):
         usable = usable_prompts(checkpoint.prompts, task, split.data, held_out=prompt == "held_out")
         if not len(usable):
-            return f"{task} has no {prompt} wording that {split.data.name} can fill"
+            return f"{task} has no {prompt} prompt that {split.data.name} can fill"
     return _other_scale(checkpoint, split) if TASKS[task].rates else ""
 
 
@@ -118,37 +119,37 @@ def _add_judged(
     protocols: Sequence[str],
     prompt: str,
     model_name: str,
-    about: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     samples: int,
 ) -> None:
-    """Adds the rows, the calibration and samples of one task, asked with one kind of prompts."""
+    """Adds the rows, the calibration and the samples of one task, asked with one kind of prompt."""
     users, rows, task = judge.split.data.user, examples.rows, examples.task
     started = perf_counter()
     for judged in judge.judge(examples, index, protocols):
         seconds, started = perf_counter() - started, perf_counter()
-        asked = rows if judged.subset is None else rows[judged.subset]
+        judged_rows = rows if judged.subset is None else rows[judged.subset]
         measured = Measured(
             model_name,
             task,
             prompt,
             judged.protocol,
-            asked,
-            users[asked],
+            judged_rows,
+            users[judged_rows],
             judged.values,
             judged.totals,
             seconds,
             judged.text_decoding,
         )
-        out.add(measured, about)
+        out.add(measured, metadata)
         if judged.calibration is not None:
-            labels = {"task": task, "model": model_name, "variant": about["variant"], "prompt": prompt}
+            labels = {"task": task, "model": model_name, "variant": metadata["variant"], "prompt": prompt}
             out.calibration.append({**labels, "protocol": judged.protocol, **judged.calibration})
         if judged.shown and judged.protocol != "unfiltered":
             out.samples += judge.samples(examples, index, judged, samples, prompt)
 
 
 def _prompt_kinds(prompts: Sequence[str], task: str, checkpoint: Checkpoint) -> list[str]:
-    """The wording kinds, and those prompt ids that belong to the task."""
+    """The kinds of prompts, and those prompt ids that belong to the task."""
     task_of = {prompt.id: prompt.task for prompt in checkpoint.prompts}
     for name in prompts:
         if name not in ("seen", "held_out") and name not in task_of:
@@ -162,4 +163,6 @@ def _other_scale(checkpoint: Checkpoint, split: Split) -> str:
     ours, theirs = checkpoint.rating_values, split.data.rating_values
     if len(ours) == len(theirs) and np.allclose(ours, theirs):
         return ""
-    return f"ratings are off: the model knows {ours.tolist()}, {split.data.name} has {theirs.tolist()}"
+    return (
+        f"ratings are off: the model was trained on {ours.tolist()}, {split.data.name} has {theirs.tolist()}"
+    )

@@ -1,4 +1,4 @@
-"""The value of every single row behind the results, in a Parquet file: what paired comparisons need."""
+"""Per-example values of the results in a Parquet file, as needed for paired comparisons."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from p5t5.core.errors import UserError
 from p5t5.evaluation.results import Measured
 
 KEYS = ["model", "task", "prompt", "protocol"]
-ABOUT = b"p5t5"
+METADATA_KEY = b"p5t5"
 
 
-def write_example_values(path: str | Path, measured: Sequence[Measured], about: Mapping[str, Any]) -> None:
-    """A line a model, task, wording, protocol, metric and row: model … metric, row, user, value.
+def write_example_values(path: str | Path, measured: Sequence[Measured], metadata: Mapping[str, Any]) -> None:
+    """One line per (model, task, prompt, protocol, metric, example): model … metric, row, user, value.
 
-    Metrics whose rows have several numbers (BLEU's counts, AUC's pairs) are left out. ``about`` (plain
-    values: what data, which part) goes into the file's metadata. Under a temporary name first.
+    Metrics with several numbers per row (BLEU's counts, AUC's pairs) are left out. ``metadata`` (plain
+    values: which data, which part) goes into the file's metadata. Written under a temporary name first.
     """
     parts = [
         pd.DataFrame(
             {
-                **{key: getattr(one, key) for key in KEYS},
+                **{key: getattr(measurement, key) for key in KEYS},
                 "metric": metric,
-                "row": np.asarray(one.rows, np.int64),
-                "user": np.asarray(one.users, np.int32),
+                "row": np.asarray(measurement.rows, np.int64),
+                "user": np.asarray(measurement.users, np.int32),
                 "value": np.asarray(values, np.float64),
             }
         )
-        for one in measured
-        for metric, values in one.values.items()
+        for measurement in measured
+        for metric, values in measurement.values.items()
         if np.ndim(values) == 1
     ]
     names = [*KEYS, "metric"]
@@ -49,28 +49,30 @@ def write_example_values(path: str | Path, measured: Sequence[Measured], about: 
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
     parquet.write_table(
-        table.replace_schema_metadata({ABOUT: json.dumps(dict(about))}), temporary, compression="zstd"
+        table.replace_schema_metadata({METADATA_KEY: json.dumps(dict(metadata))}),
+        temporary,
+        compression="zstd",
     )
     temporary.replace(path)
 
 
 def read_example_values(path: str | Path) -> tuple[list[Measured], dict[str, Any]]:
-    """What `write_example_values` was given: what was measured, and about what. UserError if it is no such file."""
+    """What `write_example_values` was given: the measurements and their metadata. Raises UserError for any other file."""
     try:
         table = parquet.read_table(path)
-        about = json.loads((table.schema.metadata or {})[ABOUT])
+        metadata = json.loads((table.schema.metadata or {})[METADATA_KEY])
         columns = table.to_pandas()
-        found: dict[tuple, Measured] = {}
+        measured: dict[tuple, Measured] = {}
         values: dict[tuple, dict[str, np.ndarray]] = {}
         for (*names, metric), part in columns.groupby([*KEYS, "metric"], observed=True, sort=False):
             key = tuple(names)
             values.setdefault(key, {})[metric] = part["value"].to_numpy()
             rows, users = part["row"].to_numpy(), part["user"].to_numpy()
-            found[key] = Measured(
+            measured[key] = Measured(
                 **dict(zip(KEYS, names, strict=True)), rows=rows, users=users, values=values[key]
             )
     except (OSError, KeyError, ValueError, pa.ArrowInvalid) as error:
         raise UserError(
-            f"{path}: no values could be read ({error}); make them with p5t5 evaluate --values true"
+            f"{path}: cannot be read as per-example values ({error}); make them with p5t5 evaluate --values true"
         ) from error
-    return list(found.values()), about
+    return list(measured.values()), metadata

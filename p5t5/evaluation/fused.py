@@ -1,4 +1,4 @@
-"""Measures the blend of model and baselines."""
+"""Measures a fusion of the model with baselines."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ def measure(
     name: str = "p5t5+fusion",
     token_budget: int = 8192,
 ) -> Iterator[Measured]:
-    """The fused rankings of the catalogue for the prompts ``inputs``, asked about ``rows``, judged by protocol."""
+    """The fused rankings of the catalogue for the prompts ``inputs`` of ``rows`` int [n], measured per protocol."""
     started = perf_counter()
     data = split.data
     ranks = {protocol: np.empty(len(rows), np.int64) for protocol in protocols}
     quality, lists = ListQuality(split), np.full((len(rows), LISTED), -1, np.int64)
     step = rows_at_once(data.number_of_items)
-    for at in range(0, len(rows), step):
-        places = np.arange(at, min(at + step, len(rows)))
-        part = rows[places]
-        histories = split.history_items(part, WHOLE)
-        table = model_table(model, inputs.take(places), trie, data.number_of_items, token_budget)
-        scores = fusion.scores(table, histories, data.user[part])
+    for start in range(0, len(rows), step):
+        positions = np.arange(start, min(start + step, len(rows)))
+        chunk = rows[positions]
+        histories = split.history_items(chunk, WHOLE)
+        table = model_table(model, inputs.take(positions), trie, data.number_of_items, token_budget)
+        scores = fusion.scores(table, histories, data.user[chunk])
         for protocol in protocols:
             exclude = histories if protocol == "filtered" else None
-            ranks[protocol][places] = table_ranks(scores, data.item[part], exclude)
-        lists[places] = quality.lists(scores, histories)
+            ranks[protocol][positions] = table_ranks(scores, data.item[chunk], exclude)
+        lists[positions] = quality.lists(scores, histories)
     seconds = (perf_counter() - started) / max(len(protocols), 1)
     for protocol in protocols:
         values = ranking_values(ranks[protocol], TASKS[TASK].metrics)

@@ -1,4 +1,4 @@
-"""What answers are worth: a predictor is asked the examples of a task, and the arrays become values per example."""
+"""Judges a predictor: it is asked the examples of a task, and its arrays become metric values per example."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Judged:
     """The judged answers to the examples of one task under one protocol.
 
     - ``values`` and ``totals``: as in `results.Measured`.
-    - ``shown(i)``: answer i as a person reads it; None where it is shown elsewhere.
-    - ``subset``: int64, the examples that the values are about; None for all.
-    - ``calibration``: of ratings, as `metrics.rating.reliability` has it.
+    - ``shown(i)``: answer i as a person reads it; None where another entry shows it.
+    - ``subset``: int64, the examples that the values belong to; None for all.
+    - ``calibration``: of ratings, as returned by `metrics.rating.reliability`.
     """
 
     protocol: str
@@ -72,7 +72,7 @@ class Judge:
         protocols: Sequence[str],
         inputs: Ragged | None = None,
     ) -> Iterator[Judged]:
-        """The judged answers, protocol by protocol. ``inputs``: the rendered prompts, where they are at hand."""
+        """The judged answers, protocol by protocol. ``inputs``: the rendered prompts, if already encoded."""
         inputs = self.predictor.encode(examples, prompt_index) if inputs is None else inputs
         decoding = TASKS[examples.task].decoding
         if decoding is Decoding.ITEMS:
@@ -113,12 +113,12 @@ class Judge:
 
         protocol = f"1+{self.build.candidates - 1}"
         yield Judged(protocol, values, {}, shown)
-        # Prompts with and without the history are different questions: apart where both occur.
+        # Prompts with and without the history are different questions: also reported apart where both occur.
         prompts = self.predictor.prompts
         has_history = np.array(["history" in " ".join(prompt.slots) for prompt in prompts])[prompt_index]
         if has_history.any() and not has_history.all():
-            for name, those in ((" history", has_history), (" no history", ~has_history)):
-                subset = np.flatnonzero(those)
+            for name, in_group in ((" history", has_history), (" no history", ~has_history)):
+                subset = np.flatnonzero(in_group)
                 part = {metric: value[subset] for metric, value in values.items()}
                 yield Judged(protocol + name, part, {}, subset=subset)
 
@@ -130,7 +130,7 @@ class Judge:
         judge: Callable[[Examples, np.ndarray, str], Judged],
         protocol: str,
     ) -> Iterator[Judged]:
-        """The answers as people get them; where they are calibrated, the model's own too."""
+        """The answers as people get them; where they are calibrated, those of the model alone as well."""
         scores = self.predictor.answer_scores(examples, inputs, prompt_index)
         if examples.task not in self.predictor.calibrators:
             yield judge(examples, scores, protocol)
@@ -153,26 +153,28 @@ class Judge:
         data = self.split.data
         assert data.rating is not None
         scale = np.asarray(self.predictor.rating_values, np.float64)
-        shares = choice_probabilities(scores)
+        probabilities = choice_probabilities(scores)
         truth = data.rating[examples.rows]
         index = rating_index(data, truth)
-        silent = np.isnan(shares).any(1)  # no answer is the worst answer: the farther end of the scale
+        no_answer = np.isnan(probabilities).any(
+            1
+        )  # no answer counts as the worst one: the farther end of the scale
         farthest = np.where(truth - scale[0] > scale[-1] - truth, 0, len(scale) - 1)
-        shares[silent] = np.eye(len(scale))[farthest[silent]]
-        guess, within = shares @ scale, central_interval(shares, scale)
+        probabilities[no_answer] = np.eye(len(scale))[farthest[no_answer]]
+        guess, interval = probabilities @ scale, central_interval(probabilities, scale)
         values = {
             "rmse": squared_error(guess, truth),
             "mae": absolute_error(guess, truth),
-            "ece": calibration_gaps(shares, index),
-            "coverage80": ((within[:, 0] <= truth) & (truth <= within[:, 1])).astype(np.float64),
-            "width80": within[:, 1] - within[:, 0],
+            "ece": calibration_gaps(probabilities, index),
+            "coverage80": ((interval[:, 0] <= truth) & (truth <= interval[:, 1])).astype(np.float64),
+            "width80": interval[:, 1] - interval[:, 0],
         }
         return Judged(
             protocol,
             values,
             {},
-            lambda row: f"{guess[row]:.2f} ({within[row, 0]:g} to {within[row, 1]:g})",
-            calibration=reliability(shares, scale, index),
+            lambda row: f"{guess[row]:.2f} ({interval[row, 0]:g} to {interval[row, 1]:g})",
+            calibration=reliability(probabilities, scale, index),
         )
 
     def _written(self, examples: Examples, inputs: Ragged) -> Judged:
@@ -187,9 +189,9 @@ class Judge:
     def samples(
         self, examples: Examples, index: np.ndarray, judged: Judged, count: int, kind: str
     ) -> list[dict[str, Any]]:
-        """``count`` questions with what was answered and what is true, drawn by the seed.
+        """``count`` questions with their answers and targets, drawn by the seed.
 
-        Of generated texts as many of the best and of the worst by ROUGE-1 come first; "picked" says which.
+        For generated texts, ``count`` each of the best and of the worst by ROUGE-1 come first; "picked" says which.
         """
         if judged.shown is None:
             return []
@@ -201,13 +203,13 @@ class Judge:
             picked = ["best"] * len(ranked[:count]) + ["worst"] * len(ranked[count:][:count]) + picked
             rows = np.concatenate([ends, rows[~np.isin(rows, ends)]])
         rows, picked = rows[: len(picked)], picked[: len(rows)]
-        few = Examples(
+        picked_examples = Examples(
             examples.task,
             examples.rows[rows],
             {name: column.take(rows) for name, column in examples.columns.items()},
             examples.texts,
         )
-        texts = self.predictor.renderer.text(few, index[rows])
+        texts = self.predictor.renderer.text(picked_examples, index[rows])
         items = TASKS[examples.task].ranks
         titles, truth = self.predictor.titles, self.split.data.item[examples.rows]
         return [
@@ -238,14 +240,14 @@ def text_values(
     statistics = text_metrics.bleu_statistics(texts, references)
     values |= {name: statistics for name in ("bleu1", "bleu2", "bleu4") if name in names}
     rouge = text_metrics.rouge(texts, references)
-    values |= {kind: rouge[:, at] for at, kind in enumerate(text_metrics.ROUGE_KINDS) if kind in names}
+    values |= {kind: rouge[:, index] for index, kind in enumerate(text_metrics.ROUGE_KINDS) if kind in names}
     if "length" in names:
         values["length"] = text_metrics.lengths(texts)
     if "feature_match" in names and split.data.has("feature"):
         features = [split.data.texts["feature"][row] for row in rows.tolist()]
-        known = np.array([bool(text_metrics.words(feature)) for feature in features], np.float64)
-        if known.any():
-            values["feature_match"] = np.stack([text_metrics.feature_match(texts, features), known], 1)
+        has_feature = np.array([bool(text_metrics.words(feature)) for feature in features], np.float64)
+        if has_feature.any():
+            values["feature_match"] = np.stack([text_metrics.feature_match(texts, features), has_feature], 1)
     totals = {
         "distinct1": text_metrics.distinct_n(texts, 1),
         "distinct2": text_metrics.distinct_n(texts, 2),
@@ -253,7 +255,7 @@ def text_values(
     }
     if "feature_coverage" in names and split.data.has("feature"):
         finder = text_metrics.FeatureFinder(split.data.texts["feature"])
-        found = [finder(text) for text in texts]
-        totals["feature_coverage"] = text_metrics.feature_coverage(found, len(finder.number))
-        totals["feature_overlap"] = text_metrics.feature_overlap(found)
+        found_features = [finder(text) for text in texts]
+        totals["feature_coverage"] = text_metrics.feature_coverage(found_features, len(finder.number))
+        totals["feature_overlap"] = text_metrics.feature_overlap(found_features)
     return values, {name: value for name, value in totals.items() if name in names}

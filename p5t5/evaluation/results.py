@@ -1,4 +1,4 @@
-"""Result rows: what was measured of whom, on which rows, with an interval; and paired comparisons.
+"""Result rows: what was measured, for which model, on which rows, with an interval; and paired comparisons.
 
 Everything that is shown anywhere (report, model card, README) is made from such rows.
 """
@@ -52,7 +52,7 @@ FIELDS = (
 
 
 def first_of_second(means: np.ndarray) -> np.ndarray:
-    """The ratio of two means: matches among those examples that have something to match."""
+    """The ratio of two means, float [...] from [..., 2]: matches among the examples that have something to match."""
     with np.errstate(invalid="ignore"):
         return means[..., 0] / means[..., 1]
 
@@ -77,7 +77,7 @@ class Measured:
     - ``rows``: int64 [n], the interactions asked about; ``users``: int [n], whose they are.
     - ``values``: metric → float [n] or [n, m], of which the metric is a statistic of the mean (the mean
       itself unless STATISTICS names another). For "auc": [n, 2], score and whether positive.
-    - ``totals``: metric → a number of all answers together (diversity), which has no interval.
+    - ``totals``: metric → a number computed from all answers together (diversity), which has no interval.
     """
 
     model: str
@@ -89,12 +89,12 @@ class Measured:
     values: Mapping[str, np.ndarray]
     totals: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
-    text_decoding: str = ""  # how text was decoded; "" for baselines and for what writes none
+    text_decoding: str = ""  # how text was decoded; "" for baselines and where no text is generated
 
 
 @dataclass
 class Evaluation:
-    """What an evaluation hands back: result rows, samples for people, and the values behind the rows."""
+    """The outcome of an evaluation: result rows, samples for people, and the values behind the rows."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     samples: list[dict[str, Any]] = field(default_factory=list)
@@ -102,10 +102,10 @@ class Evaluation:
     calibration: list[dict[str, Any]] = field(default_factory=list)  # predicted against observed ratings
     skipped: list[str] = field(default_factory=list)  # sentences on what was not evaluated and why
 
-    def add(self, measured: Measured, about: Mapping[str, Any]) -> None:
-        """``about``: the fields that all rows of this evaluation share."""
+    def add(self, measured: Measured, metadata: Mapping[str, Any]) -> None:
+        """``metadata``: the fields that all rows of this evaluation share."""
         self.measured.append(measured)
-        self.rows += result_rows(measured, about)
+        self.rows += result_rows(measured, metadata)
 
     def extend(self, other: Evaluation) -> None:
         self.rows += other.rows
@@ -115,15 +115,15 @@ class Evaluation:
         self.skipped += [sentence for sentence in other.skipped if sentence not in self.skipped]
 
 
-def result_rows(measured: Measured, about: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A flat row a metric, with every field of FIELDS."""
-    seed = int(about.get("seed", 0))
+def result_rows(measured: Measured, metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One flat row per metric, with every field of FIELDS."""
+    seed = int(metadata.get("seed", 0))
     shared = {
         "checkpoint": "",
         "quoted": False,
         "variant": "main",
         "aggregate": "seed",
-        **about,
+        **metadata,
         "model": measured.model,
         "family": measured.task.split("/")[0],
         "task": measured.task,
@@ -144,17 +144,17 @@ def result_rows(measured: Measured, about: Mapping[str, Any]) -> list[dict[str, 
 
 
 def compare(ours: Evaluation, baselines: Evaluation, seed: int = 0) -> list[dict[str, Any]]:
-    """Paired bootstraps over users of every pair that answered the same task under the same protocol.
+    """Paired bootstraps over users for every pair that answered the same task under the same protocol.
 
-    ``difference`` is ours − theirs. ``better`` says whether the interval lies wholly on ours' good side
-    (True), wholly on the other (False), or across 0 (None).
+    ``difference`` is ours − theirs. ``better`` is True if the whole interval is in favour of ours, False if it is
+    wholly against, None if it includes 0.
     """
     return [
         row
-        for mine in ours.measured
+        for measured in ours.measured
         for other in baselines.measured
-        if mine.task == other.task and mine.protocol.startswith(other.protocol)
-        for row in _paired(mine, other, other.model, seed)
+        if measured.task == other.task and measured.protocol.startswith(other.protocol)
+        for row in _paired(measured, other, other.model, seed)
     ]
 
 
@@ -162,35 +162,39 @@ def compare_prompts(ours: Evaluation, seed: int = 0) -> list[dict[str, Any]]:
     """`compare` of a model's answers to held-out prompts with its own to seen ones, on the same rows; ``relative``: the
     difference as a share of the seen value (None where that is 0), ``relative_ci95`` its interval."""
     out = []
-    for mine in ours.measured:
-        for other in ours.measured:
-            kind = (mine.prompt, other.prompt) == ("held_out", "seen")
-            if kind and (mine.model, mine.task, mine.protocol) == (other.model, other.task, other.protocol):
-                both = np.isin(other.rows, mine.rows)
-                for row in _paired(mine, other, SEEN_PROMPTS, seed):
-                    out.append(_relative(row, other.values[row["metric"]][both]))
+    for held_out in ours.measured:
+        for seen in ours.measured:
+            is_pair = (held_out.prompt, seen.prompt) == ("held_out", "seen")
+            if is_pair and (held_out.model, held_out.task, held_out.protocol) == (
+                seen.model,
+                seen.task,
+                seen.protocol,
+            ):
+                in_both = np.isin(seen.rows, held_out.rows)
+                for row in _paired(held_out, seen, SEEN_PROMPTS, seed):
+                    out.append(_relative(row, seen.values[row["metric"]][in_both]))
     return out
 
 
-def _paired(mine: Measured, other: Measured, against: str, seed: int) -> Iterator[dict[str, Any]]:
-    """A row of `compare` a metric, of the rows that both answered."""
-    _, left, right = np.intersect1d(mine.rows, other.rows, return_indices=True)
+def _paired(ours: Measured, other: Measured, against: str, seed: int) -> Iterator[dict[str, Any]]:
+    """One row of `compare` per metric, on the rows that both answered."""
+    _, left, right = np.intersect1d(ours.rows, other.rows, return_indices=True)
     for metric in ("ndcg@10", "rmse", "mae", "accuracy", "rouge1", "bleu4", "feature_match"):
-        if metric not in mine.values or metric not in other.values or not len(left):
+        if metric not in ours.values or metric not in other.values or not len(left):
             continue
         difference, low, high = paired_bootstrap(
-            mine.values[metric][left],
+            ours.values[metric][left],
             other.values[metric][right],
             seed,
-            users=mine.users[left],
+            users=ours.users[left],
             statistic=STATISTICS.get(metric, first_mean),
         )
         yield {
-            "task": mine.task,
-            "protocol": mine.protocol,
+            "task": ours.task,
+            "protocol": ours.protocol,
             "metric": metric,
-            "model": mine.model,
-            "prompt": mine.prompt,
+            "model": ours.model,
+            "prompt": ours.prompt,
             "against": against,
             "difference": _number(difference),
             "ci95": _range(low, high),
@@ -202,29 +206,29 @@ def _paired(mine: Measured, other: Measured, against: str, seed: int) -> Iterato
 
 def _relative(row: dict[str, Any], seen: np.ndarray) -> dict[str, Any]:
     """``seen``: the metric's values of the seen prompts, as in `Measured.values`."""
-    whole = float(STATISTICS.get(row["metric"], first_mean)(seen.reshape(len(seen), -1).mean(0)))
-    parts = [row["difference"], *(row["ci95"] or [None, None])]
-    share, low, high = (None if part is None or not whole else _number(part / whole) for part in parts)
-    return {**row, "relative": share, "relative_ci95": None if low is None else [low, high]}
+    seen_value = float(STATISTICS.get(row["metric"], first_mean)(seen.reshape(len(seen), -1).mean(0)))
+    bounds = [row["difference"], *(row["ci95"] or [None, None])]
+    relative, low, high = (
+        None if bound is None or not seen_value else _number(bound / seen_value) for bound in bounds
+    )
+    return {**row, "relative": relative, "relative_ci95": None if low is None else [low, high]}
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a results file. UserError if it is none."""
+    """The rows of a results file. Raises UserError if it is not one."""
     try:
         rows = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: no results could be read ({error}); make them with p5t5 evaluate"
+            f"{path}: cannot be read as results ({error}); make them with p5t5 evaluate"
         ) from error
     if not isinstance(rows, list) or any(not isinstance(row, dict) or "metric" not in row for row in rows):
-        raise UserError(
-            f"{path}: results are a list of rows with a field metric each; this is something else"
-        )
+        raise UserError(f"{path}: not a results file: it must be a list of rows with a field metric each")
     return rows
 
 
 def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A JSON list, a row a line; under a temporary name first."""
+    """Writes a JSON list, one row per line, under a temporary name first."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
@@ -244,13 +248,16 @@ def _interval(metric: str, values: np.ndarray, users: np.ndarray, seed: int) -> 
     scores, positive = values[:, 0], values[:, 1] > 0
     if not len(scores):
         return math.nan, math.nan, math.nan
-    names, place = np.unique(users, return_inverse=True)
-    counts = resampling_counts(len(names), seed)
-    parts = [auc(scores, positive, counts[at : at + CHUNK, place]) for at in range(0, len(counts), CHUNK)]
-    drawn = np.concatenate(parts)
-    if np.isnan(drawn).all():
+    distinct_users, user_index = np.unique(users, return_inverse=True)
+    counts = resampling_counts(len(distinct_users), seed)
+    chunks = [
+        auc(scores, positive, counts[start : start + CHUNK, user_index])
+        for start in range(0, len(counts), CHUNK)
+    ]
+    resampled = np.concatenate(chunks)
+    if np.isnan(resampled).all():
         return float(auc(scores, positive)), math.nan, math.nan
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return float(auc(scores, positive)), float(low), float(high)
 
 

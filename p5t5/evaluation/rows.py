@@ -1,4 +1,4 @@
-"""Which rows of a split a task is asked about."""
+"""The rows of a split that a task is asked about."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from p5t5.tasks.registry import TASKS
 PROTOCOLS = ("filtered", "unfiltered")
 
 
-def _check(protocols: Sequence[str]) -> None:
+def check_protocols(protocols: Sequence[str]) -> None:
+    """Raises UserError for an unknown protocol."""
     if unknown := [name for name in protocols if name not in PROTOCOLS]:
-        raise UserError(f"there is no protocol {unknown[0]!r}; there are {', '.join(PROTOCOLS)}")
+        raise UserError(f"unknown protocol {unknown[0]!r}; choose among {', '.join(PROTOCOLS)}")
 
 
-def _about(split: Split, part: str, seed: int, checkpoint: str, variant: str) -> dict[str, Any]:
+def row_metadata(split: Split, part: str, seed: int, checkpoint: str, variant: str) -> dict[str, Any]:
+    """The fields that all result rows of one evaluation share."""
     return {
         "dataset": split.data.name,
         "split": part,
@@ -32,12 +34,15 @@ def _about(split: Split, part: str, seed: int, checkpoint: str, variant: str) ->
 
 
 def rows_of(split: Split, task: str, part: str, limit: int | None, seed: int) -> tuple[np.ndarray, str]:
-    """The rows of a task to ask about and "", or none and a sentence why."""
+    """int64 [n]: the rows to ask a task about, and ""; or no rows and a sentence why.
+
+    ``limit``: maximum number of users, drawn by the seed. Raises UserError for an unknown task or a limit below 1.
+    """
     if limit is not None and limit < 1:
-        raise UserError(f"a limit of {limit} users: it must be at least 1, or 0 for all")
+        raise UserError(f"--limit {limit}: the number of users must be at least 1, or 0 for all")
     none = np.zeros(0, np.int64)
     if task not in TASKS:
-        raise UserError(f"there is no task {task!r}; there are {', '.join(TASKS)}")
+        raise UserError(f"unknown task {task!r}; choose among {', '.join(TASKS)}")
     missing = TASKS[task].missing(split.data)
     if missing:
         return none, f"{task} is off: {split.data.name} has no {' and no '.join(missing)}"
@@ -48,7 +53,7 @@ def rows_of(split: Split, task: str, part: str, limit: int | None, seed: int) ->
         return none, f"{task} is off: {split.data.name} has no {part} row for it"
     if limit is not None:
         users = split.data.user[rows]
-        known = np.unique(users)
-        chosen = known[np.argsort(hashed(seed, known), kind="stable")[:limit]]
+        distinct_users = np.unique(users)
+        chosen = distinct_users[np.argsort(hashed(seed, distinct_users), kind="stable")[:limit]]
         rows = rows[np.isin(users, chosen)]
     return rows, ""

@@ -1,4 +1,4 @@
-"""A quick look at validation rows while a model trains, shared out over the processes."""
+"""A quick validation while a model trains, with the rows shared out over the processes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from p5t5.text.mixture import single, usable_prompts
 if TYPE_CHECKING:
     from p5t5.checkpoint.checkpoint import Checkpoint
 
-# What a process found: metric → (the rows it asked about, the value of each).
+# The measurements of one process: task → (the rows it asked about, the value of each).
 Part = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 class Validation:
-    """``validate(model)`` → {metric: value} for training: filtered, seen wordings; see `validation_metric`.
+    """``validate(model)`` → {metric: value} for training: filtered, seen prompts; see `validation_metric`.
 
-    ``names``: the metrics, beforehand. ``others``: whether tasks are trained that are not looked at; then
-    ``tolerance`` is one standard error of each metric that is a mean over rows (Breiman et al. 1984: within it
-    of the best, take the other good). ``part`` and ``combine`` share the rows out over processes: every
-    row is asked once, with the wording and the candidates that it has on one process.
+    ``names``: the metrics, known beforehand. ``others``: whether tasks are trained that are not validated; then
+    ``tolerance`` holds one standard error of each metric that is a mean over rows (the one-standard-error rule of
+    Breiman et al. 1984). ``part`` and ``combine`` share the rows out over processes: every row is asked
+    once, with the same prompt and candidates as on a single process.
     """
 
     def __init__(
@@ -52,31 +52,31 @@ class Validation:
         return self.combine([self.part(model, 0, 1)])
 
     def measure(self, checkpoint: Checkpoint) -> dict[str, float]:
-        """The metrics of a checkpoint as it is saved: its ratings calibrated as was fitted for it. Text is greedy."""
+        """The metrics of a checkpoint as it would be saved: ratings with its fitted calibration, text decoded greedily."""
         inference = replace(self.predictor.options, calibrated=True)
         other = copy.copy(self)
         other.predictor = Predictor(checkpoint, self.split.data, inference)
         return other(checkpoint.model)
 
     def part(self, model: Any, rank: int, world: int) -> Part:
-        """What the process ``rank`` of ``world`` measures."""
+        """The measurements of process ``rank`` of ``world``."""
         predictor = self.predictor.with_model(getattr(model, "module", model))  # DDP is for gradients
         judge = Judge(predictor, self.split, self.options)
-        found: Part = {}
+        measured: Part = {}
         for task, examples, index, inputs in self._prepare(rank, world):
             metric = TASKS[task].primary_metric
             for judged in judge.judge(examples, index, ("filtered",), inputs):
-                if metric in judged.values and judged.subset is None and task not in found:
+                if metric in judged.values and judged.subset is None and task not in measured:
                     values = np.asarray(judged.values[metric], np.float64).reshape(len(examples), -1)
-                    found[task] = (examples.rows, values)
-        return found
+                    measured[task] = (examples.rows, values)
+        return measured
 
     def combine(self, parts: Sequence[Part]) -> dict[str, float]:
-        """The metrics over all rows, summed in the same order whatever the number of parts."""
+        """The metrics over all rows, summed in the same order whatever the number of processes."""
         out = {}
         for task in self.rows:
-            mine = [part[task] for part in parts if task in part]
-            rows, values = (np.concatenate(column) for column in zip(*mine, strict=True))
+            parts_of_task = [part[task] for part in parts if task in part]
+            rows, values = (np.concatenate(column) for column in zip(*parts_of_task, strict=True))
             metric = TASKS[task].primary_metric
             statistic = STATISTICS.get(metric, first_mean)
             out[TASKS[task].metric_name] = float(statistic(values[np.argsort(rows, kind="stable")].mean(0)))
@@ -85,15 +85,15 @@ class Validation:
         return out
 
     def _prepare(self, rank: int, world: int) -> list[tuple]:
-        """Task, examples, wordings and rendered prompts of one process's rows; made once."""
+        """Task, examples, prompt indices and rendered prompts of one process's rows; made once."""
         if (rank, world) not in self._prepared:
             prepared = []
             for task, rows in self.rows.items():
-                mine = rows[rank::world]
-                if len(mine):
+                own_rows = rows[rank::world]
+                if len(own_rows):
                     prompts = self.predictor.prompts
                     examples, index = single(
-                        self.split, task, prompts, "validation", self.options, "seen", mine
+                        self.split, task, prompts, "validation", self.options, "seen", own_rows
                     )
                     inputs = self.predictor.encode(examples, index)
                     prepared.append((task, examples, index, inputs))
@@ -109,7 +109,7 @@ def validation_metric(
     seed: int = 0,
     token_budget: int = 8192,
 ) -> Validation:
-    """A quick ``validate(model)`` for training: filtered, seen wordings, at most ``limit`` users by the seed.
+    """A quick ``validate(model)`` for training: filtered, seen prompts, at most ``limit`` users by the seed.
 
     ``tasks``: those that are trained (None: the checkpoint's). Of these only the ones with a
     ``validation_place`` are measured (sequential/next_item by "ndcg@10", rating/score by "rmse"), because
@@ -118,18 +118,18 @@ def validation_metric(
     """
     data = split.data
     checkpoint.check(data)
-    own = list(tasks or checkpoint.info.tasks or TASKS)
-    watched = [task for task in own if TASKS[task].validation_place]
+    trained = list(tasks or checkpoint.info.tasks or TASKS)
+    watched = [task for task in trained if TASKS[task].validation_place]
     watched.sort(key=lambda task: TASKS[task].validation_place)
-    found = {}
-    for task in watched or own:
+    rows_of_task = {}
+    for task in watched or trained:
         rows, reason = rows_of(split, task, "validation", limit, seed)
         if not reason and len(usable_prompts(checkpoint.prompts, task, data, held_out=False)):
-            found[task] = rows
-    if not found:
+            rows_of_task[task] = rows
+    if not rows_of_task:
         raise UserError(f"{data.name} has no validation rows of the tasks to validate on; choose other tasks")
     options = replace(checkpoint.build_options(-1), seed=seed)
-    others = any(task not in found and not TASKS[task].repeats for task in own)
-    # What was fitted for an earlier stage says nothing of these weights; and greedy is quick.
+    others = any(task not in rows_of_task and not TASKS[task].repeats for task in trained)
+    # Artefacts fitted for an earlier stage do not apply to these weights; and greedy decoding is fast.
     inference = InferenceOptions(token_budget, calibrated=False, fitted_decoding=False)
-    return Validation(Predictor(checkpoint, data, inference), split, options, found, others)
+    return Validation(Predictor(checkpoint, data, inference), split, options, rows_of_task, others)
