@@ -131,7 +131,7 @@ class ReviewRegressor:
     def fit(split: Split, task: str, options: BuildOptions, seed: int = 0) -> ReviewRegressor | None:
         """From the task's training rows; penalty and shares are those of a fifth of them that the rest did not see.
 
-        None where there are fewer than LEAST, no word is in two of them, or the scale has a single value. No other
+        None where there are fewer than MIN_TRAINING_REVIEWS, no word is in two of them, or the scale has a single value. No other
         row is read.
         """
         data, rows = split.data, TASKS[task].eligible(split, "train")

@@ -21,11 +21,10 @@ ITEM_BIAS = "item_bias"
 @dataclass(frozen=True)
 class Catalogue:
     """Items by number (row): ids and titles for people, tokens and trie for the model.
-
-    - ``items``: DataFrame with ``item_id``, ``title`` and, if known, ``attributes`` (one text an item)
-      and ``identifier`` (its spelling, tokens joined by a space) and ``item_bias`` (float32, NaN for items
-      that came later: how much better than the mean it is rated, `p5t5.inference.rating_calibration`).
-    - ``tokens``: int32 [items, levels], token ids of the identifiers, −1 behind shorter ones.
+    - ``items``: DataFrame with ``item_id``, ``title`` and, if known, ``attributes`` (one text per item),
+      ``identifier`` (its spelling, tokens joined by a space) and ``item_bias`` (float32, NaN for items
+      added later: how much better than the mean it is rated, `p5t5.inference.rating_calibration`).
+    - ``tokens``: int32 [items, levels], token ids of the identifiers, padded with −1.
     - ``trie``: over these tokens (with ``</s>`` where they differ in length).
     """
 
@@ -42,7 +41,7 @@ class Catalogue:
         identifiers: Sequence[str] | None = None,
         eos: int = 1,
     ) -> Catalogue:
-        """``titles`` default to the ids. UserError for ids that are not unique or columns of other lengths."""
+        """``titles`` default to the ids. Raises UserError for duplicate ids and for columns of different lengths."""
         columns = {
             "item_id": item_ids,
             "title": titles if titles is not None else item_ids,
@@ -54,9 +53,9 @@ class Catalogue:
             if len(values) != len(tokens):
                 raise UserError(f"catalogue: {len(tokens)} identifiers, but {len(values)} values in {name!r}")
         items = pd.DataFrame(texts)
-        twice = items["item_id"][items["item_id"].duplicated()]
-        if len(twice):
-            raise UserError(f"catalogue: item_id {twice.iloc[0]!r} occurs more than once")
+        duplicates = items["item_id"][items["item_id"].duplicated()]
+        if len(duplicates):
+            raise UserError(f"catalogue: item_id {duplicates.iloc[0]!r} occurs more than once")
         tokens = np.ascontiguousarray(tokens, np.int32)
         return Catalogue(items, tokens, Trie.build(tokens, eos=eos))
 
@@ -78,24 +77,24 @@ class Catalogue:
 
     @property
     def item_bias(self) -> np.ndarray | None:
-        """float32 [items], NaN where unknown; None where none were kept."""
+        """float32 [items], NaN where unknown; None where none were stored."""
         return self.items[ITEM_BIAS].to_numpy(np.float32) if ITEM_BIAS in self.items else None
 
     def keep_item_bias(self, bias: np.ndarray) -> None:
-        """Keeps these [items], in this very table: UserError where their number is another."""
+        """Stores ``bias`` float [items] in this catalogue. Raises UserError if it has another length."""
         if len(bias) != len(self):
             raise UserError(f"catalogue: {len(self)} items, but {len(bias)} values in {ITEM_BIAS!r}")
         self.items[ITEM_BIAS] = np.asarray(bias, np.float32)
 
     def numbers(self, item_ids: Sequence[str]) -> np.ndarray:
-        """int64: item numbers, −1 for ids that are not in the catalogue."""
+        """int64 [ids]: item numbers, −1 for ids that are not in the catalogue."""
         return np.fromiter((self.index_of.get(i, -1) for i in item_ids), np.int64, len(item_ids))
 
     def digest(self) -> str:
-        """16 hex digits of the ids and their tokens: which weights a catalogue belongs to."""
-        found = blake2b("\0".join(self.item_ids).encode(), digest_size=8)
-        found.update(self.tokens.tobytes())
-        return found.hexdigest()
+        """16 hex digits of the ids and their tokens: identifies the weights that a catalogue belongs to."""
+        digest = blake2b("\0".join(self.item_ids).encode(), digest_size=8)
+        digest.update(self.tokens.tobytes())
+        return digest.hexdigest()
 
     def save(self, folder: str | Path) -> None:
         """Writes catalogue.parquet and trie.safetensors, each under a temporary name first."""
@@ -110,7 +109,7 @@ class Catalogue:
 
     @staticmethod
     def load(folder: str | Path) -> Catalogue:
-        """UserError where a file is missing, unreadable, or the two files do not belong together."""
+        """Raises UserError where a file is missing or unreadable, or the two files do not belong together."""
         path = Path(folder) / TABLE
         try:
             table = pd.read_parquet(path)
@@ -119,7 +118,7 @@ class Catalogue:
         trie = Trie.load(Path(folder) / TRIE)
         if len(trie) != len(table):
             raise UserError(
-                f"{folder}: {TABLE} has {len(table)} items, {TRIE} {len(trie)}: save them together"
+                f"{folder}: {TABLE} has {len(table)} items, {TRIE} has {len(trie)}: copy both files from one checkpoint"
             )
         lengths = table["tokens"].str.len().to_numpy()
         tokens = np.full((len(table), int(lengths.max(initial=1))), -1, np.int32)

@@ -1,7 +1,7 @@
-"""The checkpoint folder: a model with all it needs to be asked, and no interactions.
+"""The checkpoint folder: a model with everything needed to query it, and no interactions.
 
-It holds config.json, model.safetensors, generation_config.json, the tokenizer, the catalogue, the prompts, the names of
-users (hashed ids), files of what was fitted to the weights, p5t5.json and the model card.
+It holds config.json, model.safetensors, generation_config.json, the tokenizer, the catalogue, the prompts, the identifiers of
+users (by hashed id), the files of fitted artifacts, p5t5.json and the model card.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 FITTED_FILES = ("words.parquet", "item_ngrams.parquet")
 USERS, PROMPTS = "users.parquet", "prompts.yaml"
-# What a model leaves in its folder later on, and says nothing of the next one.
+# Files that later steps add for this model; they are wrong for another model saved into the folder.
 LATER = ("results.json", "fusion.json", "fusion.safetensors")
 
 
@@ -44,7 +44,7 @@ LATER = ("results.json", "fusion.json", "fusion.safetensors")
 class Checkpoint:
     """``users``: hashed user id → identifier spelling, in the order of the user tokens.
 
-    ``info`` is p5t5.json; ``fitted``: what was fitted to these weights, by name (`checkpoint.fitted`).
+    ``info`` is p5t5.json; ``fitted``: artifacts fitted to these weights, by name (`checkpoint.fitted`).
     """
 
     model: P5T5ForConditionalGeneration
@@ -57,20 +57,20 @@ class Checkpoint:
 
     @cached_property
     def renderer(self) -> Renderer:
-        """Renders with the checkpoint's own numbering: users in the order of ``users``, items as in the catalogue."""
+        """A renderer with the checkpoint's own numbering: users in the order of ``users``, items as in the catalogue."""
         return self._renderer(list(self.users.values()))
 
     def renderer_for(self, data: IndexedRecords) -> Renderer:
-        """Renders examples built from ``data``; a user whom training did not see has no name.
+        """A renderer for examples built from ``data``; users that training did not see have no identifier.
 
         Raises UserError if the data has another catalogue than the checkpoint.
         """
-        made = self.__dict__.get("_made_for")  # the last one: making it tokenises all titles
-        if made is None or made[0] is not data or made[1].prompts != self.prompts:
+        cached = self.__dict__.get("_made_for")  # the last one: making it tokenizes all titles
+        if cached is None or cached[0] is not data or cached[1].prompts != self.prompts:
             self.check(data)
-            made = data, self._renderer([self.users.get(user_key(user), "") for user in data.user_ids])
-            self.__dict__["_made_for"] = made
-        return made[1]
+            cached = data, self._renderer([self.users.get(user_key(user), "") for user in data.user_ids])
+            self.__dict__["_made_for"] = cached
+        return cached[1]
 
     def _renderer(self, users: Sequence[str]) -> Renderer:
         names = names_of(
@@ -92,8 +92,12 @@ class Checkpoint:
         ours, theirs = self.catalogue.item_ids, data.item_ids.tolist()
         if ours == theirs:
             return
-        strange = sorted(set(theirs) - set(ours))[:3]
-        reason = f"it does not know {', '.join(strange)}" if strange else "the data lacks some of its items"
+        unknown_items = sorted(set(theirs) - set(ours))[:3]
+        reason = (
+            f"it lacks the items {', '.join(unknown_items)}"
+            if unknown_items
+            else "the data lacks some of its items"
+        )
         raise UserError(
             f"the model was trained on another catalogue ({len(ours)} items) than {data.name} ({len(theirs)} items): "
             f"{reason}. Use the data folder it was trained on, or train a model on this one."
@@ -102,7 +106,7 @@ class Checkpoint:
     def check_same(self, data: IndexedRecords) -> None:
         """UserError unless ``data`` is what the checkpoint was trained on, interaction by interaction.
 
-        With other interactions the split falls elsewhere, and test rows may have been trained on.
+        With other interactions the split differs, and rows that were trained on may be test rows.
         """
         self.check(data)
         if data.hash != self.info.data.hash:
@@ -112,14 +116,14 @@ class Checkpoint:
             )
 
     def add_stage(self, stage: Mapping[str, Any]) -> None:
-        """Records a stage of training on the checkpoint's data, and drops what was fitted to the weights before it."""
+        """Records a stage of training on the checkpoint's data, and drops what was fitted to the earlier weights."""
         self.info.stages.append(dict(stage))
         if self.info.trained[-1:] != [self.info.data]:
             self.info.trained.append(self.info.data)
         self.fitted.clear()
 
     def save(self, folder: str | Path, card: str = "") -> None:
-        """Writes the folder, p5t5.json last; fitted artefacts, results and fusion of an earlier model in it are removed."""
+        """Writes the folder, p5t5.json last; fitted artifacts, results and fusion of an earlier model in it are removed."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
@@ -135,7 +139,7 @@ class Checkpoint:
             (temporary / INFO).write_text(self._json())
             if card:
                 (temporary / "README.md").write_text(card)
-            # A folder without INFO is refused on loading: until all of the new files are there.
+            # A folder without INFO is refused on loading, so it is missing until all new files are in place.
             for stale in (INFO, *FITTED_FILES, *LATER):
                 (folder / stale).unlink(missing_ok=True)
             for path in sorted(temporary.iterdir(), key=lambda path: path.name == INFO):
@@ -144,25 +148,27 @@ class Checkpoint:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def save_fitted(self, folder: str | Path) -> None:
-        """Writes the fitted artefacts into the checkpoint's own folder, p5t5.json last. Raises OSError."""
+        """Writes the fitted artifacts into the checkpoint's own folder, p5t5.json last. Raises OSError."""
         folder = Path(folder)
         for name, content in self._fitted_files().items():
             _replace_file(folder / name, content, like=folder / INFO)
         _replace_file(folder / INFO, self._json().encode("utf-8"), like=folder / INFO)
 
     def _fitted_files(self) -> dict[str, bytes]:
-        return {name: content for one in self.fitted.values() for name, content in one.files.items()}
+        return {
+            name: content for artifact in self.fitted.values() for name, content in artifact.files.items()
+        }
 
     def _json(self) -> str:
-        fitted = {name: one.as_json() for name, one in self.fitted.items()}
+        fitted = {name: artifact.as_json() for name, artifact in self.fitted.items()}
         plain = {**self.info.as_json(), "catalogue": self.catalogue.digest(), "fitted": fitted}
         return json.dumps(plain, indent=1) + "\n"
 
     @staticmethod
     def load(folder_or_id: str | Path) -> Checkpoint:
-        """Reads a checkpoint folder, or one on the Hub (or in its cache), in evaluation mode.
+        """Reads a checkpoint from a folder or from the Hub (or its cache), in evaluation mode.
 
-        Raises UserError if it is not a p5t5 checkpoint.
+        Raises UserError if it is not a p5t5 checkpoint, is damaged or incomplete.
         """
         folder = resolve(folder_or_id)
         plain = read_json(folder)
@@ -186,7 +192,7 @@ class Checkpoint:
 
         catalogue = Catalogue.load(folder)
         if catalogue.digest() != plain["catalogue"]:
-            raise UserError(f"{folder}: the catalogue is another model's: copy the whole folder again.")
+            raise UserError(f"{folder}: the catalogue belongs to another model: copy the whole folder again.")
         users = pd.read_parquet(folder / USERS)
         return Checkpoint(
             load_model(folder),
@@ -200,15 +206,15 @@ class Checkpoint:
 
 
 def user_key(user_id: str) -> str:
-    """16 hex digits: what a checkpoint keeps of a user id."""
+    """16 hex digits that stand for a user id in a checkpoint."""
     return hashlib.blake2b(str(user_id).encode(), digest_size=8).hexdigest()
 
 
 def _replace_file(path: Path, content: bytes, like: Path) -> None:
-    """Replaces the file at once, with the rights of ``like``: another process may do the same."""
-    number, name = tempfile.mkstemp(".tmp", path.name, path.parent)
+    """Replaces the file atomically, with the permissions of ``like``; safe against another process doing the same."""
+    descriptor, name = tempfile.mkstemp(".tmp", path.name, path.parent)
     try:
-        with open(number, "wb") as file:
+        with open(descriptor, "wb") as file:
             file.write(content)
         shutil.copymode(like, name)
         Path(name).replace(path)

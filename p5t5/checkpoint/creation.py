@@ -57,10 +57,10 @@ def create_checkpoint(
 ) -> Checkpoint:
     """An untrained checkpoint for this data.
 
-    ``model`` is a preset (trained from scratch, with a tokenizer of its own) or a T5 checkpoint's
-    folder or Hub id (its tokenizer and weights, the vocabulary grown by the identifiers).
-    ``user_identifiers`` may be "none": users are then known by their history alone. From scratch,
-    embeddings start at what the training rows say (`embedding_init`) unless ``start_from_factors`` is
+    ``model`` is a preset (trained from scratch, with its own tokenizer) or the folder or Hub id of a T5 checkpoint
+    (its tokenizer and weights, the vocabulary grown by the identifiers).
+    ``user_identifiers`` may be "none": users are then represented by their history alone. From scratch,
+    embeddings are initialized from the training rows (`embedding_init`) unless ``start_from_factors`` is
     False. Raises UserError for an unknown preset or method, and where the tokenizer spells two names alike.
     """
     data, options = split.data, options or BuildOptions(seed=seed)
@@ -82,18 +82,18 @@ def create_checkpoint(
         grow_vocabulary(network, max(len(tokenizer), network.config.vocab_size), seed=seed)
         set_dropout(network, dropout)
     ids = identifier_ids(tokenizer, pieces)
-    if items.words:  # named in plain text: the tokens are the text's own, and start as they are
+    if items.words:  # named in plain text: the tokens and their embeddings are those of ordinary text
         tokens = text_tokens(tokenizer, items.spellings())
         check_distinct(tokens, items.spellings(), model)
     else:
         tokens = tokens_of(ids, items.piece_index())
-    own = 0
+    identity = 0
     if start_from_factors and model in PRESETS:
         user_tokens = None if users is None else tokens_of(ids[len(items.pieces()) :], users.piece_index())
-        own = _start_embeddings(network, tokenizer, split, items, tokens, user_tokens, options, seed)
+        identity = _start_embeddings(network, tokenizer, split, items, tokens, user_tokens, options, seed)
     if whole_word_embeddings:
-        later = tokens[:, 1:] if not items.words else tokens[:0]
-        continuing = [int(i) for i in np.unique(later) if i >= 0]
+        later_tokens = tokens[:, 1:] if not items.words else tokens[:0]
+        continuing = [int(i) for i in np.unique(later_tokens) if i >= 0]
         set_word_starts(network, tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))), continuing)
     catalogue = Catalogue.build(
         data.item_ids.tolist(),
@@ -104,7 +104,7 @@ def create_checkpoint(
     )
     spelled = [] if users is None else users.spellings()
     keys = [user_key(user) for user in data.user_ids]
-    info = _info(split, model, options, items, users, own)
+    info = _info(split, model, options, items, users, identity)
     return Checkpoint(
         network, tokenizer, catalogue, dict(zip(keys, spelled, strict=False)), list(prompts), info
     )
@@ -114,7 +114,10 @@ def _new_tokenizer(
     split: Split, prompts: Sequence[Prompt], options: BuildOptions, pieces: list[str], size: int, seed: int
 ) -> PreTrainedTokenizerFast:
     texts = [*training_texts(split, options), *_literals(prompts)]
-    whole = [*answer_words(split.data), *seen_words(prompts)]  # in pieces they are half of a short prompt
+    whole = [
+        *answer_words(split.data),
+        *seen_words(prompts),
+    ]  # split into pieces, they would fill half of a short prompt
     return train_tokenizer(texts, pieces, size=size, seed=seed, whole=whole)
 
 
@@ -128,25 +131,30 @@ def _start_embeddings(
     options: BuildOptions,
     seed: int,
 ) -> int:
-    """Starts words, items and users at what the training rows say of them; returns the number of identity dimensions.
+    """Initializes words, items and users from the training rows; returns the number of identity dimensions.
 
     ``tokens``, ``user_tokens``: int32 [items, levels] and [users, levels].
     """
     width = network.config.d_model
-    own = identity_dimensions(split, width) if tokens.shape[1] == 1 and not items.words else 0
-    words, vectors = word_vectors(split, tokenizer, width - own, options, seed)
-    start_identifiers(network, words, np.pad(vectors, ((0, 0), (0, own))), seed=seed)
-    item_vectors, user_vectors = item_and_user_vectors(split, width - own, seed)
-    suppress_seen_items(network, own)
+    identity = identity_dimensions(split, width) if tokens.shape[1] == 1 and not items.words else 0
+    words, vectors = word_vectors(split, tokenizer, width - identity, options, seed)
+    start_identifiers(network, words, np.pad(vectors, ((0, 0), (0, identity))), seed=seed)
+    item_vectors, user_vectors = item_and_user_vectors(split, width - identity, seed)
+    suppress_seen_items(network, identity)
     if not items.words:
-        start_identifiers(network, tokens, with_identity_part(item_vectors, own, seed), seed=seed)
+        start_identifiers(network, tokens, with_identity_part(item_vectors, identity, seed), seed=seed)
     if user_tokens is not None:
-        start_identifiers(network, user_tokens, np.pad(user_vectors, ((0, 0), (0, own))), seed=seed)
-    return own
+        start_identifiers(network, user_tokens, np.pad(user_vectors, ((0, 0), (0, identity))), seed=seed)
+    return identity
 
 
 def _info(
-    split: Split, model: str, options: BuildOptions, items: Identifiers, users: Identifiers | None, own: int
+    split: Split,
+    model: str,
+    options: BuildOptions,
+    items: Identifiers,
+    users: Identifiers | None,
+    identity: int,
 ) -> CheckpointInfo:
     return CheckpointInfo(
         model=model,
@@ -155,7 +163,7 @@ def _info(
         data=DataRecord.of(split.data),
         identifiers={"item": items.report(), "user": None if users is None else users.report()},
         rating_values=[float(value) for value in split.data.rating_values],
-        identity_dimensions=own,
+        identity_dimensions=identity,
     )
 
 
@@ -171,17 +179,17 @@ def _literals(prompts: Iterable[Prompt]) -> list[str]:
 
 
 def tokens_of(ids: np.ndarray, piece_index: np.ndarray) -> np.ndarray:
-    """int32 [n, levels]: token ids of identifiers, −1 padded."""
+    """int32 [n, levels]: token ids of identifiers, padded with −1."""
     return np.where(piece_index < 0, -1, ids[piece_index]).astype(np.int32)
 
 
 def check_distinct(tokens: np.ndarray, names: Sequence[str], model: str) -> None:
-    """UserError where a tokenizer that lacks a title's letters makes two names one."""
-    _, first, number = np.unique(tokens, axis=0, return_index=True, return_inverse=True)
-    same = np.flatnonzero(first[number.reshape(-1)] != np.arange(len(tokens)))
-    if len(same):
-        one, two = names[first[number.reshape(-1)[same[0]]]], names[same[0]]
+    """Raises UserError where a tokenizer that lacks letters of a title gives two names the same tokens."""
+    _, first, group = np.unique(tokens, axis=0, return_index=True, return_inverse=True)
+    repeated = np.flatnonzero(first[group.reshape(-1)] != np.arange(len(tokens)))
+    if len(repeated):
+        first_name, second_name = names[first[group.reshape(-1)[repeated[0]]]], names[repeated[0]]
         raise UserError(
-            f"--item_identifiers title: the tokenizer of {model} spells {one!r} and {two!r} alike. "
+            f"--item_identifiers title: the tokenizer of {model} spells {first_name!r} and {second_name!r} alike. "
             "Choose other identifiers, or a model that is trained from scratch."
         )

@@ -1,8 +1,8 @@
-"""What was fitted to a model's weights, and travels with them: one form, one rule.
+"""Artifacts fitted to a model's weights, which travel with them in the checkpoint.
 
-The rating calibration, the choice of text decoding and whatever follows them are artefacts: settings (plain values, in
-p5t5.json under "fitted") and files beside it. The rule: a stage of training drops them all
-(`Checkpoint.add_stage`), since they say nothing of other weights; naming new items or users keeps them.
+The rating calibration, the choice of text decoding and any later ones have one form: settings (plain values, in
+p5t5.json under "fitted") and files beside it. One rule holds for all: a stage of training drops them
+(`Checkpoint.add_stage`), since they do not apply to other weights; adding items or users keeps them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class FittedArtifact:
     files: dict[str, bytes] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """The settings, and a digest of each file: a folder with another model's file is noticed."""
+        """The settings and a digest of each file, so that a file of another model is noticed."""
         return {
             "settings": self.settings,
             "files": {name: _digest(content) for name, content in self.files.items()},
@@ -32,21 +32,23 @@ class FittedArtifact:
 
 
 def read_fitted(folder: Path, plain: Mapping[str, Any]) -> dict[str, FittedArtifact]:
-    """The artefacts of a folder, by name. UserError where a file is missing or another model's."""
-    found = {}
-    for name, one in plain.items():
+    """The artifacts of a folder, by name. Raises UserError where a file is missing or belongs to another model."""
+    artifacts = {}
+    for name, saved in plain.items():
         files = {}
-        for file, digest in one["files"].items():
+        for file, digest in saved["files"].items():
             if Path(file).name != file:
-                raise UserError(f"{folder}: {file!r} is not the name of a file of a checkpoint.")
+                raise UserError(
+                    f"{folder}: p5t5.json names the file {file!r}, which is not a plain file name."
+                )
             path = folder / file
             files[file] = path.read_bytes() if path.is_file() else b""
             if _digest(files[file]) != digest:
                 raise UserError(
-                    f"{folder}: {file} is missing, or another model's: copy the whole folder again, or train it again."
+                    f"{folder}: {file} is missing or belongs to another model: copy the whole folder again, or train it again."
                 )
-        found[name] = FittedArtifact(dict(one["settings"]), files)
-    return found
+        artifacts[name] = FittedArtifact(dict(saved["settings"]), files)
+    return artifacts
 
 
 def _digest(content: bytes) -> str:

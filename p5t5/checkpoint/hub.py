@@ -11,7 +11,7 @@ from p5t5.model.modeling import P5T5ForConditionalGeneration
 
 
 def load_model(folder_or_id: str | Path) -> P5T5ForConditionalGeneration:
-    """A p5t5 or plain T5 model from a folder or the Hub; UserError where there is none."""
+    """A p5t5 or plain T5 model from a folder or the Hub. Raises UserError where there is none."""
     folder = resolve(folder_or_id)
     try:
         return P5T5ForConditionalGeneration.from_pretrained(folder)
@@ -20,7 +20,7 @@ def load_model(folder_or_id: str | Path) -> P5T5ForConditionalGeneration:
 
 
 def set_dropout(model: P5T5ForConditionalGeneration, rate: float) -> None:
-    """Changes the dropout rate of a model that exists already."""
+    """Changes the dropout rate of an existing model, in place."""
     model.config.dropout_rate = rate
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -30,7 +30,10 @@ def set_dropout(model: P5T5ForConditionalGeneration, rate: float) -> None:
 
 
 def resolve(folder_or_id: str | Path) -> Path:
-    """The folder itself, or the local copy of a Hub repository (only looked up in the cache when offline)."""
+    """The folder itself, or the local copy of a Hub repository (offline: from the cache only).
+
+    Raises UserError where there is neither.
+    """
     if Path(folder_or_id).is_dir():
         return Path(folder_or_id)
     from huggingface_hub import snapshot_download
@@ -40,6 +43,6 @@ def resolve(folder_or_id: str | Path) -> Path:
         return Path(snapshot_download(str(folder_or_id)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
-            f"there is no folder {folder_or_id}, and the Hub gives no repository of that name "
+            f"there is no folder {folder_or_id}, and no repository of that name could be read from the Hub "
             f"({type(error).__name__}). Check the path; without a network, put the model in a folder."
         ) from error

@@ -1,4 +1,4 @@
-"""p5t5.json: what a checkpoint knows of itself, typed, with one reader and one writer."""
+"""p5t5.json: the record of a checkpoint, typed, with one reader and one writer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ INFO = "p5t5.json"
 
 @dataclass(frozen=True)
 class DataRecord:
-    """What a checkpoint keeps of its data: enough to recognise it, nothing of what anybody did.
+    """What a checkpoint stores of its data: enough to recognize it, nothing of what anybody did.
 
-    ``until``: the time of the last interaction, seconds. ``moved``: rows that an update trains on though the split of the
-    newer data would hold them back.
+    ``until``: the time of the last interaction, in seconds. ``moved``: rows that an update trains on although the split of
+    the newer data would hold them out.
     """
 
     name: str
@@ -40,20 +40,20 @@ class DataRecord:
 
     @staticmethod
     def from_json(plain: Mapping[str, Any]) -> DataRecord:
-        """Reads what `asdict` gave."""
+        """The inverse of `asdict`."""
         return DataRecord(**{**plain, "moved": tuple(plain.get("moved", ()))})
 
 
 @dataclass
 class CheckpointInfo:
-    """What a checkpoint knows of itself.
+    """The record of a checkpoint.
 
     - ``model``: the preset or T5 it started from; ``split``: the scheme; ``options``: how examples are built.
     - ``rating_values``: ascending; empty where the data has no ratings.
-    - ``data``: the data of its identifiers; ``trained``: all data that it was trained on, in turn.
-    - ``identifiers``: "item" and "user" → the report of the method, None where users have no names.
-    - ``identity_dimensions``: the last dimensions of item embeddings that tell items apart.
-    - ``tasks``: those it was fine-tuned on; ``stages``: what each stage of training says of itself.
+    - ``data``: the data of its identifiers; ``trained``: all data that it was trained on, in order.
+    - ``identifiers``: "item" and "user" → the report of the method, None where users have no identifiers.
+    - ``identity_dimensions``: the number of last dimensions of item embeddings that distinguish items.
+    - ``tasks``: those it was fine-tuned on; ``stages``: one record per stage of training.
     - ``versions``: of the packages that wrote the folder.
     """
 
@@ -70,29 +70,29 @@ class CheckpointInfo:
     versions: dict[str, str] = field(default_factory=dict)
 
     def copy(self, **changes: Any) -> CheckpointInfo:
-        """With lists of its own, and these changes."""
-        own = {name: list(getattr(self, name)) for name in ("rating_values", "tasks", "stages", "trained")}
-        return replace(self, **{**own, **changes})
+        """A copy with its own lists and these changes."""
+        lists = {name: list(getattr(self, name)) for name in ("rating_values", "tasks", "stages", "trained")}
+        return replace(self, **{**lists, **changes})
 
     @property
     def trained_data(self) -> list[DataRecord]:
-        """The data that the model was trained on, in turn; its own where no stage has been recorded."""
+        """The data that the model was trained on, in order; its own where no stage has been recorded."""
         return list(self.trained) or [self.data]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, with the versions of now."""
+        """Plain values, with the current versions of the packages."""
         options = asdict(replace(self.options, epoch=0))
         return {"format": FORMAT, **asdict(self), "options": options, "versions": versions()}
 
     @staticmethod
     def from_json(plain: Mapping[str, Any]) -> CheckpointInfo:
-        """Reads what `as_json` gave. Raises KeyError or TypeError where a field is missing or unknown."""
+        """The inverse of `as_json`. Raises KeyError or TypeError where a field is missing or unknown."""
         fields = {
             name: value for name, value in plain.items() if name not in ("format", "fitted", "catalogue")
         }
         fields["options"] = BuildOptions(**fields["options"])
         fields["data"] = DataRecord.from_json(fields["data"])
-        fields["trained"] = [DataRecord.from_json(one) for one in fields.get("trained", ())]
+        fields["trained"] = [DataRecord.from_json(record) for record in fields.get("trained", ())]
         return CheckpointInfo(**fields)
 
     @staticmethod
@@ -102,7 +102,7 @@ class CheckpointInfo:
 
 
 def read_json(folder: str | Path) -> dict[str, Any]:
-    """The p5t5.json of a folder. UserError where there is none, or where another format wrote it."""
+    """The p5t5.json of a folder. Raises UserError where there is none, or it is damaged or of another format."""
     path = Path(folder) / INFO
     if not path.is_file():
         raise UserError(
@@ -124,7 +124,7 @@ def read_json(folder: str | Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """The versions that matter for running a checkpoint again."""
+    """The versions of the packages that matter for using a checkpoint again."""
     import torch
     import transformers
 

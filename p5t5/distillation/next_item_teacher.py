@@ -26,12 +26,12 @@ from p5t5.fusion.fitting import Shortlists, likeliest_weights
 
 FOLDS = 6
 SHORTLIST = 50  # of each part
-ALTERNATIVES = 24  # items of a soft target
+ALTERNATIVES = 24  # items with a probability per row
 FIT_ROWS = 4000  # training rows that the weights are fitted on
-MAX_CELLS = 3e9  # rows times items that are scored: beyond, soft targets are on a sample of the rows
-MAX_DISTILLED_ROWS = 2_000_000  # rows: their soft targets take 200 bytes each
+MAX_CELLS = 3e9  # rows times items to score: beyond this, only a sample of the rows gets soft targets
+MAX_DISTILLED_ROWS = 2_000_000  # the soft targets of a row take 200 bytes
 MAX_COUNTED_ROWS = (
-    3_000_000  # training rows that neighbours are counted on: beyond, those of a sample of the users
+    3_000_000  # training rows that co-occurrence is counted on: beyond this, those of a sample of the users
 )
 WHOLE = 2**31  # longer than any history
 
@@ -41,7 +41,7 @@ def next_item_soft_targets(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(rows int64 [n]: training rows with a history, items int32 [n, K], shares float32 [n, K]).
 
-    ``shares``: the teacher's probabilities of its ALTERNATIVES best items, rows sum to 1.
+    ``shares``: the teacher's probabilities of its ALTERNATIVES best items; rows sum to 1.
     """
     rows = split.rows("train")
     rows = rows[split.history_lengths(rows) > 0]
@@ -54,36 +54,42 @@ def next_item_soft_targets(
         return rows[:0], np.zeros((0, ALTERNATIVES), np.int32), np.zeros((0, ALTERNATIVES), np.float32)
     users = np.arange(split.data.number_of_users)
     fold = (hashed(seed, users) % np.uint64(FOLDS)).astype(np.int8)[split.data.user]
-    uncounted, described, quiet = _uncounted(split, seed), content_rankers(split), None if progress else True
+    uncounted, described, disable_bar = (
+        _uncounted(split, seed),
+        content_rankers(split),
+        None if progress else True,
+    )
     teachers = [
         _blend(_without(split, uncounted | (fold == number)), described)
-        for number in tqdm(range(FOLDS), desc="teachers", disable=quiet)
+        for number in tqdm(range(FOLDS), desc="teachers", disable=disable_bar)
     ]
-    chosen = _sample(rows, FIT_ROWS, seed + 1)
+    fitting_rows = _sample(rows, FIT_ROWS, seed + 1)
     lists = [
         part
         for number, teacher in enumerate(teachers)
-        for _, part in _shortlists(teacher, split, chosen[fold[chosen] == number])
+        for _, part in _shortlists(teacher, split, fitting_rows[fold[fitting_rows] == number])
     ]
     weights = likeliest_weights(_joined(lists), "gate")
     items = np.zeros((len(rows), ALTERNATIVES), np.int32)
     shares = np.zeros((len(rows), ALTERNATIVES), np.float32)
-    with tqdm(total=len(rows), desc="soft targets", disable=quiet) as bar:
+    with tqdm(total=len(rows), desc="soft targets", disable=disable_bar) as bar:
         for number, teacher in enumerate(teachers):
-            mine = np.flatnonzero(fold[rows] == number)
-            for at, part in _shortlists(teacher, split, rows[mine]):
-                items[mine[at]], shares[mine[at]] = _likeliest(part, part.features("gate") @ weights)
-                bar.update(len(at))
+            of_fold = np.flatnonzero(fold[rows] == number)
+            for positions, part in _shortlists(teacher, split, rows[of_fold]):
+                items[of_fold[positions]], shares[of_fold[positions]] = _likeliest(
+                    part, part.features("gate") @ weights
+                )
+                bar.update(len(positions))
     return rows, items, shares
 
 
 def _sample(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """At most so many of the rows, ascending, drawn by the seed."""
+    """At most ``most`` of the rows, ascending, drawn by the seed."""
     return rows if len(rows) <= most else np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:most]])
 
 
 def _uncounted(split: Split, seed: int) -> np.ndarray:
-    """bool [n]: the interactions of users who are not drawn, so that at most MOST_COUNTED training rows are left."""
+    """bool [n]: the interactions of users who are not drawn, so that at most MAX_COUNTED_ROWS training rows are left."""
     data = split.data
     trained = np.bincount(data.user[split.rows("train")], minlength=data.number_of_users)
     order = np.argsort(hashed(seed + 2, np.arange(data.number_of_users)), kind="stable")
@@ -112,15 +118,15 @@ def _blend(split: Split, described: Sequence[Scorer]) -> Fusion:
 
 
 def _shortlists(teacher: Fusion, split: Split, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Shortlists]]:
-    """(places in ``rows``, what competes there) a chunk at a time: the best of each part but popularity."""
+    """(positions in ``rows``, the shortlists) per chunk: the best of each part but popularity compete."""
     data = split.data
     step = max((1 << 23) // data.number_of_items, 1)
     for start in range(0, len(rows), step):
-        part = rows[start : start + step]
-        histories = split.history_items(part, WHOLE)
-        past = np.zeros((len(part), data.number_of_items), bool)
+        chunk = rows[start : start + step]
+        histories = split.history_items(chunk, WHOLE)
+        past = np.zeros((len(chunk), data.number_of_items), bool)
         past[histories.row_of_value, histories.values] = True
-        tables = [scorer.scores(histories, np.full(len(part), -1)) for scorer in teacher.parts]
+        tables = [scorer.scores(histories, np.full(len(chunk), -1)) for scorer in teacher.parts]
         keep = past.copy()
         for scorer, table in zip(teacher.parts, tables, strict=True):
             if scorer.name != Popularity.name:
@@ -130,26 +136,26 @@ def _shortlists(teacher: Fusion, split: Split, rows: np.ndarray) -> Iterator[tup
         row, item = np.nonzero(keep)
         evidence = np.empty((len(row), len(tables) + 2), np.float32)
         evidence[:, 0], evidence[:, -1] = 0, past[row, item]
-        for at, (scorer, table) in enumerate(zip(teacher.parts, tables, strict=True), 1):
-            evidence[:, at] = _evidence(table, row, item, scorer.nonnegative)
+        for column, (scorer, table) in enumerate(zip(teacher.parts, tables, strict=True), 1):
+            evidence[:, column] = _evidence(table, row, item, scorer.nonnegative)
         mean, deviation = teacher.length
         length = ((np.log1p(histories.lengths) - mean) / deviation).astype(np.float32)
         offsets = np.concatenate([[0], np.cumsum(keep.sum(1))])
-        truth = np.full(len(part), -1, np.int64)
-        hit = np.flatnonzero(item == data.item[part][row])
+        truth = np.full(len(chunk), -1, np.int64)
+        hit = np.flatnonzero(item == data.item[chunk][row])
         truth[row[hit]] = hit
         lists = Shortlists(evidence, length[row], teacher.popularity[item], item, offsets, truth)
-        yield np.arange(start, start + len(part)), lists
+        yield np.arange(start, start + len(chunk)), lists
 
 
 def _evidence(table: np.ndarray, row: np.ndarray, item: np.ndarray, nonnegative: bool) -> np.ndarray:
-    """`fusion.normalized` at the given places alone."""
+    """`fusion.normalized` at the given cells only."""
     mean = table.mean(1)
     if not nonnegative:
         return ((table[row, item] - mean[row]) / np.maximum(table.std(1), 1e-6)[row]).astype(np.float32)
-    known = mean > 0
-    level = np.where(known, mean, 1)
-    relative = np.where(known[row], table[row, item], 1) / level[row]
+    has_evidence = mean > 0
+    level = np.where(has_evidence, mean, 1)
+    relative = np.where(has_evidence[row], table[row, item], 1) / level[row]
     return np.log((relative + SMOOTHING) / (1 + SMOOTHING)).astype(np.float32)
 
 
@@ -171,11 +177,11 @@ def _joined(lists: list[Shortlists]) -> Shortlists:
 def _likeliest(lists: Shortlists, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(items int32 [n, K], probabilities float32 [n, K]): a softmax over the best of each row, best first."""
     table = Ragged(scores.astype(np.float32), lists.offsets).padded(-np.inf)
-    names = Ragged(lists.item.astype(np.int32), lists.offsets).padded(0)
+    items = Ragged(lists.item.astype(np.int32), lists.offsets).padded(0)
     if table.shape[1] < ALTERNATIVES:
-        more = ((0, 0), (0, ALTERNATIVES - table.shape[1]))
-        table, names = np.pad(table, more, constant_values=-np.inf), np.pad(names, more)
+        padding = ((0, 0), (0, ALTERNATIVES - table.shape[1]))
+        table, items = np.pad(table, padding, constant_values=-np.inf), np.pad(items, padding)
     best = np.argsort(-table, axis=1, kind="stable")[:, :ALTERNATIVES]
-    table, names = np.take_along_axis(table, best, 1), np.take_along_axis(names, best, 1)
-    share = np.exp(table - table[:, :1])
-    return names, share / share.sum(1, keepdims=True)
+    table, items = np.take_along_axis(table, best, 1), np.take_along_axis(items, best, 1)
+    probabilities = np.exp(table - table[:, :1])
+    return items, probabilities / probabilities.sum(1, keepdims=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def check_alphas(alphas: Mapping[str, float]) -> None:
-    """UserError for a task that has no teacher, or an alpha that is not from 0 (no soft targets) to below 1."""
+    """Raises UserError for a task without soft targets, or an alpha that is not at least 0 (off) and below 1."""
     for task, alpha in alphas.items():
         if task not in distilled():
             raise UserError(
@@ -47,14 +47,14 @@ def make_soft_targets(
     seed: int = 0,
     progress: bool = False,
 ) -> tuple[DistilledRow | None, list[str]]:
-    """The soft targets of the tasks of ``alphas``, and a sentence for each task that can have none.
+    """The soft targets of the tasks of ``alphas``, and a sentence for each task that cannot have any.
 
-    ``alphas``: task → share of the answer's weight, as `check_alphas` wants it.
+    ``alphas``: task → share of the answer's weight, see `check_alphas`. Raises UserError as it does.
     """
     check_alphas(alphas)
-    wanted = [task for task in distilled() if alphas.get(task, 0) > 0]
+    distilled_tasks = [task for task in distilled() if alphas.get(task, 0) > 0]
     parts, off = _Parts(len(split.data)), []
-    if items := [task for task in wanted if TASKS[task].teacher is Teacher.NEXT_ITEM]:
+    if items := [task for task in distilled_tasks if TASKS[task].teacher is Teacher.NEXT_ITEM]:
         tokens = checkpoint.catalogue.tokens
         if tokens.shape[1] > 1:
             off.append(
@@ -67,18 +67,20 @@ def make_soft_targets(
                     f"soft targets on {' and '.join(items)} are off: too few users to teach one by the others"
                 )
             for alpha in sorted({alphas[task] for task in items}):
-                same = [task for task in items if alphas[task] == alpha]
-                parts.add(same, rows, tokens[names, 0], shares * np.float32(alpha))
+                tasks_of_alpha = [task for task in items if alphas[task] == alpha]
+                parts.add(tasks_of_alpha, rows, tokens[names, 0], shares * np.float32(alpha))
     words = int(checkpoint.info.options.max_words)
-    known: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]] = {}  # by the texts that the teacher reads
+    targets_of: dict[
+        tuple[str, ...], tuple[np.ndarray, np.ndarray]
+    ] = {}  # by the texts that the teacher reads
     values = split.data.rating_values
-    for task in wanted:
+    for task in distilled_tasks:
         if task in items or TASKS[task].missing(split.data):  # that the task is off is said elsewhere
             continue
         reads = TASKS[task].review_columns
-        if reads not in known:
-            known[reads] = rating_soft_targets(split, task, words=words, seed=seed, progress=progress)
-        rows, shares = known[reads]
+        if reads not in targets_of:
+            targets_of[reads] = rating_soft_targets(split, task, words=words, seed=seed, progress=progress)
+        rows, shares = targets_of[reads]
         if not len(rows):
             off.append(
                 f"soft targets on {task} are off: there are too few different ratings to fit a teacher"
@@ -98,7 +100,7 @@ def make_soft_targets(
 
 
 class _Parts:
-    """Collects soft targets task by task; ``interactions``: how many there are in the data."""
+    """Collects soft targets task by task; ``interactions``: the number of interactions in the data."""
 
     def __init__(self, interactions: int) -> None:
         self.interactions, self.count = interactions, 0
@@ -114,7 +116,7 @@ class _Parts:
         self.count += len(rows)
 
     def distilled(self) -> DistilledRow | None:
-        """One table of all; soft targets with fewer alternatives are filled up with token 0 and share 0."""
+        """One table of all; soft targets with fewer alternatives are padded with token 0 and share 0."""
         if not self.count:
             return None
         width = max(tokens.shape[1] for tokens, _ in self.tables)
@@ -132,8 +134,10 @@ class _Parts:
 
 
 def _tokens_of(tokenizer: PreTrainedTokenizerFast, spelled: Sequence[str]) -> np.ndarray | None:
-    """int32 [n]: the one token of each word; None where one has several."""
-    found = [tokenizer.backend_tokenizer.encode(word, add_special_tokens=False).ids for word in spelled]
-    if any(len(ids) != 1 for ids in found):
+    """int32 [n]: the only token of each word; None where one has several."""
+    ids_of_words = [
+        tokenizer.backend_tokenizer.encode(word, add_special_tokens=False).ids for word in spelled
+    ]
+    if any(len(ids) != 1 for ids in ids_of_words):
         return None
-    return np.array([ids[0] for ids in found], np.int32)
+    return np.array([ids[0] for ids in ids_of_words], np.int32)

@@ -44,8 +44,8 @@ def fit_for(
 ) -> Fusion:
     """The fusion of a checkpoint with ``parts`` (default: `default_parts`), fitted on validation rows.
 
-    Each row is asked in one seen wording, drawn by the seed. ``limit``: at most so many rows, drawn
-    too. UserError for other data than the checkpoint was trained on.
+    Each row is asked with one seen prompt, drawn by the seed. ``limit``: maximum number of rows, also drawn by the
+    seed. Raises UserError for other data than the checkpoint was trained on.
     """
     checkpoint.check_same(split.data)
     rows = validation_rows(split, limit, seed)
@@ -76,25 +76,25 @@ def rank(
     token_budget: int = 8192,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, list[list[dict[str, float]]]]:
-    """The best k items int64 [n, k] (−1 where fewer are allowed), their scores float32, and `Fusion.shares` of each.
+    """The best k items int64 [n, k] (−1 where fewer are allowed), their scores float32 [n, k], and `Fusion.shares` of each.
 
-    ``allow``: only these items. Scores are no probabilities: they compare within a row only.
+    ``allow``: rank only these items. Scores are not probabilities: they compare within a row only.
     """
     items, best = np.full((len(inputs), k), -1, np.int64), np.full((len(inputs), k), -np.inf, np.float32)
     why: list[list[dict[str, float]]] = []
     step = rows_at_once(fusion.number_of_items)
-    for at in range(0, len(inputs), step):
-        places = np.arange(at, min(at + step, len(inputs)))
-        table = model_table(model, inputs.take(places), trie, fusion.number_of_items, token_budget)
-        past, people = histories.take(places), users[places]
-        scores = fusion.scores(table, past, people)
+    for start in range(0, len(inputs), step):
+        positions = np.arange(start, min(start + step, len(inputs)))
+        table = model_table(model, inputs.take(positions), trie, fusion.number_of_items, token_budget)
+        past, user_numbers = histories.take(positions), users[positions]
+        scores = fusion.scores(table, past, user_numbers)
         if allow is not None:
             scores[:, np.setdiff1d(np.arange(fusion.number_of_items), allow)] = -np.inf
         if exclude is not None:
-            gone = exclude.take(places)
-            scores[gone.row_of_value, gone.values] = -np.inf
-        items[places], best[places] = top_of(scores, k)
-        why += fusion.shares(table, past, people, items[places])
+            excluded = exclude.take(positions)
+            scores[excluded.row_of_value, excluded.values] = -np.inf
+        items[positions], best[positions] = top_of(scores, k)
+        why += fusion.shares(table, past, user_numbers, items[positions])
         if progress:
-            progress(len(places))
+            progress(len(positions))
     return items, best, why

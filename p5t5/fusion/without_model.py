@@ -14,8 +14,8 @@ from p5t5.fusion.fitting import fit_fusion, validation_rows
 
 
 class FusionWithoutModel(Scorer):
-    """The parts (default: `default_parts`), fitted as `fit_for` fits them to a model, on the same validation rows, with a
-    model that says the same of every item. What a fused model is better by, its model adds."""
+    """The parts (default: `default_parts`) fused like those of `fit_for`, on the same validation rows, with a constant
+    score in place of the model. What a fused model achieves beyond this comes from the model."""
 
     name = "fusion_without_model"
     nonnegative = False
@@ -32,7 +32,7 @@ class FusionWithoutModel(Scorer):
         return self.fusion.scores(self._nothing(len(histories)), histories, users)
 
     def settings(self) -> dict[str, object]:
-        """What was fitted: the blend that was chosen and the weights of its parts."""
+        """The chosen blend and the fitted weights of its parts."""
         weights = zip(self.fusion.names, self.fusion.weights.round(4).tolist(), strict=True)
         chosen = {name: value for name, value in weights if name != MODEL}
         return {"chosen": self.fusion.about["chosen"], "weights": chosen}

@@ -8,28 +8,28 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-NEAREST, POWER = 20, 4  # of the known things that speak for a new one (docs/cold-start.md)
-TABLE = 1 << 23  # likenesses that are held at a time: 32 MB
+NEAREST, POWER = 20, 4  # of the known things whose embeddings are averaged (docs/cold-start.md)
+MAX_CELLS = 1 << 23  # similarities that are held at a time: 32 MB
 
 
 def carried_over(known: sparse.csr_array, values: np.ndarray, new: sparse.csr_array) -> np.ndarray:
-    """float32 [new, d]: what the features ``new`` [m, f] say, when ``known`` [n, f] stand for ``values`` [n, d].
+    """float32 [new, d]: values for the features ``new`` [m, f], from ``known`` [n, f] with the ``values`` [n, d].
 
-    The mean of the values plus the deviations of the most alike, weighted by a power of their likeness
-    (the cosine) and brought to the known deviations' mean length: a mean of several is too short to compete
-    with them. What is like nothing known gets the mean.
+    The mean of the values plus the deviations of the nearest, weighted by a power of their similarity (the cosine)
+    and scaled to the known deviations' mean length: a mean of several is too short to compete with
+    them. Where nothing known is similar, the mean.
     """
     mean = values.mean(0)
-    rest = np.asarray(values - mean, np.float32)
-    usual = np.linalg.norm(rest, axis=1).mean()
-    turned, number = known.T.tocsr(), min(NEAREST, len(values))
+    deviations = np.asarray(values - mean, np.float32)
+    mean_length = np.linalg.norm(deviations, axis=1).mean()
+    transposed, neighbours = known.T.tocsr(), min(NEAREST, len(values))
     out = np.empty((new.shape[0], values.shape[1]), np.float32)
-    step = max(TABLE // len(values), 1)
+    step = max(MAX_CELLS // len(values), 1)
     for start in range(0, len(out), step):
-        like = (new[start : start + step] @ turned).toarray()
-        near = np.argpartition(-like, number - 1, axis=1)[:, :number]
-        weight = np.take_along_axis(like, near, 1) ** POWER
-        deviation = np.einsum("mk,mkd->md", weight, rest[near])
+        similarity = (new[start : start + step] @ transposed).toarray()
+        nearest = np.argpartition(-similarity, neighbours - 1, axis=1)[:, :neighbours]
+        weight = np.take_along_axis(similarity, nearest, 1) ** POWER
+        deviation = np.einsum("mk,mkd->md", weight, deviations[nearest])
         length = np.linalg.norm(deviation, axis=1, keepdims=True)
-        out[start : start + step] = mean + deviation * (usual / np.where(length > 0, length, 1))
+        out[start : start + step] = mean + deviation * (mean_length / np.where(length > 0, length, 1))
     return out

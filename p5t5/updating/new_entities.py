@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 
 
 def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
-    """The checkpoint with those ``items`` (item_id, title?, attributes?; strings) that it does not know.
+    """The checkpoint with those of ``items`` (item_id, title?, attributes?; strings) that it does not know.
 
-    They are named as the method of the catalogue names what comes later. A token that is new to the model
-    starts among those of the items that are described most alike (`likeness.carried_over`), and all together no
-    likelier than their share of the catalogue (`standing.cap_new_item_probability`). The same checkpoint where nothing is new.
+    They get identifiers by the method of the catalogue. The embedding of a new token starts among those of the items with
+    the most similar descriptions (`embedding_transfer.carried_over`), and the total probability of new items is capped at
+    their share of the catalogue (`new_item_prior.cap_new_item_probability`). Returns the same checkpoint if nothing is new.
     Ids, texts and column names are cleaned as `p5t5 prepare` cleans them.
-    UserError for items without an id or given twice, and for columns of the same name.
+    Raises UserError for items without an id or given twice, and for columns of the same name.
     """
     new = _unknown(checkpoint, items)
     if not len(new):
@@ -58,7 +58,7 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
     texts = catalogue_texts(table)
     seed = int(checkpoint.info.options.seed)
     report = checkpoint.info.identifiers["item"]
-    assert report is not None  # items always have names
+    assert report is not None  # items always have identifiers
     old = Identifiers.read(report, known["identifier"].tolist())
     named = name_new(old, texts[: len(known)], texts[len(known) :].reset_index(drop=True), seed)
     tokenizer = _with_pieces(checkpoint.tokenizer, named)
@@ -68,11 +68,11 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
     else:
         tokens = tokens_of(identifier_ids(tokenizer, named.pieces()), named.piece_index())
     model = checkpoint.model
-    if not named.words:  # those are made of text, which has its place
-        model = _grown(model, tokenizer)
+    if not named.words:  # words already have embeddings
+        model = _with_vocabulary(model, tokenizer)
         old_tokens, new_tokens = np.split(tokens, [len(known)])
-        own = checkpoint.info.identity_dimensions
-        _place(model, old_tokens, old_tokens, new_tokens, word_features(texts), own, seed)
+        identity = checkpoint.info.identity_dimensions
+        _set_embeddings(model, old_tokens, old_tokens, new_tokens, word_features(texts), identity, seed)
     order = item_order(table["item_id"].tolist())
     table = table.iloc[order].reset_index(drop=True)
     spellings = np.array(named.spellings(), object)[order].tolist()
@@ -83,7 +83,7 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
     if (bias := checkpoint.catalogue.item_bias) is not None:
         catalogue.keep_item_bias(np.append(bias, np.full(len(new), np.nan, np.float32))[order])
     info = _with_names(checkpoint.info, "item", named, {"stage": "add_items", "items": len(new)})
-    grown = replace(
+    updated = replace(
         checkpoint,
         fitted=dict(checkpoint.fitted),
         model=model,
@@ -91,17 +91,17 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
         catalogue=catalogue,
         info=info,
     )
-    if not named.words:  # whose words are everybody's
-        cap_new_item_probability(grown, order >= len(known), seed)
-    return grown
+    if not named.words:  # ordinary words occur in other texts too
+        cap_new_item_probability(updated, order >= len(known), seed)
+    return updated
 
 
 def add_users(checkpoint: Checkpoint, split: Split) -> Checkpoint:
     """The checkpoint with the users of the split's training rows that it does not know.
 
-    Their tokens start among those of the users who visited the same items. Where users
-    are named by a method that needs more than an id (collaborative, semantic, hybrid), or not at all, new
-    ones stay known by their history alone, and the checkpoint is returned as it is.
+    Their tokens start among those of the users who visited the same items. Where users have no identifiers, or are
+    named by a method that needs more than an id (collaborative, semantic, hybrid), new users are represented by
+    their history alone, and the checkpoint is returned unchanged.
     """
     report = checkpoint.info.identifiers["user"]
     keys = [user_key(user) for user in split.data.user_ids]
@@ -110,17 +110,23 @@ def add_users(checkpoint: Checkpoint, split: Split) -> Checkpoint:
     if report is None or report["method"] not in ("atomic", "random", "sequential") or not new.any():
         return checkpoint
     old = Identifiers.read(report, list(checkpoint.users.values()))
-    strangers = [keys[row] for row in np.flatnonzero(new)]
-    known_ids, new_ids = (pd.DataFrame({"item_id": ids}) for ids in (list(checkpoint.users), strangers))
+    new_keys = [keys[row] for row in np.flatnonzero(new)]
+    known_ids, new_ids = (pd.DataFrame({"item_id": ids}) for ids in (list(checkpoint.users), new_keys))
     named = name_new(old, known_ids, new_ids, int(checkpoint.info.options.seed))
     tokenizer = _with_pieces(checkpoint.tokenizer, named)
     tokens = tokens_of(identifier_ids(tokenizer, named.pieces()), named.piece_index())
-    place = {key: row for row, key in enumerate(checkpoint.users)}
-    known = np.array([place.get(key, -1) for key in keys])
+    row_of_key = {key: row for row, key in enumerate(checkpoint.users)}
+    known = np.array([row_of_key.get(key, -1) for key in keys])
     rows = np.concatenate([np.flatnonzero(known >= 0), np.flatnonzero(new)])
-    model = _grown(checkpoint.model, tokenizer)
-    _place(model, tokens[: len(old)], tokens[known[known >= 0]], tokens[len(old) :], _visited(split)[rows])
-    users = dict(zip([*checkpoint.users, *strangers], named.spellings(), strict=True))
+    model = _with_vocabulary(checkpoint.model, tokenizer)
+    _set_embeddings(
+        model,
+        tokens[: len(old)],
+        tokens[known[known >= 0]],
+        tokens[len(old) :],
+        _history_features(split)[rows],
+    )
+    users = dict(zip([*checkpoint.users, *new_keys], named.spellings(), strict=True))
     info = _with_names(checkpoint.info, "user", named, {"stage": "add_users", "users": int(new.sum())})
     return replace(
         checkpoint, fitted=dict(checkpoint.fitted), model=model, tokenizer=tokenizer, users=users, info=info
@@ -128,17 +134,17 @@ def add_users(checkpoint: Checkpoint, split: Split) -> Checkpoint:
 
 
 def _unknown(checkpoint: Checkpoint, items: pd.DataFrame) -> pd.DataFrame:
-    """The items that the catalogue lacks, cleaned, with the catalogue's columns."""
+    """The items that the catalogue lacks, cleaned, with the catalogue's columns. Raises UserError as `add_items`."""
     if "item_id" not in items:
         raise UserError(
             f"new items need a column item_id; the table has {', '.join(map(str, items.columns))}."
         )
     items = _cleaned(items)
     items = items[~items["item_id"].isin(set(checkpoint.catalogue.item_ids))]
-    order = item_order(items["item_id"].tolist())  # that of the table must say nothing
+    order = item_order(items["item_id"].tolist())  # the order of the table must not matter
     items = items.iloc[order].reset_index(drop=True)
     for item_id in items["item_id"][items["item_id"].duplicated()].head(1):
-        raise UserError(f"new items: item_id {item_id!r} occurs twice; give each new item one id.")
+        raise UserError(f"new items: item_id {item_id!r} occurs twice; give every new item its own id.")
     ids = items["item_id"].tolist()
     titles = items["title"].tolist() if "title" in items else [""] * len(ids)
     new = pd.DataFrame(
@@ -153,82 +159,88 @@ def _unknown(checkpoint: Checkpoint, items: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cleaned(items: pd.DataFrame) -> pd.DataFrame:
-    """The table with clean ids, texts and column names: all of them are read as text, where a token must not stand."""
+    """The table with clean ids, texts and column names; all columns are read as text that must not hold tokens."""
     names = [clean_text(str(column)) for column in items.columns]
     for name, column in zip(names, items.columns, strict=True):
         if not name or names.count(name) > 1:
-            raise UserError(f"new items: the column name {str(column)!r} is empty or there twice; rename it.")
+            raise UserError(
+                f"new items: the column name {str(column)!r} is empty or occurs twice; rename it."
+            )
     ids = [clean_id(value) for value in items["item_id"].tolist()]
     for row, (value, item_id) in enumerate(zip(items["item_id"].tolist(), ids, strict=True)):
         if not item_id:
-            reason = "holds control characters or is no text" if item_id is None else "is empty"
-            raise UserError(f"new items, row {row}: item_id {value!r} {reason}; give each new item an id.")
+            reason = "holds control characters or is not a string" if item_id is None else "is empty"
+            raise UserError(f"new items, row {row}: item_id {value!r} {reason}; give every new item an id.")
     texts = {
-        name: ids if name == "item_id" else clean_column(items.iloc[:, place].tolist())
-        for place, name in enumerate(names)
+        name: ids if name == "item_id" else clean_column(items.iloc[:, index].tolist())
+        for index, name in enumerate(names)
     }
     return pd.DataFrame(texts, dtype=object)
 
 
 def _with_pieces(tokenizer: PreTrainedTokenizerFast, named: Identifiers) -> PreTrainedTokenizerFast:
     """The tokenizer with all tokens of ``named``."""
-    known = tokenizer.get_vocab()
-    pieces = [piece for piece in named.pieces() if WORD_START + piece not in known]
+    vocabulary = tokenizer.get_vocab()
+    pieces = [piece for piece in named.pieces() if WORD_START + piece not in vocabulary]
     return grow_tokenizer(tokenizer, pieces) if pieces else tokenizer
 
 
-def _grown(
+def _with_vocabulary(
     model: P5T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
 ) -> P5T5ForConditionalGeneration:
-    """A copy of the model with a row for each token."""
+    """A copy of the model with an embedding for each token."""
     model = copy.deepcopy(model)
     grow_vocabulary(model, max(model.config.vocab_size, -(-len(tokenizer) // 8) * 8))
     return model
 
 
 @torch.no_grad()
-def _place(
+def _set_embeddings(
     model: P5T5ForConditionalGeneration,
     used: np.ndarray,
     known: np.ndarray,
     new: np.ndarray,
     features: sparse.csr_array,
-    own: int = 0,
+    identity: int = 0,
     seed: int = 0,
 ) -> None:
-    """Sets the rows of those tokens of the new things that are not ``used``, level by level.
+    """Sets the embeddings of those tokens of the new things that are not ``used``, level by level.
 
-    ``known`` int [n, levels] and ``new`` int [m, levels]: token ids, −1 padded; ``features`` [n + m, f].
-    The last ``own`` dimensions, which tell a thing from all others, are drawn by the seed, as long as the others' are.
-    A token that several new things share gets the mean of theirs. Tokens after the first continue a word,
-    for models that count words.
+    ``known`` int [n, levels] and ``new`` int [m, levels]: token ids, padded with −1; ``features`` [n + m, f].
+    The last ``identity`` dimensions, which distinguish a thing from all others, are drawn by the seed, as long as the
+    others' are. A token that several new things share gets the mean of theirs. Tokens after the first continue a
+    word, for models that count words.
     """
     tables = [model.shared.weight]
     if model.lm_head.weight is not model.shared.weight:
         tables.append(model.lm_head.weight)
     for level in range(min(known.shape[1], new.shape[1])):
-        fresh = np.flatnonzero((new[:, level] >= 0) & ~np.isin(new[:, level], used))
-        named = np.flatnonzero(known[:, level] >= 0)
-        if not len(fresh) or not len(named):
+        unset = np.flatnonzero((new[:, level] >= 0) & ~np.isin(new[:, level], used))
+        known_rows = np.flatnonzero(known[:, level] >= 0)
+        if not len(unset) or not len(known_rows):
             continue
-        ids, place = np.unique(new[fresh, level], return_inverse=True)
+        ids, token_index = np.unique(new[unset, level], return_inverse=True)
         if level and isinstance(model.encoder, P5T5Encoder) and model.encoder.whole_words is not None:
             model.encoder.word_start[torch.from_numpy(ids.astype(np.int64))] = False
         for table in tables:
             rows = table.detach().float().cpu().numpy()
-            guess = carried_over(features[named], rows[known[named, level]], features[len(known) + fresh])
-            if own:
-                part = rows[known[named, level], -own:]
-                drawn = generator(seed, 37).standard_normal((len(guess), own))
-                guess[:, -own:] = unit_rows(drawn, seed) * np.linalg.norm(part, axis=1).mean()
-            sums = np.zeros((len(ids), guess.shape[1]), np.float32)
-            np.add.at(sums, place, guess)
-            sums /= np.bincount(place)[:, None]
+            vectors = carried_over(
+                features[known_rows], rows[known[known_rows, level]], features[len(known) + unset]
+            )
+            if identity:
+                identity_rows = rows[known[known_rows, level], -identity:]
+                random_vectors = generator(seed, 37).standard_normal((len(vectors), identity))
+                vectors[:, -identity:] = (
+                    unit_rows(random_vectors, seed) * np.linalg.norm(identity_rows, axis=1).mean()
+                )
+            sums = np.zeros((len(ids), vectors.shape[1]), np.float32)
+            np.add.at(sums, token_index, vectors)
+            sums /= np.bincount(token_index)[:, None]
             table[torch.from_numpy(ids.astype(np.int64))] = torch.from_numpy(sums).to(table)
 
 
-def _visited(split: Split) -> sparse.csr_array:
-    """float32 [users, items]: the training rows of each user, weighted as words of a text are."""
+def _history_features(split: Split) -> sparse.csr_array:
+    """float32 [users, items]: the training items of each user, weighted like the words of a text."""
     train = split.rows("train")
     shape = (split.data.number_of_users, split.data.number_of_items)
     pairs = (split.data.user[train], split.data.item[train])
@@ -239,5 +251,5 @@ def _visited(split: Split) -> sparse.csr_array:
 def _with_names(
     info: CheckpointInfo, of: str, named: Identifiers, stage: Mapping[str, Any]
 ) -> CheckpointInfo:
-    """The updated checkpoint's own record. What was fitted to the weights still holds, since nothing was trained."""
+    """The updated record. Artifacts fitted to the weights still hold, since nothing was trained."""
     return info.copy(identifiers={**info.identifiers, of: named.report()}, stages=[*info.stages, dict(stage)])

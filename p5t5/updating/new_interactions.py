@@ -19,21 +19,21 @@ from p5t5.text.mixture import Mixture
 
 TRAIN, VALIDATION, TEST = range(len(PARTS))
 
-# In p5t5.json, "data" is what the model is asked about, "trained" a list of the data that it was trained on, the last
-# one last. Each is what `data_record` says: with "moved", the numbers of the rows that `clean_split` moved into training, so
-# that the last one alone says what was trained on in all of them.
+# In p5t5.json, "data" is the data that the model answers about, "trained" a list of the data that it was trained on, in
+# order. Each is a `data_record`: "moved" holds the numbers of the rows that `clean_split` moved into training, so
+# that the last record alone determines all rows that were trained on.
 
 
 def data_record(split: Split) -> DataRecord:
-    """What a checkpoint keeps of data that is split as `clean_split` did."""
+    """The record that a checkpoint stores of data with a split as made by `clean_split`."""
     moved = np.flatnonzero(split.part != split_by(split.scheme, split.data).part)
     return replace(DataRecord.of(split.data), moved=tuple(moved.tolist()))
 
 
 def split_of(info: CheckpointInfo, data: IndexedRecords) -> Split:
-    """The data's split for a model (``info``: its p5t5.json): rows that it was ever trained on are training rows.
+    """The data's split for a model with this ``info``: rows that it was ever trained on are training rows.
 
-    UserError where that cannot be told of other data than the model's own.
+    Raises UserError where these cannot be determined, for other data than the model's own.
     """
     if data.hash != info.data.hash:
         return split_newer_data(info, data)[0]
@@ -44,15 +44,16 @@ def split_of(info: CheckpointInfo, data: IndexedRecords) -> Split:
 def split_newer_data(
     info: CheckpointInfo, data: IndexedRecords, old: IndexedRecords | None = None
 ) -> tuple[Split, np.ndarray, np.ndarray]:
-    """How a model meets newer data: its split, and bool [n] which rows are new, and which were trained on.
+    """Newer data as a model sees it: its split, and two bool [n]: which rows are new, and which were trained on.
 
-    New is what the data that it was last trained on did not have: see `new_rows`, also for ``old``.
+    New rows are those that the data it was last trained on did not have: see `new_rows`, also for ``old``
+    and the errors raised. Raises UserError for a random split too.
     """
     last, raw = info.trained_data[-1], split_by(info.split, data)
     if not raw.in_time_order:
         raise UserError(
-            f"the model was trained on the {raw.scheme} split, which draws other test rows from newer data: it can be asked "
-            "about its own data only. A model that is to meet newer data needs the split loo or temporal."
+            f"the model was trained on the {raw.scheme} split, which draws other test rows from newer data: it can only be used "
+            "with its own data. For newer data, train a model on the split loo or temporal."
         )
     is_new = new_rows(last, data, old)
     trained = trained_before(raw, is_new, last.moved)
@@ -62,9 +63,9 @@ def split_newer_data(
 def new_rows(known_data: DataRecord, data: IndexedRecords, old: IndexedRecords | None = None) -> np.ndarray:
     """bool [n]: the interactions of ``data`` that the model's data did not have.
 
-    ``known_data`` is what the checkpoint says of its data (`data_record`). With ``old``, that data itself, they are found
-    by user, item and time; without, they are those after its last time. UserError where that cannot be told,
-    or where ``data`` lacks old rows or has them in another order.
+    ``known_data``: the checkpoint's record of its data (`data_record`). With ``old``, that data itself, rows are compared
+    by user, item and time; without it, new rows are those after its last time. Raises UserError where this cannot be
+    determined, and where ``data`` lacks old rows or has them in another order.
     """
     if old is None:
         return np.zeros(len(data), bool) if data.hash == known_data.hash else _later(known_data, data)
@@ -82,8 +83,8 @@ def new_rows(known_data: DataRecord, data: IndexedRecords, old: IndexedRecords |
         if known.get(key, 0):
             known[key] -= 1
             is_new[row] = False
-    kept = [key[:2] for row, key in enumerate(_keys(data, False)) if not is_new[row]]
-    if kept != [key[:2] for key in _keys(old, False)]:
+    old_rows = [key[:2] for row, key in enumerate(_keys(data, False)) if not is_new[row]]
+    if old_rows != [key[:2] for key in _keys(old, False)]:
         missing = next((f"{user} with {item}" for (user, item, *_), left in known.items() if left), "")
         raise UserError(
             f"{data.name} must hold all interactions of {old.name}, in the same order for each user: "
@@ -96,14 +97,14 @@ def _later(known_data: DataRecord, data: IndexedRecords) -> np.ndarray:
     until, number = known_data.until, known_data.interactions
     if until is None or data.timestamp is None:
         raise UserError(
-            "it cannot be told which interactions are new, for the data has no times, or the model does not know its last: "
-            "give --old, the data folder that the model was trained on."
+            "cannot tell which interactions are new: the data has no timestamps, or the model has no record of its last one. "
+            "Give --old, the data folder that the model was trained on."
         )
     is_new = data.timestamp > until
     if (known := int((~is_new).sum())) != number:
         raise UserError(
-            f"{data.name} has {known} interactions up to the time that the model knows, but it was trained on {number}: "
-            "the newer folder must hold all old ones, and newer ones only. Where it holds late arrivals, give --old."
+            f"{data.name} has {known} interactions up to the last timestamp of the model's data, but it was trained on {number}: "
+            "the newer folder must hold all old interactions, and otherwise only newer ones. If some arrived late, give --old."
         )
     return is_new
 
@@ -117,7 +118,7 @@ def _keys(data: IndexedRecords, timed: bool):
 def trained_before(split: Split, is_new: np.ndarray, moved: Sequence[int] = ()) -> np.ndarray:
     """bool [n]: the rows that were training rows when the data ended before the new ones.
 
-    ``moved``: numbers, among the rows that are not new, of those that `clean_split` put into training then.
+    ``moved``: numbers, among the rows that are not new, of those that `clean_split` had moved into training.
     """
     data, old = split.data, np.flatnonzero(~is_new)
     before = replace(
@@ -140,14 +141,14 @@ def _with_moved(part: np.ndarray, moved: Sequence[int]) -> np.ndarray:
 
 
 def clean_split(split: Split, trained: np.ndarray) -> Split:
-    """The split with validation rows that were trained on before (of users who then had too few rows) in training.
+    """The split with validation rows that were trained on before (of users with too few rows then) moved into training.
 
-    UserError where test rows were: rows came in before others that the model knows.
+    Raises UserError where test rows were trained on: new rows then lie before old ones.
     """
-    if (seen := np.flatnonzero(trained & (split.part == TEST))).size:
-        user = split.data.user_ids[split.data.user[seen[0]]]
+    if (trained_tests := np.flatnonzero(trained & (split.part == TEST))).size:
+        user = split.data.user_ids[split.data.user[trained_tests[0]]]
         raise UserError(
-            f"{split.data.name}: {len(seen)} test rows were training rows of the model, the first of user {user!r}: new "
+            f"{split.data.name}: {len(trained_tests)} test rows were training rows of the model, the first of user {user!r}: new "
             "interactions lie before old ones. Train a model on the new data instead (`p5t5 finetune`)."
         )
     return replace(split, part=np.where(trained, TRAIN, split.part).astype(np.int8))
@@ -156,17 +157,17 @@ def clean_split(split: Split, trained: np.ndarray) -> Split:
 def update_groups(
     split: Split, is_new: np.ndarray, known_items: np.ndarray, known_users: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What an update is judged by: name → bool [n], interactions; "old" ones, "new" ones and kinds of these.
+    """The groups of interactions that an update is evaluated on: name → bool [n]; old rows, new rows and kinds of these.
 
-    ``known_items`` bool [items], ``known_users`` bool [users]: what the model knew before.
+    ``known_items`` bool [items], ``known_users`` bool [users]: known to the model before the update.
     """
     user, item = known_users[split.data.user], known_items[split.data.item]
-    found = {"old rows": ~is_new, "new rows": is_new, "of new users": ~user, "of new items": ~item}
-    return {name: rows for name, rows in found.items() if (rows & (split.part == VALIDATION)).any()}
+    groups = {"old rows": ~is_new, "new rows": is_new, "of new users": ~user, "of new items": ~item}
+    return {name: rows for name, rows in groups.items() if (rows & (split.part == VALIDATION)).any()}
 
 
 def restrict_validation(split: Split, among: np.ndarray) -> Split:
-    """The split whose validation part is the rows ``among``; its other validation rows are in no part."""
+    """The split with only the rows ``among`` bool [n] as validation rows; the other validation rows are in no part."""
     left_out = (split.part == VALIDATION) & ~among
     return replace(split, part=np.where(left_out, -1, split.part).astype(np.int8))
 
@@ -192,14 +193,14 @@ class MixtureAmong(Mixture):
 
 @dataclass(frozen=True)
 class Replay:
-    """Examples from fresh training rows and, for the share ``replay`` of all, from those trained on before."""
+    """Examples from new training rows and, as the share ``replay`` of all, from rows trained on before."""
 
     fresh: MixtureAmong
     old: MixtureAmong
 
     @staticmethod
     def of(mixture: Mixture, trained: np.ndarray, replay: float) -> Replay:
-        """From a mixture of all rows: an epoch asks about as many fresh rows as there are."""
+        """From a mixture of all rows: an epoch has as many examples from new rows as there are new rows."""
         fresh = (mixture.split.part == TRAIN) & ~trained
         number = max(int(fresh.sum()), 1)
         shared = {name: getattr(mixture, name) for name in ("split", "prompts", "weights", "options", "seed")}
@@ -212,7 +213,7 @@ class Replay:
     def render(
         self, renderer: rendering.Renderer, epoch: int, distilled: rendering.DistilledRow | None = None
     ) -> Encoded:
-        """An epoch's examples as token ids, with what is ``distilled``; mapped into memory where
+        """An epoch's examples as token ids, with soft targets where given; memory-mapped from disk where
         `rendering.render_mixture` would do so."""
         parts = [part for part in (self.fresh, self.old) if part.size and part.tasks]
         rendered = (rendering.render_mixture(renderer, part, epoch, distilled) for part in parts)

@@ -205,7 +205,7 @@ def test_catalogue_says_what_is_wrong(tmp_path):
         Catalogue.load(tmp_path)
     Catalogue.build(["a", "b"], tokens).save(tmp_path)
     Catalogue.build(["a"], tokens[:1]).trie.save(tmp_path / "trie.safetensors")
-    with pytest.raises(UserError, match=r"2 items, trie\.safetensors 1"):
+    with pytest.raises(UserError, match=r"2 items, trie\.safetensors has 1"):
         Catalogue.load(tmp_path)
     (tmp_path / "trie.safetensors").write_bytes(b"damaged")
     with pytest.raises(UserError, match="cannot be read as a trie"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from p5t5.checkpoint.creation import create_checkpoint
-from p5t5.checkpoint.embedding_init import OWN_SHARE, identity_dimensions, with_identity_part
+from p5t5.checkpoint.embedding_init import IDENTITY_SHARE, identity_dimensions, with_identity_part
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import leave_one_out
 from p5t5.model.initialization import REPELLED
@@ -55,7 +55,7 @@ def test_an_own_part_tells_items_apart_that_are_alike_otherwise():
     alike = np.tile(np.eye(1, 24, dtype=np.float32), (50, 1))
     table = with_identity_part(alike, 40)
     np.testing.assert_allclose(np.linalg.norm(table, axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose((table[:, 24:] ** 2).sum(1), OWN_SHARE, rtol=1e-4)
+    np.testing.assert_allclose((table[:, 24:] ** 2).sum(1), IDENTITY_SHARE, rtol=1e-4)
     between = table @ table.T
     assert between[~np.eye(50, dtype=bool)].max() < 0.9
     assert with_identity_part(alike, 0) is alike

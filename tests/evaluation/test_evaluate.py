@@ -296,7 +296,7 @@ def test_what_is_missing_is_said(checkpoint, split):
     assert evaluate_baselines(bare, tasks=("review/headline",)).skipped == [
         text for text in out.skipped if "review" in text
     ]
-    with pytest.raises(UserError, match="no task 'rating/stars'"):
+    with pytest.raises(UserError, match="unknown task 'rating/stars'"):
         evaluate_checkpoint(checkpoint, split, ("rating/stars",), progress=False)
     with pytest.raises(UserError, match="no prompt 'nothing-1'"):
         evaluate_checkpoint(checkpoint, split, ("rating/score",), prompts=("nothing-1",), progress=False)

@@ -251,7 +251,7 @@ def test_what_is_described_alike_is_told_why(split):
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"parts": ["popularity", "bpr"]}, "a part 'bpr' that this p5t5 does not know"),
+        ({"parts": ["popularity", "bpr"]}, "an unknown part 'bpr'"),
         ({"format": 99}, "has format 99"),
     ],
 )

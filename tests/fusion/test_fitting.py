@@ -118,7 +118,7 @@ def test_fitting_reads_no_test_row(split, checkpoint):
     assert np.array_equal(one.popularity, two.popularity) and one.length == two.length
     with pytest.raises(UserError, match="validation rows"):
         fit_fusion([], split, lambda part: None, rows=split.rows("test"))
-    with pytest.raises(UserError, match="no kind 'magic'"):
+    with pytest.raises(UserError, match="unknown kind 'magic'"):
         fit_fusion([], split, lambda part: None, kinds=["magic"])
 
 

@@ -156,9 +156,9 @@ def test_a_new_item_starts_among_its_kind(atomic, full):
         (pd.DataFrame({"item_id": ["n\x00"]}), "holds control characters"),
         (
             pd.DataFrame({"item_id": ["n"], "genre": ["a"], " genre": ["b"]}),
-            "' genre' is empty or there twice|'genre' is",
+            "' genre' is empty or occurs twice|'genre' is",
         ),
-        (pd.DataFrame({"item_id": ["n"], "\u200b": ["a"]}), "is empty or there twice"),
+        (pd.DataFrame({"item_id": ["n"], "\u200b": ["a"]}), "is empty or occurs twice"),
     ],
 )
 def test_items_that_cannot_be_added_are_named(atomic, items, says):

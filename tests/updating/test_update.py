@@ -84,8 +84,12 @@ def test_a_repeated_visit_is_new_only_once():
     ("rows", "old", "says"),
     [
         (NEW[1:], True, "lacks u with a"),
-        (NEW[1:], False, "5 interactions up to the time that the model knows, but it was trained on 6"),
-        ([*NEW, ("w", "c", 5)], False, "late arrivals"),
+        (
+            NEW[1:],
+            False,
+            "5 interactions up to the last timestamp of the model's data, but it was trained on 6",
+        ),
+        ([*NEW, ("w", "c", 5)], False, "arrived late"),
     ],
 )
 def test_a_folder_that_is_no_continuation_is_refused(rows, old, says):
@@ -95,7 +99,7 @@ def test_a_folder_that_is_no_continuation_is_refused(rows, old, says):
 
 
 def test_without_times_the_old_folder_is_needed():
-    with pytest.raises(UserError, match="give --old"):
+    with pytest.raises(UserError, match="Give --old"):
         new_rows(DataRecord.of(shop(OLD, timed=False)), shop(NEW, timed=False))
     with pytest.raises(UserError, match="is not the data that the model was trained on"):
         new_rows(replace(DataRecord.of(shop(OLD)), hash="other"), shop(NEW), shop(OLD))
