@@ -147,7 +147,7 @@ def score_choices(
 
 
 def expected_value(log_probabilities: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """float32 [B]: the mean of ``values`` [C] under the choices' probabilities, normalised among them."""
+    """float32 [B]: the mean of ``values`` [C] under the choices' probabilities, normalized among them."""
     weights = np.exp(log_probabilities - log_probabilities.max(1, keepdims=True))
     return ((weights @ np.asarray(values, np.float64)) / weights.sum(1)).astype(np.float32)
 

@@ -67,7 +67,9 @@ def rating_soft_targets(
         else _factor_teacher(split, rows, seed, factored)
     )
     shares = np.empty((len(rows), len(values)), np.float32)
-    for held_out_fold in tqdm(range(folds), desc=f"soft targets on {task}", disable=None if progress else True):
+    for held_out_fold in tqdm(
+        range(folds), desc=f"soft targets on {task}", disable=None if progress else True
+    ):
         is_held_out, chosen_on = fold == held_out_fold, fold == (held_out_fold + 1) % folds
         fitting, choosing, held_out = map(np.flatnonzero, (~is_held_out & ~chosen_on, chosen_on, is_held_out))
         guess, prediction = teacher(fitting, choosing, held_out)

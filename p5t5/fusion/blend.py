@@ -81,7 +81,7 @@ class Fusion:
     weights: np.ndarray
     popularity: np.ndarray  # float32 [items]: log(1 + training interactions), standardized
     length: tuple[float, float]  # mean and standard deviation of log(1 + length of a history)
-    about: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -184,7 +184,7 @@ class Fusion:
                 name: [round(w, 4) for w in row]
                 for name, row in zip(self.names, self.weights.tolist(), strict=True)
             },
-            **self.about,
+            **self.metadata,
         }
         temporary = folder / f"{FILE}.tmp"
         temporary.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
@@ -192,7 +192,7 @@ class Fusion:
 
     def check(self, data_hash: str) -> None:
         """Raises UserError unless the fusion was fitted on the data with this hash."""
-        if self.about.get("data", {}).get("hash") != data_hash:
+        if self.metadata.get("data", {}).get("hash") != data_hash:
             raise UserError(
                 f"the fusion was fitted on other data than these: delete {FILE} beside the model, "
                 "and fit it again with `p5t5 evaluate --fusion true …`."
@@ -224,12 +224,12 @@ class Fusion:
             state = load_file(folder / STATE)
             parts = [known[name].restored(_below(state, name)) for name in plain["parts"]]
             length = (float(plain["length"][0]), float(plain["length"][1]))
-            about = {
+            metadata = {
                 name: plain[name]
                 for name in plain
                 if name not in ("format", "kind", "parts", "length", "weights")
             }
-            return Fusion(parts, plain["kind"], state["weights"], state["popularity"], length, about)
+            return Fusion(parts, plain["kind"], state["weights"], state["popularity"], length, metadata)
         except UserError:  # a ValueError too, and it says all
             raise
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:

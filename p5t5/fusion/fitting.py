@@ -142,7 +142,7 @@ def fit_fusion(
         fusion, chosen = zero_weights(kind), kind
         kind_lists = lists["reciprocal_rank" if kind == "reciprocal_rank" else "sum"]
         fusion.weights = likeliest_weights(kind_lists, kind).reshape(fusion.weights.shape)
-    fusion.about = {
+    fusion.metadata = {
         "data": {"name": split.data.name, "hash": split.data.hash},
         "rows": len(rows),
         "chosen": chosen,

@@ -35,7 +35,7 @@ class FusionWithoutModel(Scorer):
         """The chosen blend and the fitted weights of its parts."""
         weights = zip(self.fusion.names, self.fusion.weights.round(4).tolist(), strict=True)
         chosen = {name: value for name, value in weights if name != MODEL}
-        return {"chosen": self.fusion.about["chosen"], "weights": chosen}
+        return {"chosen": self.fusion.metadata["chosen"], "weights": chosen}
 
     def _nothing(self, rows: int) -> np.ndarray:
         return np.zeros((rows, self.number_of_items), np.float32)

@@ -1,7 +1,7 @@
 """Rating calibration: the model's probabilities over the rating scale, blended with a prior; one weight per task.
 
 A small model that trains for long becomes overconfident. Its probabilities p are pooled log-linearly with a prior and
-normalised: p^w · prior^(1 − w), with the ``model_weight`` w fitted on validation rows. With w = 1 the model's probabilities
+normalized: p^w · prior^(1 − w), with the ``model_weight`` w fitted on validation rows. With w = 1 the model's probabilities
 are unchanged, with w = 0 the answer is the prior; with a uniform prior this is temperature scaling (Guo et al., 2017).
 
 The prior is a `BiasPrior`: the rating frequencies of the training rows, tilted exponentially until their mean is
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from p5t5.checkpoint.catalogue import Catalogue
     from p5t5.checkpoint.checkpoint import Checkpoint
 
-KEY = "rating_calibration"  # among the fitted artefacts of a checkpoint
-WORDS = "words.parquet"  # the word weights of the review regressions, a file of the artefact
+KEY = "rating_calibration"  # among the fitted artifacts of a checkpoint
+WORDS = "words.parquet"  # the word weights of the review regressions, a file of the artifact
 
 WHOLE = 2**31  # longer than any history
 
@@ -138,7 +138,7 @@ class RatingCalibrator:
         )
 
     def __call__(self, log_probabilities: np.ndarray, context: RatingContext | None = None) -> np.ndarray:
-        """float64 [n, answers]: the blended log-probabilities, not normalised; a row of −inf stays one."""
+        """float64 [n, answers]: the blended log-probabilities, not normalized; a row of −inf stays one."""
         return self.blended(log_probabilities, self.log_priors(context))
 
     def blended(self, log_probabilities: np.ndarray, log_priors: np.ndarray) -> np.ndarray:

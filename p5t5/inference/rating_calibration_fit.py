@@ -93,7 +93,7 @@ def _fit_recency_offset(split: Split, rows: np.ndarray, biases: BiasOnly, seed: 
 def fit_rating_calibration(
     predictor: Predictor, split: Split, tasks: Sequence[str], build: BuildOptions
 ) -> dict[str, RatingCalibrator]:
-    """Task → its calibration, with the model weight of MODEL_WEIGHTS that maximises the likelihood of the true ratings on
+    """Task → its calibration, with the model weight of MODEL_WEIGHTS that maximizes the likelihood of the true ratings on
     validation rows; among equals the one nearest to 1. Tasks without a rating or without such rows are left out.
     """
     calibrators: dict[str, RatingCalibrator] = {}
@@ -134,7 +134,7 @@ def fit_rating_calibration(
 def best_model_weight(
     calibrator: RatingCalibrator, scores: np.ndarray, context: RatingContext, truth: np.ndarray
 ) -> float:
-    """The weight of MODEL_WEIGHTS that maximises the likelihood of ``truth`` int [n], with the priors of ``calibrator``."""
+    """The weight of MODEL_WEIGHTS that maximizes the likelihood of ``truth`` int [n], with the priors of ``calibrator``."""
     priors, likelihood = calibrator.log_priors(context), []
     for model_weight in MODEL_WEIGHTS:
         probabilities = choice_probabilities(
@@ -149,7 +149,7 @@ def best_model_weight(
 
 
 def keep_rating_calibration(checkpoint: Checkpoint, calibrators: Mapping[str, RatingCalibrator]) -> None:
-    """Stores the calibration among the checkpoint's fitted artefacts, and the item biases in its catalogue."""
+    """Stores the calibration among the checkpoint's fitted artifacts, and the item biases in its catalogue."""
     tasks: dict[str, dict[str, Any]] = {
         task: {
             "model_weight": calibrator.model_weight,

@@ -140,7 +140,7 @@ def preference(
 def keep_text_options(
     checkpoint: Checkpoint, chosen: Mapping[str, Any], ngrams: Mapping[str, ItemNgrams] | None = None
 ) -> None:
-    """Adds the choice to the checkpoint's fitted artefacts; `Checkpoint.save_fitted` writes it into the folder.
+    """Adds the choice to the checkpoint's fitted artifacts; `Checkpoint.save_fitted` writes it into the folder.
 
     ``ngrams``: by slot; those that a chosen decoding uses are saved.
     """

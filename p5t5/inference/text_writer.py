@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 UNSPEAKABLE = re.compile(r"^▁?<(item|user|extra_id)_")  # pieces that no text may contain
 
-KEY = "text_decoding"  # among the fitted artefacts of a checkpoint
+KEY = "text_decoding"  # among the fitted artifacts of a checkpoint
 
 ITEM_NGRAMS = "item_ngrams.parquet"  # a file of it
 

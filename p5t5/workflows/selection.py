@@ -87,5 +87,5 @@ def load_fusion(model: str, checkpoint: Checkpoint, split: Split, seed: int, log
     if Path(model).is_dir():
         fusion.save(folder)
         where = str(folder / FILE)
-    log(f"fusion: {fusion.kind}, fitted on {fusion.about['rows']} validation rows → {where}")
+    log(f"fusion: {fusion.kind}, fitted on {fusion.metadata['rows']} validation rows → {where}")
     return fusion

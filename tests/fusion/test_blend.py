@@ -115,7 +115,7 @@ def test_saved_and_loaded_it_is_the_same(split, fused, tmp_path):
     history, users = split.history_items(rows, 9999), split.data.user[rows]
     model = np.random.default_rng(0).standard_normal((20, 60)).astype(np.float32)
     assert np.array_equal(again.scores(model, history, users), fused.scores(model, history, users))
-    assert again.kind == fused.kind and again.about == fused.about
+    assert again.kind == fused.kind and again.metadata == fused.metadata
     state = load_file(tmp_path / "fusion.safetensors")
     assert not [name for name in state if "history" in name or "interaction" in name]
     (tmp_path / "fusion.safetensors").write_bytes(b"0")

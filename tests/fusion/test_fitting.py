@@ -52,7 +52,7 @@ def test_planted_weights_are_recovered():
     fusion = fit_fusion(parts, changed, model, kinds=["sum"])
     found = dict(zip(fusion.names, fusion.weights[:, 0], strict=True))
     assert found == pytest.approx({"model": 1.5, "good": 0.8, "noise": 0.0, "history": -2.0}, abs=0.15)
-    assert fusion.about["chosen"] == "sum" and fusion.about["rows"] == len(changed.rows("validation"))
+    assert fusion.metadata["chosen"] == "sum" and fusion.metadata["rows"] == len(changed.rows("validation"))
 
 
 def test_the_fast_fit_against_a_slow_twin(split):
@@ -92,7 +92,7 @@ def test_the_blend_is_at_least_as_good_as_each_part(split):
     values = {name: ndcg(table_ranks(t, truth), 10).mean() for name, t in tables.items()}
     blend = ndcg(table_ranks(fusion.scores(model(rows), history, users), truth), 10).mean()
     assert blend >= max(values.values()), (blend, values)
-    assert fusion.about["validation"]["parts alone"] == pytest.approx(values, abs=1e-5)
+    assert fusion.metadata["validation"]["parts alone"] == pytest.approx(values, abs=1e-5)
     weight = dict(zip(fusion.names, np.abs(fusion.weights).max(1), strict=True))
     assert weight["count_floor"] > weight["model"]
 
@@ -103,7 +103,7 @@ def test_where_a_part_alone_is_best_it_stays_alone(split):
     rows = split.rows("validation")
     right[data.user[rows], data.item[rows]] = 1
     fusion = fit_fusion([Table("right", right)], split, lambda part: right[data.user[part]] * 0, kinds=[])
-    assert fusion.about["chosen"] == "right" and fusion.weights[:, 0].tolist() == [0, 1, 0]
+    assert fusion.metadata["chosen"] == "right" and fusion.weights[:, 0].tolist() == [0, 1, 0]
 
 
 def test_fitting_reads_no_test_row(split, checkpoint):
