@@ -1,4 +1,4 @@
-"""What every ranking baseline shares."""
+"""The base of all ranking baselines."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ CHUNK = 1024  # histories scored at once: 1024 × 12,000 items are 50 MB of floa
 
 
 class Scorer:
-    """Ranks the catalogue given a history. ``histories`` hold item numbers, oldest first."""
+    """Ranks the catalogue given a history. ``histories``: Ragged of item numbers, oldest first."""
 
     name: str
     number_of_items: int
-    nonnegative = True  # scores are counts or sums of similarities, 0 for an item of which nothing is known
-    needs_implicit = False  # the package implicit, an extra
+    nonnegative = True  # scores are counts or sums of similarities, 0 for an item without evidence
+    needs_implicit = False  # needs the package implicit, an extra
     in_fusion = True  # False where its state describes single users: a checkpoint must not hold that
 
     def __init__(self, split: Split) -> None:
@@ -27,11 +27,11 @@ class Scorer:
 
     @classmethod
     def fitted(cls, split: Split) -> Scorer | None:
-        """Fitted on the training rows; None where this data gives it nothing to score by."""
+        """A scorer fitted on the training rows; None where the data gives it nothing to score by."""
         return cls(split)
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that `restored` needs; aggregates of the training rows, never an interaction."""
+        """Everything that `restored` needs: aggregates of the training rows, never an interaction."""
         raise NotImplementedError
 
     def _restore(self, state: Mapping[str, np.ndarray]) -> None:
@@ -39,19 +39,19 @@ class Scorer:
 
     @classmethod
     def restored(cls, state: Mapping[str, np.ndarray]) -> Scorer:
-        """The scorer that gave the state, without its training data."""
+        """The scorer that returned this state, without its training data."""
         scorer = cls.__new__(cls)
         scorer._restore(state)
         return scorer
 
     def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
-        """float32 [histories, items]: larger is better. ``users`` int [histories], where a scorer can use it."""
+        """float32 [histories, items]: larger is better. ``users`` int [histories], for scorers that use them."""
         raise NotImplementedError
 
     def chunks(
         self, histories: Ragged, users: np.ndarray | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(row numbers, their scores) for CHUNK histories at a time."""
+        """(row numbers int64, their scores float32 [rows, items]) for CHUNK histories at a time."""
         for start in range(0, len(histories), CHUNK):
             rows = np.arange(start, min(start + CHUNK, len(histories)))
             yield rows, self.scores(histories.take(rows), None if users is None else users[rows])
@@ -83,36 +83,39 @@ class Scorer:
         """Ragged float32, aligned with ``candidates`` (item numbers)."""
         out = np.empty(len(candidates.values), np.float32)
         for rows, table in self.chunks(histories, users):
-            part = candidates.take(rows)
+            chunk = candidates.take(rows)
             out[candidates.offsets[rows[0]] : candidates.offsets[rows[-1] + 1]] = table[
-                part.row_of_value, part.values
+                chunk.row_of_value, chunk.values
             ]
         return Ragged(out, candidates.offsets)
 
 
 def top_of(table: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest of each row of float32 ``table`` [n, items], in falling order; −1 where only −inf is left.
+    """The k largest of each row of ``table`` float32 [n, items]: items int64 and scores float32 [n, k], descending.
 
-    Equal scores go to the lower item number, at the border of the list too; NaN is never returned.
+    −1 and −inf where only −inf is left. Of equal scores the lower item number comes first, and is the one that is kept
+    at the end of the list; NaN is never returned.
     """
     n, number_of_items = table.shape
     width = min(k, number_of_items)
     if np.isnan(table).any():
         table = np.where(np.isnan(table), -np.inf, table)
-    border = np.partition(table, number_of_items - width, axis=1)[:, [number_of_items - width]]
-    taken = table >= border
-    tied = np.flatnonzero(taken.sum(1) > width)  # more than there is room for are level with the last
-    if len(tied):
-        above, level = table[tied] > border[tied], table[tied] == border[tied]
-        room = width - above.sum(1, keepdims=True)
-        taken[tied] = above | (level & (np.cumsum(level, 1, dtype=np.int32) <= room))
-    chosen = np.nonzero(taken)[1].reshape(n, width)
-    scores = np.take_along_axis(table, chosen, 1)
+    threshold = np.partition(table, number_of_items - width, axis=1)[:, [number_of_items - width]]
+    taken = table >= threshold
+    tied_rows = np.flatnonzero(
+        taken.sum(1) > width
+    )  # rows with more scores equal to the last than there is room for
+    if len(tied_rows):
+        greater, equal = table[tied_rows] > threshold[tied_rows], table[tied_rows] == threshold[tied_rows]
+        room = width - greater.sum(1, keepdims=True)
+        taken[tied_rows] = greater | (equal & (np.cumsum(equal, 1, dtype=np.int32) <= room))
+    taken_items = np.nonzero(taken)[1].reshape(n, width)
+    scores = np.take_along_axis(table, taken_items, 1)
     order = np.argsort(-scores, axis=1, kind="stable")
     items = np.full((n, k), -1, np.int64)
     best = np.full((n, k), -np.inf, np.float32)
     best[:, :width] = np.take_along_axis(scores, order, 1)
-    items[:, :width] = np.take_along_axis(chosen, order, 1)
+    items[:, :width] = np.take_along_axis(taken_items, order, 1)
     items[best == -np.inf] = -1
     return items, best
 
@@ -122,14 +125,14 @@ def history_matrix(histories: Ragged, items: int, decay: float = 1.0) -> sparse.
     age = np.repeat(histories.offsets[1:], histories.lengths) - 1 - np.arange(len(histories.values))
     weights = (np.float32(decay) ** age).astype(np.float32)
     shape = (len(histories), items)
-    # A copy: adding up repeats moves the matrix's own arrays, and they would be the histories'.
+    # A copy: sum_duplicates works in place, and the matrix would share its arrays with the histories.
     matrix = sparse.csr_array((weights, histories.values, histories.offsets), shape=shape, copy=True)
     matrix.sum_duplicates()
     return matrix
 
 
 def item_counts(split: Split) -> np.ndarray:
-    """float32 [items]: training interactions of each item."""
+    """float32 [items]: the number of training interactions of each item."""
     rows = split.rows("train")
     return np.bincount(split.data.item[rows], minlength=split.data.number_of_items).astype(np.float32)
 

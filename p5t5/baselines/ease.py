@@ -1,6 +1,6 @@
 """EASE: a linear item-to-item model with a closed form (Steck, "Embarrassingly Shallow Autoencoders", WWW 2019).
 
-Its matrix is dense and its inverse cubic in the catalogue, so it is no default baseline:
+Its matrix is dense and inverting it takes time cubic in the catalogue, so it is not a default baseline:
 ``benchmarks/quality.py`` runs it where it fits.
 """
 
@@ -16,14 +16,14 @@ from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.splits import Split
 
-MOST_ITEMS = 20_000  # 1.6 GB of float32, and about as long to invert as a small model trains
+MAX_ITEMS = 20_000  # 1.6 GB of float32, and about as long to invert as a small model trains
 
 
 class EASE(Scorer):
     """score = x · B with B = I − P · diag(1 / diag P) and P = (XᵀX + λI)⁻¹, for the 0/1 training matrix X.
 
     ``regularisation``: λ; larger where the data is dense. Raises UserError for a catalogue of more than
-    MOST_ITEMS items.
+    MAX_ITEMS items, and where the matrix cannot be inverted.
     """
 
     name = "ease"
@@ -31,12 +31,12 @@ class EASE(Scorer):
 
     def __init__(self, split: Split, regularisation: float = 200.0):
         items = split.data.number_of_items
-        if items > MOST_ITEMS:
+        if items > MAX_ITEMS:
             raise UserError(
-                f"ease inverts a matrix of items × items: {items} are too many, {MOST_ITEMS} the most; leave it out"
+                f"ease inverts a matrix of items × items: {items} items are too many (at most {MAX_ITEMS}); leave it out"
             )
         if not regularisation > 0:
-            raise UserError(f"ease: the regularisation {regularisation} must be above 0")
+            raise UserError(f"ease: the regularisation must be above 0, not {regularisation}")
         seen = training_matrix(split)
         seen.data[:] = 1
         gram = (seen.T @ seen).toarray().astype(np.float32, copy=False)

@@ -1,6 +1,6 @@
 """Ranking baselines, each a Scorer fitted on training rows only.
 
-A number below co-occurrence is not a win, whatever else it beats.
+A model that does not beat co-occurrence has not won, whatever else it beats.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from p5t5.data.splits import Split
 
 
 class Popularity(Scorer):
-    """The number of training interactions, the same for everybody."""
+    """The number of training interactions, the same for every history."""
 
     name = "popularity"
 
@@ -40,10 +40,10 @@ class Popularity(Scorer):
 
 
 class CooccurrenceRanker(Scorer):
-    """Co-occurrence counts, untuned: the number that every trained model should beat.
+    """Co-occurrence counts, untuned: the baseline that every trained model should beat.
 
-    Counts within 10 steps of the same user's training sequence, weight 1/gap forward and 0.5/gap
-    backward; the history's last 20 items vote with 0.8 decay; divided by √(training interactions + 1).
+    Counts within 10 steps of the same user's training sequence, with weight 1/gap forward and 0.5/gap
+    backward; the history's last 20 items vote with decay 0.8; divided by √(training interactions + 1).
     """
 
     name = "count_floor"
@@ -73,14 +73,14 @@ class CooccurrenceRanker(Scorer):
 
 
 class ItemKNN(Scorer):
-    """implicit's cosine item-kNN: the history votes through each item's nearest neighbours."""
+    """implicit's cosine item-kNN: the items of the history vote for their nearest neighbours."""
 
     name = "item_knn"
     needs_implicit = True
 
     def __init__(self, split: Split, neighbours: int = 100):
         model = _implicit("nearest_neighbours").CosineRecommender(K=neighbours, num_threads=1)
-        with warnings.catch_warnings():  # it warns of a conversion that it makes itself
+        with warnings.catch_warnings():  # implicit warns of a conversion that it makes itself
             warnings.simplefilter("ignore")
             model.fit(sparse.csr_matrix(training_matrix(split)), show_progress=False)
         self._restore(_packed(sparse.csr_array(model.similarity).astype(np.float32)))
@@ -121,30 +121,32 @@ class ALS(Scorer):
         self.gram = gram + self.regularisation * np.eye(len(gram))
 
     def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
-        """With implicit's confidence, 1 a visit: only repeated visits give a history a matrix of its own."""
-        seen = history_matrix(histories, self.number_of_items)
-        wanted = seen.astype(np.float64) @ self.items
-        folded = np.linalg.solve(self.gram, wanted.T).T
-        for row in np.unique(np.repeat(np.arange(len(histories)), np.diff(seen.indptr))[seen.data > 1]):
-            part = slice(seen.indptr[row], seen.indptr[row + 1])
-            own = self.items[seen.indices[part]].astype(np.float64)
-            folded[row] = np.linalg.solve(self.gram + (own.T * (seen.data[part] - 1)) @ own, wanted[row])
+        """With implicit's confidence of 1 per visit: only repeated visits change the matrix of a history."""
+        visits = history_matrix(histories, self.number_of_items)
+        targets = visits.astype(np.float64) @ self.items
+        folded = np.linalg.solve(self.gram, targets.T).T
+        for row in np.unique(np.repeat(np.arange(len(histories)), np.diff(visits.indptr))[visits.data > 1]):
+            part = slice(visits.indptr[row], visits.indptr[row + 1])
+            vectors = self.items[visits.indices[part]].astype(np.float64)
+            folded[row] = np.linalg.solve(
+                self.gram + (vectors.T * (visits.data[part] - 1)) @ vectors, targets[row]
+            )
         return folded.astype(np.float32) @ self.items.T
 
 
 class BPR(Scorer):
-    """implicit's Bayesian personalised ranking; needs ``users``: training users, or −1 for the mean of them.
+    """implicit's Bayesian personalized ranking; needs ``users``: training users, or −1 for their mean.
 
-    An iteration of implicit draws as many pairs as there are interactions. Its own 100 iterations at a learning rate of
-    .01 leave small data half trained, below popularity; here an item is met about MEETINGS times. The learning rate and
-    the regularisation were chosen on validation rows of three data sets (docs/lab.md).
+    One iteration of implicit draws as many pairs as there are interactions. Its default of 100 iterations at a learning
+    rate of .01 leaves small data half trained, below popularity; here each item is drawn about DRAWS_PER_ITEM times. The
+    learning rate and the regularisation were chosen on validation rows of three data sets (docs/lab.md).
     """
 
     name = "bpr"
     needs_implicit = True
     in_fusion = False  # a vector per user
     nonnegative = False
-    MEETINGS, MOST_DRAWS = 4000, 200_000_000  # an hour or so on a large catalogue
+    DRAWS_PER_ITEM, MAX_DRAWS = 4000, 200_000_000  # an hour or so on a large catalogue
 
     def __init__(
         self,
@@ -160,7 +162,7 @@ class BPR(Scorer):
             learning_rate=learning_rate,
             regularization=regularisation,
             iterations=-(
-                -min(self.MEETINGS * split.data.number_of_items, self.MOST_DRAWS) // max(matrix.nnz, 1)
+                -min(self.DRAWS_PER_ITEM * split.data.number_of_items, self.MAX_DRAWS) // max(matrix.nnz, 1)
             ),
             random_state=seed,
             num_threads=1,
@@ -177,9 +179,9 @@ class BPR(Scorer):
 
     def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
         if users is None:
-            raise UserError("bpr scores known users, not histories alone: give the users' numbers")
-        known = np.where((users >= 0)[:, None], self.users[users], self.users.mean(0))
-        return (known @ self.items.T).astype(np.float32)
+            raise UserError("bpr scores known users, not histories: pass their numbers as users")
+        user_vectors = np.where((users >= 0)[:, None], self.users[users], self.users.mean(0))
+        return (user_vectors @ self.items.T).astype(np.float32)
 
 
 def _packed(matrix: sparse.csr_array) -> dict[str, np.ndarray]:

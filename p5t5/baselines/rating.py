@@ -1,7 +1,7 @@
 """Rating baselines, fitted on training rows only.
 
-A number that does not beat biases alone is not a win. Validation rows choose penalties and the like, nothing
-else.
+A model that does not beat biases alone has not won. Validation rows are used to choose penalties and the like, for
+nothing else.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from scipy import sparse
 from p5t5.core.errors import UserError
 from p5t5.data.splits import Split
 
-LARGEST = (
-    5_000_000  # training ratings for Surprise, which holds them as Python tuples and fits each setting anew
+MAX_SURPRISE_RATINGS = (
+    5_000_000  # training ratings: Surprise holds them as Python tuples and refits for each setting
 )
 
-AT_ONCE = 1 << 16  # rows of factors that are solved at once: their normal equations take 650 bytes each
+SOLVE_ROWS = 1 << 16  # factor rows solved at once: their normal equations take 650 bytes each
 
 
 class RatingBaseline(Protocol):
@@ -29,12 +29,15 @@ class RatingBaseline(Protocol):
     name: str
 
     def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """float64 [n]."""
+        """float64 [n]: for ``user`` and ``item`` int [n]."""
         ...
 
 
 class Ratings:
-    """The ratings of a part of a split, or of given rows: ``user``, ``item`` int [n], ``rating`` float64 [n]."""
+    """The ratings of a part of a split, or of given rows: ``user``, ``item`` int [n], ``rating`` float64 [n].
+
+    Raises UserError where the data has no ratings.
+    """
 
     def __init__(self, split: Split, part: str | np.ndarray):
         data, rows = split.data, split.rows(part) if isinstance(part, str) else part
@@ -45,7 +48,7 @@ class Ratings:
         self.rating = data.rating[rows].astype(np.float64)
 
     def error(self, predictor: RatingBaseline) -> float:
-        """Mean squared error; infinite where the part is empty, so that ties go to the first choice."""
+        """Mean squared error; infinite for an empty part, so that the first choice wins."""
         if not len(self.rating):
             return np.inf
         return float(((predictor.predict(self.user, self.item) - self.rating) ** 2).mean())
@@ -96,7 +99,7 @@ class BiasOnly:
         self.user, self.item, self.user_penalty, self.item_penalty = chosen
 
     def refit(self, train: Ratings) -> None:
-        """Fits again, on other ratings, with the penalties that were chosen."""
+        """Fits again on other ratings, with the chosen penalties."""
         self.mean = float(train.rating.mean())
         self._fit(train, self.user_penalty, self.item_penalty)
 
@@ -106,10 +109,10 @@ class BiasOnly:
         item_count = np.bincount(train.item, minlength=self.shape[1]) + item_penalty
         self.user, self.item = np.zeros(self.shape[0]), np.zeros(self.shape[1])
         for _ in range(self.sweeps):
-            left = residual - self.user[train.user]
-            self.item = np.bincount(train.item, left, self.shape[1]) / item_count
-            left = residual - self.item[train.item]
-            self.user = np.bincount(train.user, left, self.shape[0]) / user_count
+            remainder = residual - self.user[train.user]
+            self.item = np.bincount(train.item, remainder, self.shape[1]) / item_count
+            remainder = residual - self.item[train.item]
+            self.user = np.bincount(train.user, remainder, self.shape[0]) / user_count
 
     def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         return np.clip(self.mean + self.user[user] + self.item[item], self.low, self.high)
@@ -119,8 +122,8 @@ class MatrixFactorisation:
     """mean + biases + user · item factors by alternating least squares (Koren et al. 2009).
 
     Rank and penalty are chosen on validation RMSE; biases are part of the vectors, with the
-    penalties that BiasOnly chose. Predictions are clipped to the rating scale. ``bias``: one fitted on
-    the same ratings; ``train`` and ``validation`` as there.
+    penalties chosen by BiasOnly. Predictions are clipped to the rating scale. ``bias``: a BiasOnly fitted on
+    the same ratings; ``train`` and ``validation``: as in BiasOnly.
     """
 
     name = "mf"
@@ -152,24 +155,24 @@ class MatrixFactorisation:
         self.user, self.item, self.rank, self.penalty = chosen
 
     def refit(self, train: Ratings) -> None:
-        """Fits again, biases included, on other ratings, with the rank and penalty that were chosen."""
+        """Fits again on other ratings, biases included, with the chosen rank and penalty."""
         self.bias.refit(train)
         self._tabulate(train)
         self._fit(self.rank, self.penalty)
 
     def _tabulate(self, train: Ratings) -> None:
-        left = train.rating - self.bias.mean
-        self.by_user = _matrix(train.user, train.item, left, self.bias.shape)
-        self.by_item = _matrix(train.item, train.user, left, self.bias.shape[::-1])
+        residual = train.rating - self.bias.mean
+        self.by_user = _matrix(train.user, train.item, residual, self.bias.shape)
+        self.by_item = _matrix(train.item, train.user, residual, self.bias.shape[::-1])
 
     def _fit(self, rank: int, penalty: float) -> None:
-        """Vectors [n, rank + 1]: the factors, and the bias in the last place."""
-        draw = np.random.default_rng(self.seed)
+        """Vectors float64 [n, rank + 1]: the factors, and the bias in the last column."""
+        rng = np.random.default_rng(self.seed)
         self.user = np.concatenate(
-            [draw.normal(0, 0.1, (len(self.bias.user), rank)), self.bias.user[:, None]], 1
+            [rng.normal(0, 0.1, (len(self.bias.user), rank)), self.bias.user[:, None]], 1
         )
         self.item = np.concatenate(
-            [draw.normal(0, 0.1, (len(self.bias.item), rank)), self.bias.item[:, None]], 1
+            [rng.normal(0, 0.1, (len(self.bias.item), rank)), self.bias.item[:, None]], 1
         )
         user_ridge = np.r_[np.full(rank, penalty), self.bias.user_penalty]
         item_ridge = np.r_[np.full(rank, penalty), self.bias.item_penalty]
@@ -184,26 +187,28 @@ class MatrixFactorisation:
 
 
 def _matrix(row: np.ndarray, column: np.ndarray, value: np.ndarray, shape) -> sparse.csr_array:
-    """CSR with every rating kept, also where a pair occurs twice."""
+    """A CSR matrix that keeps every rating, also where a pair occurs twice."""
     order = np.argsort(row, kind="stable")
     offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
     return sparse.csr_array((value[order], column[order], offsets), shape=shape)
 
 
 def _solve(targets: sparse.csr_array, other: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-    """The ridge regression of each row of ``targets`` on the vectors of the other side, biases included."""
+    """float64 [rows, rank + 1]: ridge regression of each row of ``targets`` on the other side's vectors, with biases."""
     features = np.concatenate([other[:, :-1], np.ones((len(other), 1))], 1)
     width = features.shape[1]
     outer = (features[:, :, None] * features[:, None, :]).reshape(len(features), -1)
     solved = np.empty((targets.shape[0], width))
-    for start in range(0, len(solved), AT_ONCE):
-        part = targets[start : start + AT_ONCE]
-        ones = sparse.csr_array((np.ones(part.nnz), part.indices, part.indptr), shape=part.shape)
+    for start in range(0, len(solved), SOLVE_ROWS):
+        chunk = targets[start : start + SOLVE_ROWS]
+        ones = sparse.csr_array((np.ones(chunk.nnz), chunk.indices, chunk.indptr), shape=chunk.shape)
         gram = (ones @ outer).reshape(-1, width, width) + np.diag(ridge)
-        left = sparse.csr_array(
-            (part.data - other[part.indices, -1], part.indices, part.indptr), shape=part.shape
+        residuals = sparse.csr_array(
+            (chunk.data - other[chunk.indices, -1], chunk.indices, chunk.indptr), shape=chunk.shape
         )
-        solved[start : start + AT_ONCE] = np.linalg.solve(gram, (left @ features)[:, :, None])[:, :, 0]
+        solved[start : start + SOLVE_ROWS] = np.linalg.solve(gram, (residuals @ features)[:, :, None])[
+            :, :, 0
+        ]
     return solved
 
 
@@ -211,7 +216,7 @@ class SurpriseSVD:
     """mean + biases + user · item factors by stochastic gradient descent: Surprise's SVD (Hug 2020).
 
     Factors, epochs and penalty are chosen on validation RMSE. Predictions are clipped to the rating
-    scale; of a user or an item without training ratings the mean is known alone.
+    scale; for a user or an item without training ratings, bias and factors are 0.
     """
 
     name = "surprise_svd"
@@ -235,7 +240,7 @@ class SurpriseSVD:
         self.mean = float(train.rating.mean())
         users, user = np.unique(train.user, return_inverse=True)
         items, item = np.unique(train.item, return_inverse=True)
-        known = Trainset(
+        trainset = Trainset(
             _lists(user, item, train.rating),
             _lists(item, user, train.rating),
             len(users),
@@ -248,7 +253,7 @@ class SurpriseSVD:
         best, chosen = np.inf, None
         for rank, sweeps, penalty in product(factors, epochs, penalties):
             model = SVD(n_factors=rank, n_epochs=sweeps, reg_all=penalty, random_state=seed)
-            model.fit(known)
+            model.fit(trainset)
             self.user = _placed(users, np.c_[model.pu, model.bu], split.data.number_of_users)
             self.item = _placed(items, np.c_[model.qi, model.bi], split.data.number_of_items)
             error = validation.error(self)
@@ -265,28 +270,28 @@ class SurpriseSVD:
 
 def _lists(group: np.ndarray, other: np.ndarray, rating: np.ndarray) -> dict[int, list[tuple[int, float]]]:
     """group → [(other, rating), …], as Surprise holds its ratings."""
-    found: dict[int, list[tuple[int, float]]] = {}
-    for one, two, value in zip(group.tolist(), other.tolist(), rating.tolist(), strict=True):
-        found.setdefault(one, []).append((two, value))
-    return found
+    ratings_of: dict[int, list[tuple[int, float]]] = {}
+    for first, second, value in zip(group.tolist(), other.tolist(), rating.tolist(), strict=True):
+        ratings_of.setdefault(first, []).append((second, value))
+    return ratings_of
 
 
 def _placed(rows: np.ndarray, vectors: np.ndarray, count: int) -> np.ndarray:
-    """float64 [count, …]: the vectors at their rows, zeros elsewhere."""
+    """float64 [count, width]: the vectors at their rows, zeros elsewhere."""
     table = np.zeros((count, vectors.shape[1]))
     table[rows] = vectors
     return table
 
 
 def rating_baselines(split: Split, with_surprise: bool | None = None) -> list[RatingBaseline]:
-    """Global mean, bias-only, matrix factorisation; none where the data has no ratings.
+    """Global mean, bias-only, matrix factorization; none where the data has no ratings.
 
-    ``with_surprise``: Surprise's too; None takes it where it is installed and the data is not too large.
+    ``with_surprise``: also Surprise's SVD; None includes it where it is installed and the data is not too large.
     """
     if not split.data.has("rating") or not len(split.rows("train")):
         return []
-    found: list[RatingBaseline] = [GlobalMean(split), BiasOnly(split), MatrixFactorisation(split)]
+    baselines: list[RatingBaseline] = [GlobalMean(split), BiasOnly(split), MatrixFactorisation(split)]
     if with_surprise is None:
         installed = importlib.util.find_spec("surprise") is not None
-        with_surprise = installed and len(split.rows("train")) <= LARGEST
-    return [*found, SurpriseSVD(split)] if with_surprise else found
+        with_surprise = installed and len(split.rows("train")) <= MAX_SURPRISE_RATINGS
+    return [*baselines, SurpriseSVD(split)] if with_surprise else baselines

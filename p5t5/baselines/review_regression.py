@@ -1,9 +1,9 @@
-"""What the words of a review say about its rating: ridge regression, and a distribution over the scale.
+"""Ratings from the words of a review: ridge regression, and a distribution over the scale.
 
-Fitted on training reviews as the prompt shows them (cut, with the headline where it is given), to be the
+Fitted on training reviews as the prompt shows them (cut, with the headline where it is given), as the
 prior that a model's own answer is blended with (`p5t5.inference.rating_calibration`). The teacher of
-`p5t5.distillation.rating_teacher` counts, regresses and calibrates alike. Kept are words and pairs of words
-that occur in at least two reviews.
+`p5t5.distillation.rating_teacher` uses the same counts, regression and calibration. Only words and bigrams
+that occur in at least two reviews are kept.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def review_ridge(
     features: int = 50_000,
     penalties: tuple[float, ...] = (0.25, 0.5, 1, 2, 4, 8),
 ) -> np.ndarray | None:
-    """float64 [rows]: the rating of each row's review by ridge regression on the TF-IDF of its words and pairs
-    of words, those of each text column apart; the penalty is chosen on validation RMSE.
+    """float64 [rows]: a rating for each row's review by ridge regression on the TF-IDF of words and bigrams, each text
+    column with its own features; the penalty is chosen on validation RMSE.
 
     None where scikit-learn is not installed or no training review has a rating.
     """
@@ -64,42 +64,42 @@ def review_ridge(
         words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=features)
         try:
             vectors["train"].append(words.fit_transform([texts[row] for row in train.tolist()]))
-        except ValueError:  # no text of it holds a word
+        except ValueError:  # no text of the column holds a word
             return None
-        for name, asked in (("validation", validation), ("asked", rows)):
-            strings = [texts[row] for row in asked.tolist()]
+        for name, row_numbers in (("validation", validation), ("asked", rows)):
+            strings = [texts[row] for row in row_numbers.tolist()]
             vectors[name].append(words.transform(strings) if strings else vectors["train"][-1][:0])
     table = {name: sparse.hstack(parts, "csr") for name, parts in vectors.items()}
     low, high = rating[train].min(), rating[train].max()
     best, chosen = np.inf, None
     for penalty in penalties:
-        fit = Ridge(alpha=penalty).fit(table["train"], rating[train])
-        guess = np.clip(fit.predict(table["validation"]), low, high) if len(validation) else rating[:0]
+        model = Ridge(alpha=penalty).fit(table["train"], rating[train])
+        guess = np.clip(model.predict(table["validation"]), low, high) if len(validation) else rating[:0]
         error = ((guess - rating[validation]) ** 2).mean() if len(validation) else np.inf
         if chosen is None or error < best:
-            best, chosen = error, fit
+            best, chosen = error, model
     assert chosen is not None
     return np.clip(chosen.predict(table["asked"]), low, high) if len(rows) else np.zeros(0)
 
 
-SLOTS = ("review", "headline")  # what is read, each with weights of its own
+SLOTS = ("review", "headline")  # the slots that are read, each with its own weights
 
-MAX_FEATURES = 50_000  # words and pairs of words of a slot, the commonest
+MAX_FEATURES = 50_000  # most frequent words and bigrams of a slot
 
-MAX_REVIEWS = 200_000  # training reviews
+MAX_REVIEWS = 200_000  # training reviews, drawn by a hash
 
-MAX_CALIBRATION_REVIEWS = 5_000_000  # shares that a calibration looks at
+MAX_CALIBRATION_REVIEWS = 5_000_000  # probabilities that fitting a distribution looks at
 
 RIDGE_PENALTIES = (0.5, 1, 2, 4, 8)
 
-MIN_TRAINING_REVIEWS = 100  # training reviews; of fewer nothing is learnt
+MIN_TRAINING_REVIEWS = 100  # no regression is fitted on fewer
 
-AT_ONCE = 10_000  # texts, when asked: the names of all their pairs are made
+TEXTS_AT_ONCE = 10_000  # when predicting: the names of all their bigrams are held in memory
 
 
 @dataclass(frozen=True)
 class Weights:
-    """One slot's ``words`` and pairs ("very good"), float32 [words] each: ``rarity`` (the idf) and ``weight``."""
+    """One slot's ``words`` and bigrams ("very good"), float32 [words] each: ``rarity`` (the idf) and ``weight``."""
 
     words: Sequence[str]
     rarity: np.ndarray
@@ -107,14 +107,14 @@ class Weights:
 
     @cached_property
     def place(self) -> dict[str, int]:
-        """Word or pair → its row."""
+        """Word or bigram → its index."""
         return {word: row for row, word in enumerate(self.words)}
 
 
 class ReviewRegressor:
-    """constant + Σ weight · TF-IDF over the known words of what a prompt tells, as ``shares`` of the ratings.
+    """constant + Σ weight · TF-IDF over the known words of a prompt's texts; ``shares`` turns it into a distribution.
 
-    ``of_slot`` is asked for the weights when they are needed.
+    ``of_slot`` is called for the weights when they are first needed.
     """
 
     def __init__(
@@ -129,81 +129,92 @@ class ReviewRegressor:
 
     @staticmethod
     def fit(split: Split, task: str, options: BuildOptions, seed: int = 0) -> ReviewRegressor | None:
-        """From the task's training rows; penalty and shares are those of a fifth of them that the rest did not see.
+        """Fitted on the task's training rows; penalty and distribution are chosen on a held-out fifth of them.
 
-        None where there are fewer than MIN_TRAINING_REVIEWS, no word is in two of them, or the scale has a single value. No other
-        row is read.
+        None where there are fewer than MIN_TRAINING_REVIEWS, no word is in two of them, or the scale has a single value.
+        No other row is read.
         """
         data, rows = split.data, TASKS[task].eligible(split, "train")
         if len(rows) > MAX_REVIEWS:
             rows = np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:MAX_REVIEWS]])
-        held = hashed(seed + 1, data.user[rows], data.item[rows]) % np.uint64(5) == 0
-        if len(data.rating_values) < 2 or len(rows) < MIN_TRAINING_REVIEWS or not held.any() or held.all():
+        is_held_out = hashed(seed + 1, data.user[rows], data.item[rows]) % np.uint64(5) == 0
+        if (
+            len(data.rating_values) < 2
+            or len(rows) < MIN_TRAINING_REVIEWS
+            or not is_held_out.any()
+            or is_held_out.all()
+        ):
             return None
         assert data.rating is not None
-        rating, tables, found = data.rating[rows].astype(np.float64), [], {}
+        rating, tables, words_of_slot = data.rating[rows].astype(np.float64), [], {}
         for slot, texts in texts_of(TASKS[task].build(split, rows, options)).items():
             counts = WordCounts.of(texts)
-            kept, rarity = common_columns(counts.table, most=MAX_FEATURES)
-            tables.append(weighed(counts.table[:, kept].tocsr(), rarity))
-            found[slot] = counts.names(kept), rarity
+            columns, rarity = common_columns(counts.table, most=MAX_FEATURES)
+            tables.append(weighed(counts.table[:, columns].tocsr(), rarity))
+            words_of_slot[slot] = counts.names(columns), rarity
         table = sparse.csr_array(sparse.hstack(tables, "csr"))
         if not table.nnz:
             return None
-        penalty, guess = _chosen(table, rating, held)
-        shares = RatingDistribution.fit(guess, rating_index(data, rating[held]), len(data.rating_values))
-        solved, constant = ridge(table, rating, penalty)
-        parts = np.split(solved, np.cumsum([part.shape[1] for part in tables])[:-1])
+        penalty, guess = _choose_penalty(table, rating, is_held_out)
+        shares = RatingDistribution.fit(
+            guess, rating_index(data, rating[is_held_out]), len(data.rating_values)
+        )
+        coefficients, constant = ridge(table, rating, penalty)
+        parts = np.split(coefficients, np.cumsum([part.shape[1] for part in tables])[:-1])
         weights = {
             slot: Weights(words, rarity.astype(np.float32), part.astype(np.float32))
-            for (slot, (words, rarity)), part in zip(found.items(), parts, strict=True)
+            for (slot, (words, rarity)), part in zip(words_of_slot.items(), parts, strict=True)
         }
         return ReviewRegressor(constant, shares, lambda: weights)
 
     def log_shares(self, texts: Mapping[str, Sequence[str]]) -> np.ndarray:
-        """float64 [n, C]: log-probabilities of the ratings of n texts a slot; NaN where no word is known."""
+        """float64 [n, C]: log-probabilities of the ratings, for n texts per slot; NaN where no word is known."""
         return np.log(np.maximum(self.shares(self(texts)), 1e-300))
 
     def __call__(self, texts: Mapping[str, Sequence[str]]) -> np.ndarray:
-        """float64 [n]: the rating, not clipped to the scale, of n texts a slot; NaN where no word is known."""
+        """float64 [n]: the rating, not clipped to the scale, for n texts per slot; NaN where no word is known."""
         count = max(map(len, texts.values()), default=0)
-        guess, known = np.full(count, self.constant), np.zeros(count, bool)
+        guess, has_words = np.full(count, self.constant), np.zeros(count, bool)
         for slot in (name for name in self.weights if name in texts):
-            for start in range(0, count, AT_ONCE):
-                part = slice(start, start + AT_ONCE)
-                table, weight = self._table(slot, texts[slot][part])
-                guess[part] += table @ weight
-                known[part] |= np.diff(table.indptr) > 0
-        return np.where(known, guess, np.nan)
+            for start in range(0, count, TEXTS_AT_ONCE):
+                chunk = slice(start, start + TEXTS_AT_ONCE)
+                table, weight = self._table(slot, texts[slot][chunk])
+                guess[chunk] += table @ weight
+                has_words[chunk] |= np.diff(table.indptr) > 0
+        return np.where(has_words, guess, np.nan)
 
     def _table(self, slot: str, texts: Sequence[str]) -> tuple[sparse.csr_array, np.ndarray]:
-        """TF-IDF [texts, those words of theirs that are known], and the weights of these words."""
-        counts, own = WordCounts.of(texts), self.weights[slot]
-        row = np.array([own.place.get(word, -1) for word in counts.names()], np.int64)
+        """TF-IDF float64 [texts, known words], and float64 [known words], their weights."""
+        counts, slot_weights = WordCounts.of(texts), self.weights[slot]
+        row = np.array([slot_weights.place.get(word, -1) for word in counts.names()], np.int64)
         columns = np.flatnonzero(row >= 0)
         row = row[columns]
-        table = weighed(counts.table[:, columns].tocsr(), own.rarity[row].astype(np.float64))
-        return table, own.weight[row].astype(np.float64)
+        table = weighed(counts.table[:, columns].tocsr(), slot_weights.rarity[row].astype(np.float64))
+        return table, slot_weights.weight[row].astype(np.float64)
 
 
-def _chosen(table: sparse.csr_array, rating: np.ndarray, held: np.ndarray) -> tuple[float, np.ndarray]:
-    """The penalty whose fit on the other rows says the ``held`` (bool) best, and what that fit says of them."""
-    seen, asked, guesses = np.flatnonzero(~held), np.flatnonzero(held), []
+def _choose_penalty(
+    table: sparse.csr_array, rating: np.ndarray, is_held_out: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """The penalty whose fit on the other rows predicts the ``held_out`` (bool) best, and its predictions for them."""
+    fitting_rows, held_out_rows, guesses = np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out), []
     for penalty in RIDGE_PENALTIES:
-        weights, constant = ridge(table[seen], rating[seen], penalty)
-        guesses.append(table[asked] @ weights + constant)
+        weights, constant = ridge(table[fitting_rows], rating[fitting_rows], penalty)
+        guesses.append(table[held_out_rows] @ weights + constant)
     low, high = rating.min(), rating.max()
-    best = int(np.argmin([((np.clip(guess, low, high) - rating[asked]) ** 2).mean() for guess in guesses]))
+    best = int(
+        np.argmin([((np.clip(guess, low, high) - rating[held_out_rows]) ** 2).mean() for guess in guesses])
+    )
     return RIDGE_PENALTIES[best], guesses[best]
 
 
 @dataclass(frozen=True)
 class RatingDistribution:
-    """How often each value of a scale is the truth where such a number is said.
+    """How often each value of a scale is the truth, given a predicted number.
 
-    Multinomial logistic regression on the number and its square, with a Gaussian prior of variance 1 about
-    "the number says nothing". (Measured out of fold: as good as histograms of bins in squared error, better in
-    log-likelihood, and smooth.) ``start`` [C] and ``weights`` [3, C] of the number, kept from ``low`` to
+    Multinomial logistic regression on the number and its square, with a Gaussian prior of variance 1 centred on
+    "the number is uninformative". (Measured out of fold: as good as binned histograms in squared error, better in
+    log-likelihood, and smooth.) ``start`` [C]: the intercepts; ``weights`` [3, C], for the number clipped to ``low`` …
     ``high`` and scaled by ``mean`` and ``spread``.
     """
 
@@ -216,28 +227,28 @@ class RatingDistribution:
 
     @staticmethod
     def fit(guess: np.ndarray, truth: np.ndarray, values: int) -> RatingDistribution:
-        """``guess`` float [n], ``truth`` int [n]: places among ``values`` values."""
+        """``guess`` float [n]; ``truth`` int [n], indices into the scale of ``values`` values."""
         step = -(-len(guess) * values // MAX_CALIBRATION_REVIEWS)
         guess, truth = guess[::step], truth[::step]
         scale = float(guess.min()), float(guess.max()), float(guess.mean()), max(float(guess.std()), 1e-9)
         start = np.log(np.bincount(truth, minlength=values) + 1)
-        known, at = (
+        features, rows = (
             RatingDistribution(*scale, start, np.zeros((3, values)))._features(guess),
             np.arange(len(guess)),
         )
 
         def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-            found = _softmax(known @ weights.reshape(3, values) + start)
-            right = found[at, truth]
-            value = -np.log(np.maximum(right, 1e-300)).sum() + weights @ weights / 2
-            found[at, truth] -= 1
-            return value, (known.T @ found).ravel() + weights
+            probabilities = _softmax(features @ weights.reshape(3, values) + start)
+            true_probabilities = probabilities[rows, truth]
+            value = -np.log(np.maximum(true_probabilities, 1e-300)).sum() + weights @ weights / 2
+            probabilities[rows, truth] -= 1
+            return value, (features.T @ probabilities).ravel() + weights
 
-        fitted = minimize(loss, np.zeros(3 * values), jac=True, method="L-BFGS-B", options={"maxiter": 100})
-        return RatingDistribution(*scale, start, fitted.x.reshape(3, values))
+        solution = minimize(loss, np.zeros(3 * values), jac=True, method="L-BFGS-B", options={"maxiter": 100})
+        return RatingDistribution(*scale, start, solution.x.reshape(3, values))
 
     def __call__(self, numbers: np.ndarray) -> np.ndarray:
-        """float64 [n, C], each row summing to 1; NaN for NaN."""
+        """float64 [n, C], rows sum to 1; NaN for NaN."""
         return _softmax(self._features(numbers) @ self.weights + self.start)
 
     def _features(self, numbers: np.ndarray) -> np.ndarray:
@@ -245,7 +256,7 @@ class RatingDistribution:
         return np.stack([np.ones(len(scaled)), scaled, scaled**2], 1)
 
     def plain(self) -> dict[str, Any]:
-        """For JSON; `RatingDistribution.read` is its inverse."""
+        """Plain values for JSON; `RatingDistribution.read` is the inverse."""
         return {**asdict(self), "start": self.start.tolist(), "weights": self.weights.tolist()}
 
     @staticmethod
@@ -255,49 +266,55 @@ class RatingDistribution:
         )
 
 
-def _softmax(power: np.ndarray) -> np.ndarray:
-    power = np.exp(power - power.max(1, keepdims=True))
-    return power / power.sum(1, keepdims=True)
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    logits = np.exp(logits - logits.max(1, keepdims=True))
+    return logits / logits.sum(1, keepdims=True)
 
 
 def texts_of(
     examples: Examples, prompts: Sequence[Prompt] = (), prompt_index: np.ndarray | None = None
 ) -> dict[str, list[str]]:
-    """Slot of SLOTS → what the examples say there; "" where the wording, if given, does not tell it."""
+    """Slot of SLOTS → one text per example; "" where the prompt, if given, does not show it."""
     out = {}
     for slot in SLOTS:
         if slot not in examples.columns or slot not in TASKS[examples.task].slots:
             continue
         if TASKS[examples.task].slots[slot].target:
             continue
-        texts = [examples.texts[place] for place in examples.columns[slot].elements.values.tolist()]
+        texts = [examples.texts[index] for index in examples.columns[slot].elements.values.tolist()]
         if prompt_index is not None:
-            tells = np.array([slot in prompt.slots for prompt in prompts])[prompt_index]
-            texts = [text if told else "" for text, told in zip(texts, tells.tolist(), strict=True)]
+            shows = np.array([slot in prompt.slots for prompt in prompts])[prompt_index]
+            texts = [text if shown else "" for text, shown in zip(texts, shows.tolist(), strict=True)]
         out[slot] = texts
     return out
 
 
 class WordWeights:
-    """The words of several tasks as the bytes of a Parquet file: task, slot, word, rarity, weight. Read when asked."""
+    """The word weights of several tasks as a Parquet file in memory: task, slot, word, rarity, weight."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
 
     @staticmethod
-    def of(readers: Mapping[str, ReviewRegressor]) -> WordWeights:
-        """``readers``: by task."""
+    def of(regressors: Mapping[str, ReviewRegressor]) -> WordWeights:
+        """``regressors``: by task."""
         parts = [
             pd.DataFrame(
-                {"task": task, "slot": slot, "word": own.words, "rarity": own.rarity, "weight": own.weight}
+                {
+                    "task": task,
+                    "slot": slot,
+                    "word": slot_weights.words,
+                    "rarity": slot_weights.rarity,
+                    "weight": slot_weights.weight,
+                }
             )
-            for task, reader in readers.items()
-            for slot, own in reader.weights.items()
+            for task, regressor in regressors.items()
+            for slot, slot_weights in regressor.weights.items()
         ]
         return WordWeights(pd.concat(parts, ignore_index=True).to_parquet(None, index=False))
 
     def regressor(self, task: str, constant: float, shares: RatingDistribution) -> ReviewRegressor:
-        """The task's reader, whose words are looked up when it is first asked."""
+        """The task's regressor, whose word weights are read when they are first needed."""
         return ReviewRegressor(constant, shares, lambda: self._weights(task))
 
     @cached_property
@@ -305,12 +322,12 @@ class WordWeights:
         return pd.read_parquet(BytesIO(self.data))
 
     def _weights(self, task: str) -> dict[str, Weights]:
-        own = self._frame[self._frame["task"] == task]
+        task_rows = self._frame[self._frame["task"] == task]
         return {
             str(slot): Weights(
                 part["word"].tolist(),
                 part["rarity"].to_numpy(np.float32),
                 part["weight"].to_numpy(np.float32),
             )
-            for slot, part in own.groupby("slot", sort=False)
+            for slot, part in task_rows.groupby("slot", sort=False)
         }

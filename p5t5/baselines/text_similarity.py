@@ -1,4 +1,4 @@
-"""Text similarity: items described like those of the history. It ranks new items too."""
+"""Text similarity: ranks items by their description's similarity to the history. It ranks new items too."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from p5t5.core.ragged import Ragged
 from p5t5.data.splits import Split
 from p5t5.data.text_features import word_features
 
-MAX_PROFILE_CELLS = 1 << 23  # profile weights that are held at a time: 32 MB
+MAX_PROFILE_CELLS = 1 << 23  # profile weights held at a time: 32 MB
 
 
 class ContentSimilarity(Scorer):
     """score = profile · item: TF-IDF of the items' words, the profile a decayed sum over the history (Rocchio 1971).
 
-    Reads titles and attributes, never an interaction; no prices, and no aggregates over purchases
-    (`p5t5.data.text_features`). ``decay``: what an item counts, where the next newer one counts 1. Scores are 0 where no two
+    Reads titles and attributes, never an interaction, no prices, and no aggregates over purchases
+    (`p5t5.data.text_features`). ``decay``: weight of an item relative to the next newer one. Scores are 0 where no two
     items share a word.
     """
 
@@ -45,7 +45,7 @@ class ContentSimilarity(Scorer):
         self.number_of_items, self.decay = shape[0], float(state["decay"])
 
     def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
-        """Profiles are dense, the items sparse: a profile meets the words that most items have."""
+        """Profiles are dense, item vectors sparse: a profile holds words that most items have."""
         out = np.empty((len(histories), self.number_of_items), np.float32)
         step = max(MAX_PROFILE_CELLS // max(self.words.shape[1], 1), 1)
         for start in range(0, len(histories), step):

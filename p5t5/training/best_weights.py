@@ -1,4 +1,4 @@
-"""Validation during training: when it is due, and which weights were best so far, alike on all processes."""
+"""Validation during training: when it is due, and which weights are the best so far, the same on all processes."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from p5t5.training.options import TrainOptions
 
 
 class BestWeights:
-    """Asks ``validate`` and remembers whose weights to keep: ``best`` is {"step", "value", "metrics"} or None.
+    """Calls ``validate`` and decides which weights to keep: ``best`` is {"step", "value", "metrics"} or None.
 
-    ``validate(model)`` → {metric: value} is asked on the main process while the others wait. If it has
+    ``validate(model)`` → {metric: value} is called on the main process while the others wait. If it has
     the methods ``part(model, rank, world)`` → anything that pickles, and ``combine(parts)`` → {metric:
     value}, each process measures its part of the rows instead.
 
-    Kept are the weights with the best metric so far; or, where ``validate.tolerance`` (→ {metric: float} of its last
-    answer, the same on all processes) says how little of it counts for nothing, the last ones within that
-    of the best: what else was learnt meanwhile, and is not measured, is not thrown away.
+    The weights with the best metric so far are kept; or, where ``validate.tolerance`` (→ {metric: float} for its last
+    values, the same on all processes) gives an insignificant difference, the last weights within it
+    of the best: what was learnt meanwhile, and is not measured, is then not discarded.
     """
 
     def __init__(self, validate: Callable[[Any], dict[str, float]] | None, options: TrainOptions):
         self.validate, self.options = validate, options
         self.best: dict[str, Any] | None = None  # of the weights that are kept
-        self.highest: float | None = None  # the best value so far, perhaps of a step before
+        self.highest: float | None = None  # the best value so far, perhaps of an earlier step
         self.unimproved = 0  # validations since the best one
         self.step = -1  # of the last validation
         self.check(getattr(validate, "names", ()))
@@ -53,27 +53,27 @@ class BestWeights:
         world = accelerator.num_processes
         if world > 1 and hasattr(self.validate, "part"):
             parts = gather_object([self.validate.part(model, accelerator.process_index, world)])
-            found = self.validate.combine(parts)  # type: ignore[attr-defined]
+            metrics = self.validate.combine(parts)  # type: ignore[attr-defined]
         else:
             answer = [self.validate(model) if accelerator.is_main_process else None]
-            found = (broadcast_object_list(answer) if world > 1 else answer)[0] or {}
-        return {name: float(value) for name, value in found.items()}
+            metrics = (broadcast_object_list(answer) if world > 1 else answer)[0] or {}
+        return {name: float(value) for name, value in metrics.items()}
 
-    def is_best(self, found: dict[str, float], step: int) -> bool:
-        """Takes in what was measured after ``step``; True if these weights are to be kept."""
-        self.check(list(found))
+    def is_best(self, metrics: dict[str, float], step: int) -> bool:
+        """Records the metrics measured after ``step``; True if these weights are to be kept."""
+        self.check(list(metrics))
         self.step = step
-        metric = self.options.metric or next(iter(found))
+        metric = self.options.metric or next(iter(metrics))
         sign = -1 if lower_is_better(metric) else 1
-        value = found[metric]
+        value = metrics[metric]
         if self.highest is None or sign * value > sign * self.highest:
             self.highest, self.unimproved = value, 0
         else:
             self.unimproved += 1
             tolerance = getattr(self.validate, "tolerance", {}).get(metric, 0.0)
-            if not (tolerance and sign * value >= sign * self.highest - tolerance):  # nor of NaN
+            if not (tolerance and sign * value >= sign * self.highest - tolerance):  # False for NaN too
                 return False
-        self.best = {"step": step, "value": value, "metrics": found}
+        self.best = {"step": step, "value": value, "metrics": metrics}
         return True
 
     @property
@@ -81,6 +81,6 @@ class BestWeights:
         return 0 < self.options.patience <= self.unimproved
 
     def check(self, names: Sequence[str]) -> None:
-        """UserError if validation, where it says beforehand what it measures, does not measure --metric."""
+        """Raises UserError if --metric is not among the metrics that validation announces beforehand."""
         if self.options.metric and names and self.options.metric not in names:
             raise UserError(f"--metric {self.options.metric}: validation measures {', '.join(names)}.")

@@ -1,8 +1,8 @@
-"""Training checkpoints: written whole or not at all, checked before they are used.
+"""Training checkpoints: written completely or not at all, verified before they are used.
 
 A checkpoint is a folder ``step-XXXXXXXX``. Its files are written into a folder of a temporary name, a
 manifest with their SHA-256 last, and then the folder is renamed. Reading takes the newest folder whose
-files all match its manifest: stock tools resumed silently from damaged files.
+files all match its manifest, so that a run never resumes silently from damaged files.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _NAME = re.compile(r"step-(\d{8,})")
 def write_checkpoint(
     root: Path, step: int, writers: Mapping[str, Callable[[Path], Any]], state: Mapping[str, Any]
 ) -> Path:
-    """Writes ``root/step-XXXXXXXX``: a file for each writer, which is given its path, and ``state.json``.
+    """Writes ``root/step-XXXXXXXX``: one file per writer, which is given its path, and ``state.json``.
 
-    Raises UserError where the disk is full or the folder can't be written; earlier checkpoints stay.
+    Raises UserError where the disk is full or the folder cannot be written to; earlier checkpoints are not touched.
     """
     target = root / f"step-{step:08d}"
     temporary = root / f".{target.name}-{os.getpid()}"
@@ -54,18 +54,18 @@ def write_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
         raise UserError(
             f"no checkpoint could be written to {root} at step {step} ({_reason(error)}); earlier ones are "
-            "whole. Free space or make the folder writable, then go on with --resume."
+            "intact. Free space or make the folder writable, then continue with --resume."
         ) from error
     return target
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """The ``state`` that ``write_checkpoint`` was given."""
+    """The ``state`` that was passed to ``write_checkpoint``."""
     return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
 
 
 def find_checkpoints(root: Path) -> list[tuple[int, Path]]:
-    """(step, folder) of all checkpoints under ``root``, oldest first, checked or not."""
+    """(step, folder) of all checkpoints under ``root``, oldest first, verified or not."""
     if not root.is_dir():
         return []
     found = ((_NAME.fullmatch(path.name), path) for path in root.iterdir() if path.is_dir())
@@ -89,7 +89,7 @@ def damage(checkpoint: Path) -> str | None:
         text = (checkpoint / MANIFEST).read_text(encoding="utf-8")
         listed = json.loads(text)["sha256"]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        return f"{MANIFEST} can't be read ({type(error).__name__})"
+        return f"{MANIFEST} cannot be read ({type(error).__name__})"
     if text != _manifest(listed):
         return f"{MANIFEST} does not match its own SHA-256"
     for name, expected in listed.items():
@@ -102,7 +102,7 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def prune(root: Path, keep: int, protect: int | None = None) -> None:
-    """Removes all checkpoints but the newest ``keep`` and the one of step ``protect``; also leftovers."""
+    """Removes all checkpoints except the newest ``keep`` and that of step ``protect``, and leftovers."""
     found = find_checkpoints(root)
     for step, path in found[: max(len(found) - keep, 0)]:
         if step != protect:
@@ -111,26 +111,26 @@ def prune(root: Path, keep: int, protect: int | None = None) -> None:
 
 
 def clear_leftovers(root: Path) -> None:
-    """Removes what a killed process left half written; only the one process that writes may call this."""
+    """Removes the unfinished files of a killed process; only the one process that writes may call this."""
     for path in root.glob(".step-*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_manifest(folder: Path) -> None:
-    """The files' hashes, flushed to the disk before anybody can see the folder under its real name."""
-    hashes = {}
+    """Writes the files' hashes, flushed to disk before the folder appears under its final name."""
+    digests = {}
     for path in sorted(folder.iterdir()):
-        hashes[path.name] = _sha256(path)
+        digests[path.name] = _sha256(path)
         _flush(path)
     manifest = folder / MANIFEST
-    manifest.write_text(_manifest(hashes), encoding="utf-8")
+    manifest.write_text(_manifest(digests), encoding="utf-8")
     _flush(manifest)
 
 
-def _manifest(hashes: Any) -> str:
-    """The manifest's text, with a hash of itself: else damage to it would be taken for another file's."""
-    own = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
-    return json.dumps({"sha256": hashes, "own": own}, indent=1) + "\n"
+def _manifest(digests: Any) -> str:
+    """The manifest's text, with a hash of itself: otherwise its damage would be attributed to another file."""
+    own = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"sha256": digests, "own": own}, indent=1) + "\n"
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""A run's clock and its request to stop, agreed on by all processes."""
+"""A run's clock and its request to stop, synchronized over all processes."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from accelerate import Accelerator
 
 
 class RunClock:
-    """``elapsed``: seconds of training, over all resumes; ``told``: some process was told to stop (SIGTERM).
+    """``elapsed``: seconds of training, over all resumes; ``stop_requested``: some process received SIGTERM.
 
-    Both change in ``agree`` alone, where all processes take part: what is done upon them is done by all.
+    Both change only in ``sync``, which all processes call together, so all of them act on the same values.
     """
 
     def __init__(self, accelerator: Accelerator):
         self.accelerator = accelerator
         self.began = time.monotonic()
         self.elapsed = 0.0
-        self.told = False
+        self.stop_requested = False
         self._signalled = False
 
-    def go_on_from(self, elapsed: float) -> None:
-        """The clock of a resumed run."""
+    def resume_from(self, elapsed: float) -> None:
+        """Sets the clock of a resumed run."""
         self.began, self.elapsed = time.monotonic() - elapsed, elapsed
 
-    def agree(self) -> None:
-        """All processes take the main one's clock, and are told if any of them was."""
+    def sync(self) -> None:
+        """All processes take the main one's clock, and stop if any of them was asked to."""
         now = time.monotonic() - self.began
         if self.accelerator.num_processes == 1:
-            self.elapsed, self.told = now, self._signalled
+            self.elapsed, self.stop_requested = now, self._signalled
             return
-        mine = [now if self.accelerator.is_main_process else 0.0, float(self._signalled)]
-        both = torch.tensor(mine, dtype=torch.float32, device=self.accelerator.device)
-        elapsed, told = self.accelerator.reduce(both, "sum").tolist()
-        self.elapsed, self.told = elapsed, told > 0
+        local = [now if self.accelerator.is_main_process else 0.0, float(self._signalled)]
+        values = torch.tensor(local, dtype=torch.float32, device=self.accelerator.device)
+        elapsed, requested = self.accelerator.reduce(values, "sum").tolist()
+        self.elapsed, self.stop_requested = elapsed, requested > 0
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Inside, SIGTERM asks for an orderly end instead of ending the process."""
+        """Inside, SIGTERM requests an orderly stop instead of ending the process."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

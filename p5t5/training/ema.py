@@ -17,42 +17,42 @@ UPDATES = 32  # updates within a half-life suffice; more would only cost passes 
 
 
 class WeightAverage:
-    """``half_life`` is in progress, which goes from 0 to 1: after it a weight counts half as much. With 0
-    there is no average, and nothing here does anything.
+    """``half_life``: in units of progress, which goes from 0 to 1; after it a weight counts half as much. With 0
+    there is no average, and all methods do nothing.
 
-    Nothing of the start is left over: the first update takes the weights as they are, and each later one
-    weighs them as if the average had had no beginning (the correction of Adam's moments).
+    The average is not biased towards the start: the first update takes the weights as they are, and each later one
+    corrects for the finite past, as Adam does for its moments.
     """
 
     def __init__(self, half_life: float):
         self.half_life = half_life
-        self.total = 0.0  # how much of a full average has come together, 0 to 1
+        self.total = 0.0  # the sum of the decayed update weights, 0 to 1
         self.progress = 0.0  # at the last update
         self.values: list[torch.Tensor] = []
 
     @torch.no_grad()
     def update(self, model: nn.Module, progress: float) -> None:
-        """Takes in the weights at ``progress``; but not before 1/32 of a half-life has passed."""
+        """Adds the weights at ``progress``, unless less than 1/32 of a half-life has passed since the last update."""
         if not self.half_life:
             return
         self.progress = min(self.progress, progress)  # a resumed run may have been given more steps
         passed = (progress - self.progress) / self.half_life
         if self.values and passed * UPDATES < 1:
             return
-        share = 1 - 2.0**-passed if passed > 0 else 1.0
+        weight = 1 - 2.0**-passed if passed > 0 else 1.0
         self.progress = progress
         if not self.values:
-            self.values, self.total = [value.detach().clone() for value in model.parameters()], share
+            self.values, self.total = [value.detach().clone() for value in model.parameters()], weight
             return
-        self.total += (1 - self.total) * share
-        # Matched by order: parameters() gives tied ones once, in the order of the modules.
+        self.total += (1 - self.total) * weight
+        # Matched by order: parameters() lists tied parameters once, in the order of the modules.
         torch._foreach_lerp_(
-            self.values, [value.detach() for value in model.parameters()], share / self.total
+            self.values, [value.detach() for value in model.parameters()], weight / self.total
         )
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
-        """Inside, the model has the averaged weights; then the trained ones again. No update: no change."""
+        """Inside, the model has the averaged weights; afterwards the trained ones again. No effect before an update."""
         if not self.values:
             yield
             return
@@ -64,16 +64,16 @@ class WeightAverage:
             _copy(trained, model)
 
     def copy_to(self, model: nn.Module) -> None:
-        """Leaves the averaged weights in the model, if there are any yet."""
+        """Copies the averaged weights into the model, if there are any yet."""
         if self.values:
             _copy(self.values, model)
 
     def state_dict(self) -> dict[str, float]:
-        """All but the values, which are saved as a model (``applied``)."""
+        """Everything but the values, which are saved as a model (``applied``)."""
         return {"total": self.total, "progress": self.progress}
 
     def load_state_dict(self, state: dict[str, float], model: nn.Module) -> None:
-        """Goes on from ``state``, with the values that ``model`` holds."""
+        """Continues from ``state``, with the values that ``model`` holds."""
         self.total, self.progress = state["total"], state["progress"]
         self.values = [value.detach().clone() for value in model.parameters()]
 
@@ -85,7 +85,7 @@ def snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def restore(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Puts a ``snapshot`` back."""
+    """Copies a ``snapshot`` back into the model."""
     for name, value in _named_tensors(model):
         value.copy_(weights[name])
 

@@ -23,10 +23,10 @@ SCALE = 2  # LoRA's alpha over its rank
 
 
 class Adapters:
-    """LoRA of some ``rank`` in all matrices of a T5, in place, and its rows of ``tokens`` set free.
+    """LoRA of some ``rank`` in all matrices of a T5, in place, with the embeddings of ``tokens`` trained too.
 
-    Whole-word embeddings are trained too: they start at zero. ``merge`` makes an ordinary model of it.
-    Raises UserError where peft is not installed, or the rank makes no sense.
+    Whole-word embeddings are also trained: they start at zero. ``merge`` turns it into an ordinary model.
+    Raises UserError where peft is not installed or the rank is below 1.
     """
 
     def __init__(self, model: nn.Module, rank: int, tokens: Sequence[int], seed: int = 0):
@@ -40,18 +40,18 @@ class Adapters:
         config = LoraConfig(r=rank, lora_alpha=SCALE * rank, target_modules=list(TARGETS), lora_dropout=0.0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._tuner: Any = LoraModel(model, config, "default")  # freezes all that is not its own
+            self._tuner: Any = LoraModel(model, config, "default")  # freezes all other parameters
         self._hooks = [self._free(table, tokens) for table in _tables(model)]
         for name, value in model.named_parameters():
             if "whole_words" in name:
                 value.requires_grad_(True)
 
     def merge(self) -> None:
-        """Adds the trained matrices to those that they adapt, and takes the adapters out of the model."""
+        """Adds the trained matrices to those they adapt, and removes the adapters from the model."""
         config = self._tuner.model.config
         tied = config.tie_word_embeddings
         with warnings.catch_warnings():
-            # peft takes an untied head for one that it has untied itself, and says so in the configuration.
+            # peft takes an untied head for one that it has untied itself, and records that in the configuration.
             warnings.simplefilter("ignore", UserWarning)
             self._tuner.merge_and_unload()
         config.tie_word_embeddings = tied
@@ -63,14 +63,14 @@ class Adapters:
     @staticmethod
     def _free(table: nn.Parameter, tokens: Sequence[int]) -> Any:
         """Trains these rows of the table and no others."""
-        free = torch.zeros(len(table), 1)
-        free[torch.as_tensor(tokens, dtype=torch.long)] = 1
+        trained = torch.zeros(len(table), 1)
+        trained[torch.as_tensor(tokens, dtype=torch.long)] = 1
         table.requires_grad_(True)
-        return table.register_hook(lambda gradient: gradient * free.to(gradient))
+        return table.register_hook(lambda gradient: gradient * trained.to(gradient))
 
 
 def _tables(model: nn.Module) -> list[nn.Parameter]:
-    """The embedding of the tokens, and the head's if that is another."""
+    """The token embedding, and the head's matrix if it is not tied to it."""
     shared: Any = model.get_input_embeddings()  # type: ignore[operator]
     head: Any = model.get_output_embeddings()  # type: ignore[operator]
     return [shared.weight] if head.weight is shared.weight else [shared.weight, head.weight]

@@ -14,7 +14,7 @@ from p5t5.training.options import TrainOptions
 
 
 def make_accelerator(options: TrainOptions, out: Path) -> Accelerator:
-    """Accelerate as launched; ``--precision auto`` leaves the precision to its configuration too."""
+    """Accelerate as launched; ``--precision auto`` leaves the precision to its configuration as well."""
     return Accelerator(
         mixed_precision=None if options.precision == "auto" else options.precision,
         log_with=[name.strip() for name in options.trackers.split(",") if name.strip()] or None,
@@ -27,22 +27,22 @@ def make_accelerator(options: TrainOptions, out: Path) -> Accelerator:
 def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
     """AdamW. Embeddings (and so a tied head), position biases and norms are not decayed.
 
-    Embeddings of tokens may learn faster than the rest (``embedding_rate``): each is met now and then only.
+    Token embeddings may learn faster than the rest (``embedding_rate``): each occurs only now and then.
     """
     decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
+    undecayed: list[nn.Parameter] = []
     tokens: list[nn.Parameter] = []
     for name, value in model.named_parameters():
         if value.requires_grad:
             if any(part in name for part in ("shared", "lm_head", "embed_tokens")):
                 tokens.append(value)
             elif value.ndim < 2 or any(part in name for part in ("bias", "whole_words")):
-                kept.append(value)
+                undecayed.append(value)
             else:
                 decayed.append(value)
     groups = [
         {"params": decayed, "weight_decay": options.weight_decay},
-        {"params": kept, "weight_decay": 0.0},
+        {"params": undecayed, "weight_decay": 0.0},
         {"params": tokens, "weight_decay": 0.0, "lr": options.learning_rate * options.embedding_rate},
     ]
     groups = [group for group in groups if group["params"]]

@@ -1,4 +1,4 @@
-"""How long to train and at what rate: the options of the training loop, and its schedule."""
+"""The options of the training loop and its learning rate schedule."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ class TrainOptions:
     trackers: str = option("", "accelerate's trackers to log to as well, such as tensorboard,wandb")
 
     def plan_fields(self) -> dict[str, Any]:
-        """What must not change between a run and its resume: its batches, its average, and what "best" means."""
+        """The options that must not change between a run and its resume: they define batches, average and "best"."""
         return {
             name: getattr(self, name) for name in ("seed", "token_budget", "mixed_batches", "ema", "metric")
         }
 
     def check(self) -> None:
-        """UserError for a value that makes no sense, named as on the command line."""
+        """Raises UserError for an invalid value, named as on the command line."""
         values = asdict(self)
         for name in (
             "epochs",
@@ -103,9 +103,9 @@ class TrainOptions:
 
 
 def progress_of(options: TrainOptions, step: int, epochs: float, elapsed: float) -> float:
-    """0 at the start, 1 (or more) at the end: the furthest of the limits that are set.
+    """0 at the start, 1 (or more) at the end: the most advanced of the limits that are set.
 
-    ``elapsed`` in seconds. Without ``max_minutes`` this is a pure function of step and epochs.
+    ``elapsed``: in seconds. Without ``max_minutes`` this is a pure function of step and epochs.
     """
     limits = [0.0]
     if options.max_steps is not None:
@@ -118,7 +118,7 @@ def progress_of(options: TrainOptions, step: int, epochs: float, elapsed: float)
 
 
 def learning_rate_factor(options: TrainOptions, progress: float) -> float:
-    """The share of the highest learning rate at some progress (0 to 1): linear warm-up, then decay."""
+    """The fraction of the peak learning rate at ``progress`` (0 to 1): linear warm-up, then decay."""
     if progress < options.warmup:
         return progress / options.warmup
     if options.schedule == "constant":

@@ -35,7 +35,7 @@ AVERAGED = "averaged.safetensors"  # the average of the weights, where there is 
 
 
 class RunFolder:
-    """What a run leaves on the disk. The main process writes; the others learn how it went.
+    """The files of a run. The main process writes; the others learn the outcome.
 
     ``history``: the lines of metrics.jsonl so far, as dictionaries.
     """
@@ -45,10 +45,10 @@ class RunFolder:
         self.history: list[dict[str, Any]] = []
 
     def open(self, options: TrainOptions) -> Path | None:
-        """Makes the folder; with ``resume``, the newest whole checkpoint to go on from, if there is any.
+        """Makes the folder; with ``resume``, returns the newest intact checkpoint to continue from, if there is any.
 
-        Raises UserError on all processes where the folder can't be written, or holds an unfinished run
-        and neither ``resume`` nor ``restart`` says what to do with it.
+        Raises UserError on all processes where the folder cannot be written to, or holds an unfinished run
+        and neither ``resume`` nor ``restart`` is set.
         """
 
         def work() -> str | None:
@@ -60,7 +60,7 @@ class RunFolder:
             except OSError as error:
                 reason = error.strerror or str(error)
                 raise UserError(
-                    f"{self.out} can't be written to ({reason}); choose another --out."
+                    f"{self.out} cannot be written to ({reason}); choose another --out."
                 ) from error
             return None if chosen is None else str(chosen)
 
@@ -68,16 +68,16 @@ class RunFolder:
         return None if chosen is None else Path(chosen)
 
     def read(self, checkpoint: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Any], Path | None]:
-        """A checkpoint's state, and the weights of the best one so far if they are still whole.
+        """A checkpoint's state, and the path of the best weights so far if they are intact.
 
-        Raises UserError where the checkpoint is of a run with another ``identity``.
+        Raises UserError where the checkpoint belongs to a run with another ``identity``.
         """
         state = read_state(checkpoint)
-        was = state.get("identity", {})
+        saved = state.get("identity", {})
         changed = [
-            _told(name, was.get(name), identity.get(name))
-            for name in [*identity, *(set(was) - set(identity))]
-            if was.get(name) != identity.get(name)
+            _describe_change(name, saved.get(name), identity.get(name))
+            for name in [*identity, *(set(saved) - set(identity))]
+            if saved.get(name) != identity.get(name)
         ]
         if changed:
             raise UserError(
@@ -88,12 +88,12 @@ class RunFolder:
         best = checkpoint.parent / f"step-{state['best']['step']:08d}"
         problem = None if best == checkpoint else damage(best)
         if problem is not None:
-            self._warn(f"{best.name}, the best so far, is forgotten: {problem}.")
+            self._warn(f"{best.name}, the best so far, cannot be used: {problem}.")
         averaged = (best / AVERAGED).exists()
         return state, None if problem is not None else best / (AVERAGED if averaged else WEIGHTS)
 
     def load(self, weights: Weights, checkpoint: Path, state: Mapping[str, Any]) -> None:
-        """Puts a checkpoint's weights, their average and the optimiser back."""
+        """Restores a checkpoint's weights, their average and the optimizer."""
         averaged = checkpoint / AVERAGED
         weights.load(
             checkpoint / WEIGHTS,
@@ -103,7 +103,7 @@ class RunFolder:
         )
 
     def save(self, weights: Weights, state: dict[str, Any], keep: int) -> None:
-        """Writes a checkpoint and removes old ones, except the best; UserError where it can't."""
+        """Writes a checkpoint and removes old ones, except the best. Raises UserError where it cannot be written."""
         trained, averaged, optimizer = (
             weights.tensors(),
             weights.averaged_tensors(),
@@ -124,7 +124,7 @@ class RunFolder:
         self._on_main(work)
 
     def append(self, record: dict[str, Any]) -> None:
-        """A line of metrics.jsonl."""
+        """Adds a line to metrics.jsonl."""
         self.history.append(record)
         if self.is_main:
             with open(self.out / METRICS, "a", encoding="utf-8") as file:
@@ -132,8 +132,8 @@ class RunFolder:
 
     def _choose(self, options: TrainOptions) -> Path | None:
         root = self.out / CHECKPOINTS
-        found = find_checkpoints(root)
-        if not found:
+        checkpoints = find_checkpoints(root)
+        if not checkpoints:
             return None
         newest, problems = newest_valid(root)
         if options.resume:
@@ -143,7 +143,7 @@ class RunFolder:
                 )
             for problem in problems:
                 self._warn(f"{problem}; {newest.name} is used.")
-            for _, path in found[found.index((int(newest.name.split("-")[1]), newest)) + 1 :]:
+            for _, path in checkpoints[checkpoints.index((int(newest.name.split("-")[1]), newest)) + 1 :]:
                 shutil.rmtree(path)
             return newest
         finished = newest is not None and not problems and read_state(newest)["stopped"]
@@ -151,16 +151,16 @@ class RunFolder:
             shutil.rmtree(root)
             return None
         raise UserError(
-            f"{root} holds checkpoints of an unfinished run, up to step {found[-1][0]}: go on with --resume, or "
+            f"{root} holds checkpoints of an unfinished run, up to step {checkpoints[-1][0]}: continue it with --resume, or "
             "start over with --restart."
         )
 
     def _rewind(self, step: int | None) -> None:
-        """Empties metrics.jsonl, or drops the lines that a killed run wrote after its checkpoint."""
+        """Empties metrics.jsonl, or drops the lines that a killed run wrote after its last checkpoint."""
         path = self.out / METRICS
         lines = path.read_text(encoding="utf-8").splitlines() if step is not None and path.is_file() else []
         for line in lines:
-            with contextlib.suppress(ValueError):  # the last line may be cut off
+            with contextlib.suppress(ValueError):  # the last line may be truncated
                 record = json.loads(line)
                 if record["step"] <= step:
                     self.history.append(record)
@@ -169,7 +169,7 @@ class RunFolder:
         os.replace(temporary, path)
 
     def _on_main(self, work) -> Any:
-        """Runs ``work`` on the main process; all get its result, or raise its UserError together."""
+        """Runs ``work`` on the main process; all processes get its result, or raise its UserError together."""
         answer: list[Any] = [None, None]
         if self.is_main:
             try:
@@ -187,12 +187,12 @@ class RunFolder:
             tqdm.write(f"warning: {text}", file=sys.stderr)
 
 
-def _told(name: str, was: Any, now: Any) -> str:
-    """How a difference is told: an option's value, or that the thing was another one."""
+def _describe_change(name: str, saved: Any, current: Any) -> str:
+    """How a difference is described: an option's value, or that a thing is another one."""
     if not name.startswith("--"):
-        short = isinstance(was, str) and was.isalpha()
-        return f"the {name} {was}, not {now}" if short else f"another {name}"
-    return f"{name} {was if was != '' else repr(was)}"
+        short = isinstance(saved, str) and saved.isalpha()
+        return f"the {name} {saved}, not {current}" if short else f"another {name}"
+    return f"{name} {saved if saved != '' else repr(saved)}"
 
 
 class Window:

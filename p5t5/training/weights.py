@@ -1,4 +1,4 @@
-"""The weights, perhaps sharded, and whole copies of them for validating, saving and returning."""
+"""The weights, possibly sharded, and whole copies of them for validating, saving and returning."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from p5t5.training.options import TrainOptions
 
 
 class Weights:
-    """A model under training, its optimiser, the running average of its weights, and the best so far.
+    """A model under training, its optimizer, the running average of its weights, and the best so far.
 
-    ``whole`` is the caller's model, ``model`` what a training step calls. They are the same weights,
-    except under FSDP2: there a copy is trained in shards, and ``whole`` waits in main memory, complete on
-    every process, to be filled when it is judged. All processes must call each method together.
+    ``whole`` is the caller's model, ``model`` the one that a training step calls. They have the same weights,
+    except under FSDP2: there a copy is trained in shards, and ``whole`` stays in main memory, complete on
+    every process, and is filled for validation. All processes must call each method together.
     """
 
     def __init__(self, model: nn.Module, accelerator: Accelerator, options: TrainOptions):
@@ -37,7 +37,7 @@ class Weights:
         trained = model
         if self.sharded:
             if not all(value.requires_grad for value in model.parameters()):
-                raise UserError("frozen weights (--lora) can't be trained in shards: use multi_gpu.yaml.")
+                raise UserError("frozen weights (--lora) cannot be trained in shards: use multi_gpu.yaml.")
             trained = _one_embedding(copy.deepcopy(model))
         trained.to(self.device)
         optimizer = make_optimizer(trained, options)
@@ -50,11 +50,11 @@ class Weights:
 
     def shape(self) -> str:
         """A digest of the names, shapes and types of all weights."""
-        told = sorted(f"{name} {tuple(value.shape)} {value.dtype}" for name, value in self._named())
-        return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+        lines = sorted(f"{name} {tuple(value.shape)} {value.dtype}" for name, value in self._named())
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     @contextmanager
-    def judged(self) -> Iterator[nn.Module]:
+    def evaluation_mode(self) -> Iterator[nn.Module]:
         """Inside: the whole model in evaluation mode, with the average of the weights if there is one."""
         self.whole.eval()
         if self.sharded:
@@ -80,14 +80,14 @@ class Weights:
             accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.whole.eval()
 
-    # What a checkpoint keeps. On the disk all is whole, so a run may go on with more processes or fewer.
+    # The contents of a checkpoint. Files hold whole tensors, so a run may resume on more or fewer processes.
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The trained weights by name, tied ones once."""
         return {name: self._gathered(value) for name, value in self._named()}
 
     def averaged_tensors(self) -> dict[str, torch.Tensor] | None:
-        """The same of their average, if there is one."""
+        """The averaged weights by name, if there are any."""
         if not self.average.values:
             return None
         names = [name for name, _ in self.trained.named_parameters()]
@@ -95,26 +95,26 @@ class Weights:
         return {name: self._gathered(averaged.get(name, value)) for name, value in self._named()}
 
     def optimizer_state(self) -> dict[str, Any]:
-        """The optimiser's own, its tensors whole."""
+        """The optimizer's state, with whole tensors."""
         state = self.optimizer.state_dict()
         whole = {
-            place: {name: self._gathered(value) for name, value in values.items()}
-            for place, values in state["state"].items()
+            index: {name: self._gathered(value) for name, value in values.items()}
+            for index, values in state["state"].items()
         }
         return {**state, "state": whole}
 
     def load(self, weights: Path, optimizer: Path, averaged: Path | None, average: Any) -> None:
-        """Puts back what ``tensors``, ``optimizer_state`` and ``averaged_tensors`` gave."""
+        """Restores what ``tensors``, ``optimizer_state`` and ``averaged_tensors`` returned."""
         if averaged is not None:
             self._read(averaged)
             self.average.load_state_dict(average, self.trained)
         self._read(weights)
         state = torch.load(optimizer, map_location="cpu", weights_only=True)
         if self.sharded:
-            places = [value for group in self.optimizer.param_groups for value in group["params"]]
-            for place, values in state["state"].items():
+            parameters = [value for group in self.optimizer.param_groups for value in group["params"]]
+            for index, values in state["state"].items():
                 for name, value in values.items():
-                    values[name] = _sharded_like(places[place], value)
+                    values[name] = _sharded_like(parameters[index], value)
         self.optimizer.load_state_dict(state)
 
     def load_best(self, path: Path) -> None:
@@ -123,7 +123,7 @@ class Weights:
         self.best = snapshot(self.whole)
 
     def _gathered(self, value: Any) -> Any:
-        """A tensor as a file has it; of shards, in main memory, and on the process that writes alone."""
+        """A tensor as it is saved; with shards, gathered in main memory on the process that writes, empty elsewhere."""
         if not isinstance(value, torch.Tensor):
             return value
         if not self.sharded:
@@ -132,9 +132,9 @@ class Weights:
         return whole.to("cpu", copy=True).contiguous() if self.is_main else whole.new_empty(0)
 
     def _named(self) -> list[tuple[str, torch.Tensor]]:
-        kept = self.trained.state_dict().keys()
+        saved_names = self.trained.state_dict().keys()
         named = [*self.trained.named_parameters(), *self.trained.named_buffers()]
-        return [(name, value.detach()) for name, value in named if name in kept]
+        return [(name, value.detach()) for name, value in named if name in saved_names]
 
     def _read(self, path: Path) -> None:
         load_model(self.whole, str(path))
@@ -147,22 +147,22 @@ class Weights:
     def _fill(self, averages: Sequence[torch.Tensor]) -> None:
         """Gathers the shards (or their averages) into ``whole``, one tensor at a time."""
         shards = [value for _, value in self._named()]
-        for place, target in enumerate(self._whole_tensors()):
-            target.copy_(full(averages[place] if place < len(averages) else shards[place]))
+        for index, target in enumerate(self._whole_tensors()):
+            target.copy_(full(averages[index] if index < len(averages) else shards[index]))
 
     def _whole_tensors(self) -> list[torch.Tensor]:
-        """Of ``whole``, in the order of ``_named``."""
+        """The tensors of ``whole``, in the order of ``_named``."""
         named = dict([*self.whole.named_parameters(), *self.whole.named_buffers()])
         return [named[name] for name, _ in self._named()]
 
 
 def full(value: Any) -> Any:
-    """A tensor that is spread over the processes, whole; anything else as it is."""
+    """A tensor that is sharded over the processes, gathered; anything else unchanged."""
     return value.full_tensor() if hasattr(value, "full_tensor") else value
 
 
 def _sharded_like(shard: Any, value: torch.Tensor) -> torch.Tensor:
-    """``value``, the same on all processes, spread as ``shard`` is; as it is where that is not spread."""
+    """``value``, the same on all processes, sharded like ``shard``; unchanged where that is not sharded."""
     if not hasattr(shard, "device_mesh") or value.shape != shard.shape:
         return value
     from torch.distributed.tensor import distribute_tensor
@@ -184,7 +184,7 @@ def _one_embedding(model: nn.Module) -> nn.Module:
 
 
 def _check_launch(accelerator: Accelerator) -> None:
-    """UserError for ways of spreading a model that are not ours."""
+    """Raises UserError for ways of distributing a model that are not supported."""
     kind = accelerator.distributed_type
     if kind == DistributedType.FSDP and not accelerator.is_fsdp2:
         raise UserError(
@@ -192,6 +192,6 @@ def _check_launch(accelerator: Accelerator) -> None:
         )
     if kind in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise UserError(
-            f"{kind.value} steps the optimiser by itself, so that neither an exact normaliser nor the stop before a NaN "
-            "can be promised: use configs/accelerate/fsdp2.yaml, which spreads the same things."
+            f"{kind.value} steps the optimizer by itself, so neither the exact loss normalizer nor the stop before a NaN "
+            "can be guaranteed: use configs/accelerate/fsdp2.yaml, which shards the same tensors."
         )

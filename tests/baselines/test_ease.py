@@ -44,6 +44,6 @@ def test_a_history_counts_each_item_once(split):
 def test_too_large_a_catalogue_and_a_senseless_regularisation_are_refused(split, monkeypatch):
     with pytest.raises(UserError, match="must be above 0"):
         EASE(split, 0.0)
-    monkeypatch.setattr(ease, "MOST_ITEMS", 39)
-    with pytest.raises(UserError, match="40 are too many, 39 the most"):
+    monkeypatch.setattr(ease, "MAX_ITEMS", 39)
+    with pytest.raises(UserError, match="40 items are too many"):
         EASE(split)

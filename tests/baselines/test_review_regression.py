@@ -143,7 +143,7 @@ def test_a_slow_twin_reads_the_same(task, monkeypatch):
     np.testing.assert_allclose(found, slow_reader(split, task, 2.0, rows), atol=0.02)
     one_by_one = [reader({slot: [part[at]] for slot, part in texts.items()})[0] for at in range(len(rows))]
     np.testing.assert_allclose(one_by_one, found)
-    monkeypatch.setattr(reading, "AT_ONCE", 3)
+    monkeypatch.setattr(reading, "TEXTS_AT_ONCE", 3)
     np.testing.assert_allclose(reader(texts), found)
 
 

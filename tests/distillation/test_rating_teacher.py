@@ -100,7 +100,7 @@ def test_many_reviews_are_drawn_from(split, monkeypatch):
 def test_of_very_many_ratings_some_are_taught_by_biases(split, monkeypatch):
     everything = teacher.rating_soft_targets(split, "rating/score")
     monkeypatch.setattr(teacher, "MAX_FACTORED_RATINGS", len(everything[0]))  # just not too many
-    monkeypatch.setattr("p5t5.baselines.rating.AT_ONCE", 7)  # factors solved in pieces are the same
+    monkeypatch.setattr("p5t5.baselines.rating.SOLVE_ROWS", 7)  # factors solved in pieces are the same
     for one, two in zip(teacher.rating_soft_targets(split, "rating/score"), everything, strict=True):
         assert np.array_equal(one, two)
     monkeypatch.setattr(teacher, "MAX_FACTORED_RATINGS", len(everything[0]) - 1)

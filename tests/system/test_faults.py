@@ -158,6 +158,6 @@ def test_a_damaged_best_is_forgotten(tmp_path, capsys):
     assert [step for step, _ in find_checkpoints(tmp_path / "checkpoints")] == [2, 8]
     damaged_files.bit_flip(tmp_path / "checkpoints" / "step-00000002" / "model.safetensors")
     _, result = run(tmp_path, validate=lambda model: {"ndcg@10": 0.0}, resume=True, **changes)
-    assert "step-00000002, the best so far, is forgotten" in capsys.readouterr().err
+    assert "step-00000002, the best so far, cannot be used" in capsys.readouterr().err
     assert result.best is None
     assert np.isfinite(result.elapsed)

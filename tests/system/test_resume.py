@@ -104,7 +104,7 @@ def test_a_new_run_after_a_finished_one_starts_clean(tmp_path):
 def test_an_unfinished_run_is_not_overwritten_silently(tmp_path):
     with pytest.raises(Stop):
         run(tmp_path, validate=stopping_at(5), **SETTINGS)
-    with pytest.raises(UserError, match=r"unfinished run, up to step \d: go on with --resume"):
+    with pytest.raises(UserError, match=r"unfinished run, up to step \d: continue it with --resume"):
         run(tmp_path, **SETTINGS)
     _, result = run(tmp_path, restart=True, **SETTINGS)
     assert result.history[0]["step"] == 1
@@ -224,7 +224,7 @@ def test_killed_and_resumed(tmp_path, number):
     process.send_signal(number)
     stderr = process.communicate()[1]
     if number == signal.SIGTERM:
-        assert process.returncode == 143 and "go on with --resume" in stderr
+        assert process.returncode == 143 and "continue with --resume" in stderr
     step, newest = find_checkpoints(tmp_path / "checkpoints")[-1]
     assert read_state(newest)["step"] == step >= 10
     threads = torch.get_num_threads()

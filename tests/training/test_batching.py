@@ -152,5 +152,5 @@ def test_a_fingerprint_is_the_same_in_pieces_and_knows_order(monkeypatch):
     hand = sum(v * (p * 2654435761 + 1) for p, v in enumerate([5, 6, 1, 9, 9, 2**31 - 1])) % 2**64
     assert whole.split("-")[3] == f"{hand:x}"
     assert fingerprint(encoded.take(np.array([1, 0]))) != whole
-    monkeypatch.setattr(batching, "_PIECE", 4)
+    monkeypatch.setattr(batching, "_HASH_CHUNK", 4)
     assert fingerprint(encoded) == whole

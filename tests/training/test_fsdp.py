@@ -122,7 +122,7 @@ def _refuse(folder) -> None:
         train(adapted, examples, options(), folder, accelerator=sharded())
     deepspeed = sharded()
     deepspeed.state.distributed_type = DistributedType.DEEPSPEED
-    with pytest.raises(UserError, match="DEEPSPEED steps the optimiser by itself"):
+    with pytest.raises(UserError, match="DEEPSPEED steps the optimizer by itself"):
         train(tiny_model(), examples, options(), folder, accelerator=deepspeed)
     (folder / f"refused-{rank()}").touch()
 

@@ -59,7 +59,7 @@ def test_a_log_file_is_told_now_and_then(tmp_path, monkeypatch, capsys):
     """Where nobody watches a bar; a minute apart, so that a short run says nothing."""
     run(tmp_path / "quick", max_steps=4, log_every=2)
     assert "done: loss" not in capsys.readouterr().err
-    monkeypatch.setattr("p5t5.training.loop.TOLD_EVERY", 0.0)
+    monkeypatch.setattr("p5t5.training.loop.LOG_LINE_SECONDS", 0.0)
     run(tmp_path / "slow", max_steps=4, log_every=2)
     told = [line for line in capsys.readouterr().err.splitlines() if "done: loss" in line]
     assert [line.split(":")[0] for line in told] == ["step 2, 50% done", "step 4, 100% done"]
