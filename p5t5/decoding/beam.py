@@ -1,8 +1,8 @@
-"""Beam search down the trie: only real items, no duplicates, and a certificate where it is exact.
+"""Beam search down the trie: only real items, no duplicates, and a certificate where the result is exact.
 
 Log-probabilities only fall along a path. So if no pruned prefix scores above the K-th final item, nothing
 below a pruned prefix can either, and the K items found are the K best of the whole catalogue. The check costs
-one comparison, and every answer carries its result (``certified``).
+one comparison, and every result carries its outcome (``certified``).
 """
 
 from __future__ import annotations
@@ -32,22 +32,23 @@ class TrieOnDevice:
         self.codes = [put(codes) for codes in trie.codes]
         self.tokens = [put(tokens.astype(np.int64)) for tokens in trie.level_tokens]
         self.columns: list[Tensor | slice] = [
-            _as_slice(tokens, own) for tokens, own in zip(trie.level_tokens, self.tokens, strict=True)
+            _as_slice(tokens, device_tokens)
+            for tokens, device_tokens in zip(trie.level_tokens, self.tokens, strict=True)
         ]
         self._several: dict[int, Tensor] = {}
-        # where a level has as many nodes as there are items, a node is its item's position
+        # where a level has as many nodes as there are items, a node's number is its item's position
         needed = [kind != "none" and trie.nodes(d) < len(trie) for d, kind in enumerate(trie.leaf_levels)]
         self.first_position = [put(trie.first_position[d]) if need else None for d, need in enumerate(needed)]
 
     @staticmethod
     def of(trie: Trie, device: torch.device) -> TrieOnDevice:
-        """Kept with the trie, so that a second call costs nothing."""
+        """The tensors of a trie on a device; cached with the trie."""
         if device not in trie._on_device:
             trie._on_device[device] = TrieOnDevice(trie, device)
         return trie._on_device[device]
 
     def children(self, level: int, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """Nodes [B, W] → (children [B, W, most children of a node], which of them exist)."""
+        """Of nodes long [B, W]: children long [B, W, most children of a node], and bool, which of them exist."""
         pointers = self.first_child[level]
         if pointers is None:
             children = nodes[..., None]
@@ -57,32 +58,32 @@ class TrieOnDevice:
         return children.clamp(max=self.trie.nodes(level + 1) - 1), children < end[..., None]
 
     def only_child(self, level: int, nodes: Tensor) -> Tensor:
-        """The child of nodes that have exactly one."""
+        """The child of each of ``nodes`` (any shape), which must have exactly one."""
         pointers = self.first_child[level]
         return nodes if pointers is None else pointers[nodes].long()
 
     def several_items(self, level: int) -> Tensor:
-        """bool [nodes of the level]: more than one item below."""
+        """bool [nodes of the level]: whether there is more than one item below."""
         if level not in self._several:
             counts = torch.from_numpy(self.trie.leaf_counts[level] > 1)
             self._several[level] = counts.to(self.tokens[0].device)
         return self._several[level]
 
     def positions(self, level: int, nodes: Tensor) -> Tensor:
-        """The positions of leaves of this level."""
+        """The positions of leaf nodes of this level, shaped as ``nodes``."""
         first = self.first_position[level]
         return nodes if first is None else first[nodes].long()
 
 
-def _as_slice(tokens: np.ndarray, own: Tensor) -> Tensor | slice:
-    """Neighbouring token ids are a view of the head's rows, others a copy."""
+def _as_slice(tokens: np.ndarray, device_tokens: Tensor) -> Tensor | slice:
+    """Consecutive token ids as a slice (a view of the head's rows), others as they are (a copy)."""
     if len(tokens) and int(tokens[-1]) - int(tokens[0]) + 1 == len(tokens):
         return slice(int(tokens[0]), int(tokens[-1]) + 1)
-    return own
+    return device_tokens
 
 
 class Filter:
-    """Which nodes a user may enter: by keys ``user * nodes + node`` of the blocked, or of the allowed."""
+    """The nodes that a user may enter, as keys ``user * nodes + node`` of the blocked or of the allowed ones."""
 
     def __init__(self, keys: list[Tensor], allowed: bool, trie: Trie) -> None:
         self.keys, self.allowed, self.trie = keys, allowed, trie
@@ -98,30 +99,30 @@ class Filter:
         return Filter([torch.from_numpy(level).to(device) for level in keys], allow is not None, trie)
 
     def users(self, users: Tensor) -> Filter:
-        """The filter of some users (long [n], ascending), who become users 0 … n − 1."""
+        """The filter of some users (long [n], ascending), renumbered to 0 … n − 1."""
         keys = []
-        for level, own in enumerate(self.keys):
+        for level, level_keys in enumerate(self.keys):
             nodes = self.trie.nodes(level)
-            rank = torch.searchsorted(users, own // nodes).clamp(max=len(users) - 1)
-            mine = users[rank] == own // nodes
-            keys.append((rank * nodes + own % nodes)[mine])
+            rank = torch.searchsorted(users, level_keys // nodes).clamp(max=len(users) - 1)
+            is_of_users = users[rank] == level_keys // nodes
+            keys.append((rank * nodes + level_keys % nodes)[is_of_users])
         return Filter(keys, self.allowed, self.trie)
 
     def passes(self, level: int, nodes: Tensor) -> Tensor:
-        """bool, shaped as ``nodes`` [B, …] of a level."""
+        """bool, shaped as ``nodes`` [B, …]: which nodes of a level may be entered."""
         keys = self.keys[level]
         if not len(keys):
             return torch.full_like(nodes, not self.allowed, dtype=torch.bool)
         users = torch.arange(nodes.shape[0], device=nodes.device).view(-1, *[1] * (nodes.dim() - 1))
-        wanted = users * self.trie.nodes(level) + nodes
-        found = keys[torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)] == wanted
-        return found if self.allowed else ~found
+        node_keys = users * self.trie.nodes(level) + nodes
+        is_listed = keys[torch.searchsorted(keys, node_keys).clamp(max=len(keys) - 1)] == node_keys
+        return is_listed if self.allowed else ~is_listed
 
 
 @dataclass
 class Found:
-    """K items a user as tensors: ``scores`` float32 [B, K] falling, ``positions`` long [B, K], and the
-    score of the best prefix that was pruned on the way, ``bound`` [B]."""
+    """K items per user as tensors: ``scores`` float32 [B, K] descending, ``positions`` long [B, K], and
+    ``bound`` [B], the score of the best prefix that was pruned."""
 
     scores: Tensor
     positions: Tensor
@@ -136,11 +137,11 @@ class Found:
 def child_scores(
     model, tries: TrieOnDevice, level: int, hidden: Tensor, nodes: Tensor, filter: Filter | None, scores: str
 ) -> tuple[Tensor, Tensor]:
-    """Children [B, W, C] of each row's node, and log p(child | row) as float32 [B, W, C], −inf where
-    there is no such child or no item may be reached through it.
+    """Children long [B, W, C] of each row's node, and log p(child | row) as float32 [B, W, C], −inf where
+    there is no such child or no permitted item below it.
 
-    ``scores``: "vocabulary" is log-softmax over the whole vocabulary, as `generate` has it; "trie" over
-    the allowed children only, as `generate(renormalize_logits=True)` has it.
+    ``scores``: "vocabulary" is log-softmax over the whole vocabulary, as in `generate`; "trie" over
+    the allowed children only, as in `generate(renormalize_logits=True)`.
     """
     children, exists = tries.children(level, nodes)
     if filter is not None:
@@ -157,24 +158,24 @@ def child_scores(
 
 def beam_search(
     model,
-    memory: EncoderCache,
+    cache: EncoderCache,
     trie: Trie,
     k: int,
     filter: Filter | None,
     scores: str,
     width: int | None = None,
 ) -> Found:
-    """The K best items a user by beam search with K (or ``width``) beams; one decoder row a user in the
-    first step.
+    """The K best items per user by beam search with K (or ``width``) beams; the first step takes one decoder row per
+    user.
 
-    With trie-local scores a beam with one item below it is settled: every further probability is 1, so
-    it keeps its place among the K but needs no decoder row. Open beams stand before settled ones.
+    With trie-local scores a beam with a single item below it is settled: all further probabilities are 1, so
+    it keeps its rank among the K but needs no decoder row. Open beams come before settled ones.
     """
-    users, device = len(memory), memory.keys[0].device
+    users, device = len(cache), cache.keys[0].device
     tries = TrieOnDevice.of(trie, device)
     widths = [min(width or k, trie.nodes(level)) for level in range(trie.depth)]
     settles = scores == "trie" and set(trie.leaf_levels[:-1]) == {"none"}
-    decoder = TreeDecoder(model, memory, sum(widths))
+    decoder = TreeDecoder(model, cache, sum(widths))
     hidden: Tensor | None = decoder.start()
     nodes = torch.zeros(users, 1, dtype=torch.long, device=device)
     beam = torch.zeros(users, 1, device=device)
@@ -197,25 +198,25 @@ def beam_search(
         if level + 1 == trie.depth:
             break
         beams = widths[level + 1]
-        best, place = total.topk(min(beams + 1, total.shape[1]), dim=1)
+        best, candidate = total.topk(min(beams + 1, total.shape[1]), dim=1)
         if best.shape[1] > beams:
             found.bound = torch.maximum(found.bound, best[:, beams])
-        beam, place = best[:, :beams], place[:, :beams]
-        nodes = children.gather(1, place)
+        beam, candidate = best[:, :beams], candidate[:, :beams]
+        nodes = children.gather(1, candidate)
         rows = open_rows
         open_rows = beams
         if settles:
             is_open = tries.several_items(level + 1)[nodes] & (beam > NEVER)
             order = is_open.byte().argsort(dim=1, descending=True, stable=True)
-            beam, place, nodes = (x.gather(1, order) for x in (beam, place, nodes))
+            beam, candidate, nodes = (x.gather(1, order) for x in (beam, candidate, nodes))
             open_rows = int(is_open.sum(1).max())
         if not open_rows or hidden is None:
             hidden = None
             continue
-        here = nodes[:, :open_rows]
-        tokens = tries.tokens[level][tries.codes[level][here].long()]
-        # a settled beam among the open rows of its batch may come from no row: what it reads is not used
-        parents = (place[:, :open_rows] // max(branch, 1)).clamp(max=rows - 1)
+        open_nodes = nodes[:, :open_rows]
+        tokens = tries.tokens[level][tries.codes[level][open_nodes].long()]
+        # a settled beam among the open rows of its batch may have no parent row: its output is not used
+        parents = (candidate[:, :open_rows] // max(branch, 1)).clamp(max=rows - 1)
         hidden = decoder.step(tokens, parents)
     return found
 
@@ -223,7 +224,7 @@ def beam_search(
 def _finish(
     found: Found, tries: TrieOnDevice, level: int, total: Tensor, children: Tensor, kind: str
 ) -> Tensor:
-    """Takes the leaves among the candidates into ``found``; returns the scores of the others."""
+    """Moves the leaves among the candidates into ``found``; returns the scores of the others."""
     k = found.scores.shape[1]
     if kind == "all":
         final, rest = total, total
@@ -232,9 +233,9 @@ def _finish(
         assert pointers is not None
         leaf = pointers[children] == pointers[children + 1]
         final, rest = total.masked_fill(~leaf, NEVER), total.masked_fill(leaf, NEVER)
-    best, place = final.topk(min(k, final.shape[1]), dim=1)
+    best, candidate = final.topk(min(k, final.shape[1]), dim=1)
     scores = torch.cat([found.scores, best], 1)
-    positions = torch.cat([found.positions, tries.positions(level, children.gather(1, place))], 1)
+    positions = torch.cat([found.positions, tries.positions(level, children.gather(1, candidate))], 1)
     found.scores, order = scores.topk(k, dim=1)
     found.positions = positions.gather(1, order)
     return rest

@@ -1,9 +1,9 @@
-"""Answers from the model: ranked items, scored candidates, expected ratings, free text.
+"""Rankings and scores from the model: ranked items, scored candidates, choices, expected ratings.
 
 Inputs are torch tensors (ids and mask, [B, S]) or, for many prompts, Ragged token ids; results are
-NumPy. The score of an item is the sum of log p(token) over its identifier, and of log p(</s>) where
-the catalogue's identifiers differ in length; where all have one length, </s> is certain and is not
-scored unless ``score_eos=True``. No length penalty.
+NumPy. The score of an item is the sum of log p(token) over its identifier, plus log p(</s>) where
+the catalogue's identifiers differ in length; where all have the same length, </s> is certain and is not
+scored unless ``score_eos=True``. There is no length penalty.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Ranked:
 
     @staticmethod
     def stack(parts: Sequence[Ranked], order: np.ndarray) -> Ranked:
-        """The rows of all parts, put back at the places ``order``."""
-        back = np.argsort(order)
+        """The rows of all parts, put back in order; ``order`` int [rows]: the row number of each."""
+        inverse = np.argsort(order)
         fields = ([p.items for p in parts], [p.scores for p in parts], [p.certified for p in parts])
-        return Ranked(*(np.concatenate(field)[back] for field in fields))
+        return Ranked(*(np.concatenate(field)[inverse] for field in fields))
 
 
 def rank_items(
@@ -58,9 +58,9 @@ def rank_items(
 ) -> Ranked:
     """The best ``k`` items for each of B prompts, by trie beam search with k beams.
 
-    - ``exclude``: Ragged of item numbers, one row a prompt; such items are never returned.
-    - ``allow``: only these items: an array for all prompts, or a Ragged with a row for each.
-    - ``scores``: "vocabulary" (log-softmax over the whole vocabulary before the constraint, as
+    - ``exclude``: Ragged of item numbers, one row per prompt; such items are never returned.
+    - ``allow``: only these items: an array for all prompts, or a Ragged with one row per prompt.
+    - ``scores``: "vocabulary" (log-softmax over the whole vocabulary before the constraint, as in
       `generate`), or "trie" (over allowed continuations only, as `renormalize_logits=True`).
     - ``exact``: where the beam's answer is not certified, search on until it is.
     """
@@ -79,11 +79,11 @@ def rank_items(
         empty = np.full((users, k), -1, np.int64)
         return Ranked(empty, np.full((users, k), -np.inf, np.float32), np.ones(users, bool))
     with inference(model):
-        memory = encode_prompts(model, input_ids, attention_mask)
+        cache = encode_prompts(model, input_ids, attention_mask)
         filter = Filter.of(trie, exclude, allow, input_ids.device)
-        found = beam_search(model, memory, trie, k, filter, scores)
+        found = beam_search(model, cache, trie, k, filter, scores)
         if exact:
-            found = exact_search(model, memory, trie, k, filter, scores, found)
+            found = exact_search(model, cache, trie, k, filter, scores, found)
     best = found.scores.float().cpu().numpy()
     items = trie.item_of_position[found.positions.cpu().numpy()].astype(np.int64)
     return Ranked(np.where(np.isneginf(best), -1, items), best, found.certified.cpu().numpy())
@@ -100,21 +100,21 @@ def score_items(
 ) -> Ragged:
     """float32 log-probability of each candidate item (row b of ``candidates`` for prompt b), aligned.
 
-    UserError for an item that the trie does not hold. An item may occur twice.
+    Raises UserError for an item that the trie does not hold. An item may occur twice.
     """
     if len(candidates) != len(input_ids):
         raise UserError(f"candidates has {len(candidates)} rows for {len(input_ids)} prompts")
     trie = trie if score_eos is None else trie.ended(score_eos)
     if not len(candidates.values):
         return Ragged(np.zeros(0, np.float32), candidates.offsets)
-    wanted = Ragged(trie.positions(candidates.values), candidates.offsets)
-    padded = wanted.padded(0)
-    real = np.arange(padded.shape[1]) < wanted.lengths[:, None]
+    positions = Ragged(trie.positions(candidates.values), candidates.offsets)
+    padded = positions.padded(0)
+    real = np.arange(padded.shape[1]) < positions.lengths[:, None]
     padded = np.where(real, padded, padded.max(1, keepdims=True))  # padding adds no row to the tree
     order = np.argsort(padded, 1, kind="stable")
     with inference(model):
-        memory = encode_prompts(model, input_ids, attention_mask)
-        ordered = score_positions(model, memory, trie, np.take_along_axis(padded, order, 1)).cpu().numpy()
+        cache = encode_prompts(model, input_ids, attention_mask)
+        ordered = score_positions(model, cache, trie, np.take_along_axis(padded, order, 1)).cpu().numpy()
     table = np.empty_like(ordered)
     np.put_along_axis(table, order, ordered, 1)
     return Ragged(table[real], candidates.offsets)
@@ -127,16 +127,16 @@ def all_item_scores(
     trie = trie if score_eos is None else trie.ended(score_eos)
     table = np.full((len(input_ids), len(trie.position_of_item)), -np.inf, np.float32)
     with inference(model):
-        memory = encode_prompts(model, input_ids, attention_mask)
+        cache = encode_prompts(model, input_ids, attention_mask)
         positions = np.broadcast_to(np.arange(len(trie)), (len(input_ids), len(trie)))
-        table[:, trie.item_of_position] = score_positions(model, memory, trie, positions).cpu().numpy()
+        table[:, trie.item_of_position] = score_positions(model, cache, trie, positions).cpu().numpy()
     return table
 
 
 def score_choices(
     model, input_ids: Tensor, attention_mask: Tensor, choices: Sequence[Sequence[int]]
 ) -> np.ndarray:
-    """float32 [B, C]: log-probability of each token sequence, ``</s>`` included (added where missing)."""
+    """float32 [B, C]: log-probability of each token sequence, with ``</s>`` (added where missing)."""
     eos = int(model.config.eos_token_id)
     rows = [tuple(choice) if len(choice) and choice[-1] == eos else (*choice, eos) for choice in choices]
     distinct = sorted(set(rows))
@@ -147,7 +147,7 @@ def score_choices(
 
 
 def expected_value(log_probabilities: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """float32 [B]: the mean of ``values`` [C] under the choices' probabilities, normalized among them."""
+    """float32 [B]: the mean of ``values`` [C] under the probabilities of the choices, normalized over them."""
     weights = np.exp(log_probabilities - log_probabilities.max(1, keepdims=True))
     return ((weights @ np.asarray(values, np.float64)) / weights.sum(1)).astype(np.float32)
 
@@ -166,7 +166,7 @@ def rank_all(
 ) -> Ranked:
     """`rank_items` for any number of prompts, in length-sorted batches; results in input order.
 
-    ``inputs``: Ragged token ids, ``</s>`` included; ``progress``: called with the rows just done.
+    ``inputs``: Ragged token ids, with ``</s>``; ``progress``: called with the number of rows just done.
     """
     device = next(model.parameters()).device
     if allow is not None and not isinstance(allow, Ragged):

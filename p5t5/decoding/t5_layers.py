@@ -22,7 +22,7 @@ FEW_ROWS = 32  # below this a GEMM is bound by reading its weights, and converti
 
 @contextmanager
 def inference(model: nn.Module) -> Iterator[None]:
-    """Dropout off and no gradients inside; the training flag is put back."""
+    """Inside, dropout is off and no gradients are recorded; the training flag is restored afterwards."""
     training = model.training
     if training:
         model.eval()
@@ -42,7 +42,7 @@ def slow_bfloat16() -> bool:
 
 
 def matmul(x: Tensor, weight: Tensor) -> Tensor:
-    """``x @ weight.T``; bfloat16 through float32 where that is the faster way to the same product."""
+    """``x @ weight.T``; bfloat16 is computed through float32 where that is faster."""
     if (
         x.dtype == torch.bfloat16
         and x.device.type == "cpu"
@@ -60,7 +60,7 @@ def linear(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def norm(layer_norm, x: Tensor) -> Tensor:
-    """T5's root-mean-square norm, its mean square in float32."""
+    """T5's root-mean-square norm, with the mean square in float32."""
     size = x.shape[-1]
     scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
     scale = scale.square_().mul_(1 / size).add_(layer_norm.variance_epsilon).rsqrt_()
@@ -89,12 +89,12 @@ def merged(split: Tensor) -> Tensor:
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of [B, heads, W, d] queries, merged to [B, W, heads * d]; T5 does not scale."""
+    """Attention of queries [B, heads, W, d], merged to [B, W, heads * d]; T5 does not scale the scores."""
     return merged(F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=1.0))
 
 
 def encode(model, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """Encoder states [B, S, d_model], as ``model.encoder`` gives them."""
+    """Encoder states [B, S, d_model], as returned by ``model.encoder``."""
     encoder, count = model.encoder, model.config.num_heads
     if getattr(encoder, "whole_words", None) is not None:  # the model adds these itself
         return model.encode(input_ids, attention_mask)

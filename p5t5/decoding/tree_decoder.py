@@ -2,8 +2,8 @@
 
 `generate` repeats the prompt's states once per beam and projects cross-attention keys and values from
 every copy. Here they are projected once per user, beams are *query positions* against them, and a row
-finds its past through a mask of ancestors, so that nothing is ever reshuffled between steps.
-Uses the weights of any `T5ForConditionalGeneration` (tied or untied head, gated or not).
+attends to its past through a mask of ancestors, so that nothing is reordered between steps.
+Works with the weights of any `T5ForConditionalGeneration` (tied or untied head, gated or not).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from torch import Tensor
 from p5t5.decoding.t5_layers import attend, encode, feed_forward, heads, linear, matmul, norm
 
 NEVER = float("-inf")
-ROW_CHUNK, VOCABULARY_CHUNK = 512, 8192  # rows times columns of the head at a time in a log-normaliser
+ROW_CHUNK, VOCABULARY_CHUNK = 512, 8192  # rows and columns of the head at a time in a log-normalizer
 
 
 @dataclass(frozen=True)
 class EncoderCache:
-    """What the decoder needs of B prompts: cross-attention keys and values per layer, and the mask.
+    """The decoder's view of B prompts: cross-attention keys and values per layer, and the mask.
 
-    ``keys``/``values``: one [B, heads, S, d_kv] a layer; ``mask``: bool [B, 1, 1, S] or None (no padding).
-    ``shared``: where several users of the decoder have one prompt; else each has its own.
+    ``keys``/``values``: one [B, heads, S, d_kv] per layer; ``mask``: bool [B, 1, 1, S] or None (no padding).
+    ``shared``: set where several users of the decoder have the same prompt; otherwise each has its own.
     """
 
     keys: list[Tensor]
@@ -33,31 +33,31 @@ class EncoderCache:
     shared: PromptGroups | None = None
 
     def __len__(self) -> int:
-        """Users of the decoder."""
+        """The number of users of the decoder."""
         return self.keys[0].shape[0] if self.shared is None else len(self.shared.prompt)
 
     def rows(self, rows: Tensor) -> EncoderCache:
-        """Those of some users (long [n])."""
+        """The cache of some users (long [n])."""
         if self.shared is not None:
-            left, prompt = self.shared.prompt[rows].unique_consecutive(return_inverse=True)
-            return replace(self._prompts(left), shared=PromptGroups.of(prompt))
+            distinct, prompt = self.shared.prompt[rows].unique_consecutive(return_inverse=True)
+            return replace(self._prompts(distinct), shared=PromptGroups.of(prompt))
         return self._prompts(rows)
 
     def repeated(self, times: int) -> EncoderCache:
-        """``times`` users a prompt, one behind the other, without a copy."""
+        """A cache with ``times`` consecutive users per prompt, without a copy."""
         prompt = torch.arange(len(self), device=self.keys[0].device).repeat_interleave(times)
         return replace(self, shared=PromptGroups.of(prompt))
 
     def attend(self, layer: int, queries: Tensor) -> Tensor:
-        """[B, W, heads * d_kv] of queries [B, heads, W, d_kv]; the users of a prompt are asked at once."""
+        """[B, W, heads * d_kv] for queries [B, heads, W, d_kv]; all users of a prompt attend at once."""
         keys, values, shared = self.keys[layer], self.values[layer], self.shared
         if shared is None:
             return attend(queries, keys, values, self.mask)
         count, width, size = queries.shape[1:]
-        together = queries.new_zeros(len(keys), shared.most, width, count, size)
-        together[shared.prompt, shared.place] = queries.transpose(1, 2)
-        found = attend(together.flatten(1, 2).transpose(1, 2), keys, values, self.mask)
-        return found.unflatten(1, (shared.most, width))[shared.prompt, shared.place]
+        grouped = queries.new_zeros(len(keys), shared.max_users, width, count, size)
+        grouped[shared.prompt, shared.index] = queries.transpose(1, 2)
+        attended = attend(grouped.flatten(1, 2).transpose(1, 2), keys, values, self.mask)
+        return attended.unflatten(1, (shared.max_users, width))[shared.prompt, shared.index]
 
     def _prompts(self, rows: Tensor) -> EncoderCache:
         mask = None if self.mask is None else self.mask[rows]
@@ -66,22 +66,22 @@ class EncoderCache:
 
 @dataclass(frozen=True)
 class PromptGroups:
-    """Which prompt each user has, long [users] and ascending, and its ``place`` among those of that prompt, of which no
-    prompt has more than ``most``."""
+    """The prompt of each user, long [users] and ascending, and the user's ``index`` among those of the same prompt, of
+    which no prompt has more than ``max_users``."""
 
     prompt: Tensor
-    place: Tensor
-    most: int
+    index: Tensor
+    max_users: int
 
     @staticmethod
     def of(prompt: Tensor) -> PromptGroups:
         numbers = torch.arange(len(prompt), device=prompt.device)
-        place = numbers - torch.searchsorted(prompt, prompt)
-        return PromptGroups(prompt, place, int(place.max()) + 1)
+        index = numbers - torch.searchsorted(prompt, prompt)
+        return PromptGroups(prompt, index, int(index.max()) + 1)
 
 
 def encode_prompts(model, input_ids: Tensor, attention_mask: Tensor) -> EncoderCache:
-    """Run the encoder, and project the cross-attention keys and values of every layer, once."""
+    """Runs the encoder, and projects the cross-attention keys and values of every layer, once."""
     states = encode(model, input_ids, attention_mask)
     count = model.config.num_heads
     keys, values = [], []
@@ -94,22 +94,22 @@ def encode_prompts(model, input_ids: Tensor, attention_mask: Tensor) -> EncoderC
 
 
 class TreeDecoder:
-    """Steps down a tree level by level for B users at once; level t's rows carry the t-th tokens.
+    """Steps down a tree level by level for B users at once; the rows of level t hold the t-th tokens.
 
-    Level 0 is one row a user, the start token. ``capacity``: rows a user over all levels.
+    Level 0 is one row per user, the start token. ``capacity``: rows per user over all levels.
     """
 
-    def __init__(self, model, memory: EncoderCache, capacity: int) -> None:
-        self.model, self.memory = model, memory
+    def __init__(self, model, cache: EncoderCache, capacity: int) -> None:
+        self.model, self.cache = model, cache
         self.heads = model.config.num_heads
-        users, width = len(memory), memory.keys[0].shape[-1]
+        users, width = len(cache), cache.keys[0].shape[-1]
         self.users, self.rows, self.level = users, 0, 0
-        like = memory.keys[0]
+        template = cache.keys[0]
         shape = (users, self.heads, capacity, width)
-        self.keys = [like.new_empty(shape) for _ in memory.keys]
-        self.values = [like.new_empty(shape) for _ in memory.keys]
-        self.row_levels = torch.zeros(capacity, dtype=torch.long, device=like.device)
-        self.ancestors = torch.zeros(users, 0, capacity, dtype=torch.bool, device=like.device)
+        self.keys = [template.new_empty(shape) for _ in cache.keys]
+        self.values = [template.new_empty(shape) for _ in cache.keys]
+        self.row_levels = torch.zeros(capacity, dtype=torch.long, device=template.device)
+        self.ancestors = torch.zeros(users, 0, capacity, dtype=torch.bool, device=template.device)
 
     def start(self) -> Tensor:
         """Hidden states [B, 1, d_model] after the start token."""
@@ -120,7 +120,7 @@ class TreeDecoder:
     def step(self, tokens: Tensor, parents: Tensor) -> Tensor:
         """Hidden states [B, W, d_model] of a new level, scaled for the head.
 
-        ``tokens``: long [B, W]; ``parents``: long [B, W], each row's place in the level before.
+        ``tokens``: long [B, W]; ``parents``: long [B, W], the index of each row's parent in the level before.
         """
         old, new = self.rows, self.rows + tokens.shape[1]
         bias = self._ancestor_bias(parents, old, new)
@@ -137,8 +137,8 @@ class TreeDecoder:
         return hidden
 
     def keep(self, users: Tensor) -> None:
-        """Go on with these users only (long [n])."""
-        self.memory, self.users = self.memory.rows(users), len(users)
+        """Continues with these users only (long [n])."""
+        self.cache, self.users = self.cache.rows(users), len(users)
         self.keys, self.values = [k[users] for k in self.keys], [v[users] for v in self.values]
         self.ancestors = self.ancestors[users]
 
@@ -150,8 +150,8 @@ class TreeDecoder:
             ancestors = torch.zeros(users, width, capacity, dtype=torch.bool, device=parents.device)
         else:
             ancestors = self.ancestors.gather(1, parents[:, :, None].expand(-1, -1, capacity))
-        own = torch.arange(width, device=parents.device)
-        ancestors[:, own, old + own] = True
+        columns = torch.arange(width, device=parents.device)
+        ancestors[:, columns, old + columns] = True
         self.ancestors = ancestors
         self.row_levels[old:new] = self.level
         attention = self.model.decoder.block[0].layer[0].SelfAttention
@@ -168,18 +168,18 @@ class TreeDecoder:
         return hidden.add_(linear(attention.o, attend(queries, keys[:, :, :new], values[:, :, :new], bias)))
 
     def _cross_attention(self, number: int, layer, hidden: Tensor) -> Tensor:
-        attention, memory = layer.EncDecAttention, self.memory
+        attention, cache = layer.EncDecAttention, self.cache
         queries = heads(linear(attention.q, norm(layer.layer_norm, hidden)), self.heads)
-        return hidden.add_(linear(attention.o, memory.attend(number, queries)))
+        return hidden.add_(linear(attention.o, cache.attend(number, queries)))
 
 
 def token_logits(model, hidden: Tensor, tokens: Tensor | slice) -> Tensor:
-    """float32 [B, W, len(tokens)]: the head at these tokens only."""
+    """float32 [B, W, len(tokens)]: the logits of these tokens only."""
     return matmul(hidden, model.lm_head.weight[tokens]).float()
 
 
 def log_normalizer(model, hidden: Tensor) -> Tensor:
-    """float32 [B, W]: log of the sum of exp(logit) over the whole vocabulary, a block of logits at a time."""
+    """float32 [B, W]: log of the sum of exp(logit) over the whole vocabulary, computed in blocks."""
     weight, flat = model.lm_head.weight, hidden.flatten(0, 1)
     blocks = [
         [_log_sum_exp(matmul(rows, columns).float()) for columns in weight.split(VOCABULARY_CHUNK)]
@@ -190,6 +190,6 @@ def log_normalizer(model, hidden: Tensor) -> Tensor:
 
 def _log_sum_exp(logits: Tensor) -> Tensor:
     """`torch.logsumexp` over the last dimension, in place: 4 times as fast on a CPU, and 30 times where
-    many logits lie so far below the best that exp gives denormal numbers (e⁻⁸⁰ is normal, and nothing)."""
+    many logits lie so far below the best that exp gives denormal numbers (e⁻⁸⁰ is normal, and negligible)."""
     best = logits.amax(-1, keepdim=True)
     return logits.sub_(best).clamp_(min=-80).exp_().sum(-1).log_() + best[..., 0]

@@ -1,13 +1,13 @@
-"""A trie over item identifiers as flat arrays: which token may follow which, and which item a path names.
+"""A trie over item identifiers as flat arrays: which token may follow which, and which item a path leads to.
 
 Nodes are numbered level by level in sorted order of their token paths, so the children of a node are
-neighbours and a node needs only the number of its first child. Nothing here is a Python object per
-item: building is one sort and a few passes, and a level whose nodes all have one child stores no
-pointers at all. The idea of tries as CSR arrays is STATIC's (arXiv 2602.22647); leaf positions, which
-it lacks, are what exclusion, allow-lists and candidate scoring are built on here.
+adjacent and a node needs only the number of its first child. There is no Python object per
+item: building takes one sort and a few passes, and a level whose nodes all have one child stores no
+pointers at all. The idea of tries as CSR arrays is from STATIC (arXiv 2602.22647); leaf positions, which
+it lacks, are the basis of exclusion, allow-lists and candidate scoring here.
 
-Words: a *position* is an item's place in sorted order of identifiers (a leaf); a *code* is a token's
-place among its level's tokens; *level* d holds the nodes that are d tokens deep, level 0 is the root.
+Terms: a *position* is an item's rank in sorted order of identifiers (a leaf); a *code* is a token's
+index among its level's tokens; *level* d holds the nodes that are d tokens deep, level 0 is the root.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ FORMAT = "p5t5-trie-1"
 
 
 class Trie:
-    """Identifiers of ``items`` items, prefix-free, ``depth`` tokens deep at most.
+    """Identifiers of ``items`` items, prefix-free, at most ``depth`` tokens deep.
 
-    - ``level_tokens[d]``: int32, the distinct tokens at place d of an identifier, ascending.
+    - ``level_tokens[d]``: int32, the distinct tokens at index d of an identifier, ascending.
     - ``codes[d]``: for each node of level d + 1 its last token, as an index into ``level_tokens[d]``
       (the smallest of uint8, int16, int32 that fits).
     - ``first_child[d]``: int32 [nodes of level d, + 1]: node n's children are the nodes
       ``first_child[d][n]:first_child[d][n + 1]`` of level d + 1; None where every node has one child.
     - ``item_of_position``: int32 [items]: the item at each leaf, in sorted order.
-    - ``has_eos``: every identifier ends in ``eos`` here. So it is where identifiers differ in length:
-      one may then be the beginning of another.
+    - ``has_eos``: every identifier ends in ``eos`` here. This is so where identifiers differ in length,
+      since one may then be the beginning of another.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Trie:
 
     @staticmethod
     def build(tokens: np.ndarray, *, eos: int = 1, end: bool | None = None, items=None) -> Trie:
-        """From int [items, levels] token ids, −1 behind shorter identifiers.
+        """From int [items, levels] token ids, padded with −1.
 
         ``end``: append ``eos`` to every identifier; None does so only where lengths differ.
         ``items``: the item number of each row (default 0, 1, …). Raises UserError for an empty
@@ -84,9 +84,9 @@ class Trie:
         return Trie(level_tokens, codes, first_child, numbers.astype(np.int32), end, eos)
 
     def subset(self, items: np.ndarray) -> Trie:
-        """The trie of these items only (an allow-list, or what is left after a withdrawal).
+        """The trie of these items only (an allow-list, or the rest after a withdrawal).
 
-        Item numbers stay as they are. Work is in proportion to the items kept.
+        Item numbers are kept. The work is proportional to the items kept.
         """
         items = np.unique(np.asarray(items, np.int64))
         trie = Trie.build(self.paths(items), eos=self.eos, end=False, items=items)
@@ -94,11 +94,11 @@ class Trie:
         return trie
 
     def without(self, items: np.ndarray) -> Trie:
-        """The trie after these items are withdrawn; the numbers of the others stay."""
+        """The trie after these items are withdrawn; the numbers of the others are kept."""
         return self.subset(np.setdiff1d(self.item_of_position, np.asarray(items)))
 
     def appended(self, tokens: np.ndarray) -> Trie:
-        """The trie with new items behind the known ones: they get the next free item numbers."""
+        """The trie with new items ``tokens`` int [n, levels], which get the next free item numbers."""
         old = self.item_of_position.astype(np.int64)
         new = np.asarray(tokens)
         numbers = np.concatenate([old, int(old.max(initial=-1)) + 1 + np.arange(len(new))])
@@ -107,7 +107,7 @@ class Trie:
         return Trie.build(rows, eos=self.eos, end=None if even else True, items=numbers)
 
     def ended(self, end: bool) -> Trie:
-        """The same items with ``</s>`` as a last token of every identifier, or without it."""
+        """The same items with ``</s>`` as the last token of every identifier, or without it."""
         if end == self.has_eos:
             return self
         key = ("ended", end)
@@ -145,7 +145,7 @@ class Trie:
 
     @cached_property
     def max_branch(self) -> list[int]:
-        """For each level but the last, the most children that a node has."""
+        """For each level but the last, the largest number of children of a node."""
         return [1 if p is None else int(np.diff(p).max(initial=0)) for p in self.first_child]
 
     @cached_property
@@ -171,8 +171,8 @@ class Trie:
                 counts.append(counts[-1])
                 continue
             before = np.concatenate([[0], np.cumsum(counts[-1])])
-            here = before[pointers[1:]] - before[pointers[:-1]]
-            counts.append(np.where(np.diff(pointers) == 0, 1, here).astype(np.int32))
+            below = before[pointers[1:]] - before[pointers[:-1]]
+            counts.append(np.where(np.diff(pointers) == 0, 1, below).astype(np.int32))
         return counts[::-1]
 
     @cached_property
@@ -210,59 +210,59 @@ class Trie:
         return lengths
 
     def positions(self, items: np.ndarray, what: str = "candidates") -> np.ndarray:
-        """int64, shaped as ``items``; UserError for an item that the trie does not hold."""
+        """int64, shaped as ``items``. Raises UserError for an item that the trie does not hold."""
         items = np.asarray(items, np.int64)
         table = np.append(self.position_of_item, np.int32(-1))
-        known = (items >= 0) & (items < len(table))
-        found = table[np.where(known, items, -1)].astype(np.int64)
-        if (found < 0).any():
-            raise UserError(f"{what}: item {int(items[found < 0][0])} is not in the catalogue")
-        return found
+        in_range = (items >= 0) & (items < len(table))
+        positions = table[np.where(in_range, items, -1)].astype(np.int64)
+        if (positions < 0).any():
+            raise UserError(f"{what}: item {int(items[positions < 0][0])} is not in the catalogue")
+        return positions
 
     def ancestors(self, positions: np.ndarray, level: int) -> np.ndarray:
-        """int64, shaped as ``positions``: the node of this level on the way to each position.
+        """int64, shaped as ``positions``: the node of this level on the path to each position.
 
-        For an identifier that ended above the level it is that of the item before, or −1.
+        For an identifier that ends above the level it is that of the item before, or −1.
         """
         if self.nodes(level) == len(self):
             return np.asarray(positions, np.int64)
         return np.searchsorted(self.first_position[level], positions, "right") - 1
 
     def paths(self, items: np.ndarray) -> np.ndarray:
-        """int32 [n, depth]: the tokens of each item as the trie holds them, −1 behind."""
+        """int32 [n, depth]: the tokens of each item as the trie holds them, padded with −1."""
         positions = self.positions(items, "items")
         rows = np.full((len(positions), self.depth), -1, np.int32)
         for level in range(self.depth):
-            alive = self.lengths[positions] > level
-            node = self.ancestors(positions[alive], level + 1)
-            rows[alive, level] = self.level_tokens[level][self.codes[level][node].astype(np.int64)]
+            has_token = self.lengths[positions] > level
+            node = self.ancestors(positions[has_token], level + 1)
+            rows[has_token, level] = self.level_tokens[level][self.codes[level][node].astype(np.int64)]
         return rows
 
     @property
     def bytes(self) -> int:
-        """What the stored arrays take."""
+        """The size of the stored arrays in bytes."""
         arrays = [*self.level_tokens, *self.codes, *(p for p in self.first_child if p is not None)]
         return sum(array.nbytes for array in arrays) + self.item_of_position.nbytes
 
     # ---- exclusion and allow-lists ----------------------------------------------------------------
 
     def blocked(self, exclude: Ragged) -> list[np.ndarray]:
-        """For each level, ascending int64 keys ``user * nodes + node`` of nodes without an item left.
+        """For each level, ascending int64 keys ``user * nodes + node`` of nodes with no item left.
 
-        By leaf counts along the paths: in proportion to the excluded items times the depth. Items
+        By leaf counts along the paths; the work is proportional to the excluded items times the depth. Items
         that the trie does not hold are ignored.
         """
         users, positions = self._user_positions(exclude)
         keys = []
         for level in range(self.depth + 1):
             node = self.ancestors(positions, level)
-            here = self.lengths[positions] >= level
-            key, count = np.unique((users * self.nodes(level) + node)[here], return_counts=True)
+            reaches_level = self.lengths[positions] >= level
+            key, count = np.unique((users * self.nodes(level) + node)[reaches_level], return_counts=True)
             keys.append(key[count == self.leaf_counts[level][key % self.nodes(level)]])
         return keys
 
     def reachable(self, allow: Ragged, exclude: Ragged | None = None) -> list[np.ndarray]:
-        """For each level, ascending int64 keys ``user * nodes + node`` of nodes with an allowed item."""
+        """For each level, ascending int64 keys ``user * nodes + node`` of nodes with an allowed item below."""
         users, positions = self._user_positions(allow)
         if exclude is not None:
             other_users, other = self._user_positions(exclude)
@@ -270,60 +270,62 @@ class Trie:
             users, positions = users[keep], positions[keep]
         keys = []
         for level in range(self.depth + 1):
-            here = self.lengths[positions] >= level
-            keys.append(np.unique((users * self.nodes(level) + self.ancestors(positions, level))[here]))
+            reaches_level = self.lengths[positions] >= level
+            keys.append(
+                np.unique((users * self.nodes(level) + self.ancestors(positions, level))[reaches_level])
+            )
         return keys
 
     def _user_positions(self, items: Ragged) -> tuple[np.ndarray, np.ndarray]:
         """Distinct (user, position) pairs of the items that the trie holds."""
         values = np.asarray(items.values, np.int64)
-        known = (values >= 0) & (values < len(self.position_of_item))
-        users = items.row_of_value[known]
-        positions = self.position_of_item[values[known]].astype(np.int64)
+        in_range = (values >= 0) & (values < len(self.position_of_item))
+        users = items.row_of_value[in_range]
+        positions = self.position_of_item[values[in_range]].astype(np.int64)
         pairs = np.unique(users[positions >= 0] * max(len(self), 1) + positions[positions >= 0])
         return pairs // max(len(self), 1), pairs % max(len(self), 1)
 
     # ---- disk -------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
-        """One safetensors file; written under a temporary name, then renamed."""
+        """Writes one safetensors file, under a temporary name first."""
         from safetensors.numpy import save_file
 
         arrays = {f"level_tokens.{d}": a for d, a in enumerate(self.level_tokens)}
         arrays |= {f"codes.{d}": a for d, a in enumerate(self.codes)}
         arrays |= {f"first_child.{d}": a for d, a in enumerate(self.first_child) if a is not None}
         arrays["item_of_position"] = self.item_of_position
-        note = {"format": FORMAT, "depth": self.depth, "has_eos": self.has_eos, "eos": self.eos}
+        header = {"format": FORMAT, "depth": self.depth, "has_eos": self.has_eos, "eos": self.eos}
         arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
         temporary = Path(f"{path}.tmp")
-        save_file(arrays, str(temporary), metadata={"trie": json.dumps(note)})
+        save_file(arrays, str(temporary), metadata={"trie": json.dumps(header)})
         temporary.replace(path)
 
     @staticmethod
     def load(path: str | Path) -> Trie:
-        """Memory-mapped: pages come in as they are used."""
+        """Reads a trie, memory-mapped: pages are loaded when they are used. Raises UserError for any other file."""
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(str(path), framework="pt") as file:  # "pt" maps the file, "np" would copy it
-                note = json.loads((file.metadata() or {}).get("trie", "{}"))
-                if note.get("format") != FORMAT:
+                header = json.loads((file.metadata() or {}).get("trie", "{}"))
+                if header.get("format") != FORMAT:
                     raise UserError(f"{path}: not a {FORMAT} file; save the catalogue again")
                 arrays = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path}: cannot be read as a trie ({error})") from error
-        levels = range(note["depth"])
+        levels = range(header["depth"])
         return Trie(
             [arrays[f"level_tokens.{d}"] for d in levels],
             [arrays[f"codes.{d}"] for d in levels],
             [arrays.get(f"first_child.{d}") for d in levels],
             arrays["item_of_position"],
-            note["has_eos"],
-            note["eos"],
+            header["has_eos"],
+            header["eos"],
         )
 
 
 def _stacked(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Rows of two tables of different width, −1 padded."""
+    """The rows of two tables of different width, padded with −1."""
     width = max(a.shape[1], b.shape[1])
     return np.concatenate([np.pad(x, ((0, 0), (0, width - x.shape[1])), constant_values=-1) for x in (a, b)])

@@ -1,4 +1,4 @@
-"""Sorting identifiers into the levels of a trie: one sort, then a few passes a level, no Python per item."""
+"""Sorting identifiers into the levels of a trie: one sort, then a few passes per level, no Python per item."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from p5t5.core.errors import UserError
 
 
 def checked_lengths(tokens: np.ndarray) -> np.ndarray:
-    """int64 [items]: tokens before the first −1; UserError where that is none or not the end."""
+    """int64 [items]: tokens before the first −1. Raises UserError where there are none, or others after it."""
     if tokens.min(initial=0) >= 0:
         return np.full(len(tokens), tokens.shape[1])
     present = tokens >= 0
@@ -19,14 +19,16 @@ def checked_lengths(tokens: np.ndarray) -> np.ndarray:
         raise UserError(f"item {int(np.flatnonzero(lengths == 0)[0])} has an empty identifier")
     gap = (present[:, 1:] & ~present[:, :-1]).any(1)
     if gap.any():
-        raise UserError(f"item {int(np.flatnonzero(gap)[0])}: a token stands behind a −1 in its identifier")
+        raise UserError(f"item {int(np.flatnonzero(gap)[0])}: its identifier has a token after a −1")
     return lengths
 
 
 def as_codes(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(code of each row, −1 staying −1; the distinct tokens, ascending)."""
+    """int [rows], the code of each row (−1 is kept), and int32, the distinct tokens, ascending."""
     low, high = int(column.min(initial=0)), int(column.max(initial=-1))
-    if low >= 0 and len(column):  # the usual case, tokens of one level side by side: a table beats a sort
+    if low >= 0 and len(
+        column
+    ):  # usually the tokens of a level are consecutive: a table is faster than a sort
         low = int(column.min())
     if high - low > 8 * len(column) + 65536:
         distinct, code = np.unique(column, return_inverse=True)
@@ -45,7 +47,7 @@ def as_codes(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def sorted_columns(
     columns: Sequence[np.ndarray], sizes: Sequence[int]
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """(row numbers in lexicographic order, the columns in that order); one 64-bit sort where the codes fit."""
+    """(row numbers in lexicographic order, the columns in that order); one 64-bit sort where the codes fit into it."""
     rows = len(columns[0])
     bits, row_bits = [int(size + 1).bit_length() for size in sizes], int(rows).bit_length()
     if sum(bits) + row_bits > 63:
@@ -68,9 +70,9 @@ def sorted_columns(
 
 
 def levels_of(columns: Sequence[np.ndarray], lengths: np.ndarray | None, numbers: np.ndarray):
-    """(codes, first_child) of each level, from sorted columns; ``lengths`` None: all are full."""
+    """(codes, first_child) of each level, from sorted columns; ``lengths`` None: all identifiers are full."""
     rows = len(numbers)
-    differs = np.zeros(rows, bool)  # from the row before, in the columns so far
+    differs = np.zeros(rows, bool)  # from the row before, in any of the columns so far
     differs[:1] = True
     opens, starts = differs, np.zeros(1, np.int64)  # the rows that open a node of the level above
     codes: list[np.ndarray] = []
@@ -90,17 +92,17 @@ def levels_of(columns: Sequence[np.ndarray], lengths: np.ndarray | None, numbers
         one_each = len(starts) == len(starts_above) and bool((first == np.arange(len(starts))).all())
         first_child.append(None if one_each else np.append(first, len(starts)).astype(np.int32))
         codes.append(column[starts].astype(_smallest(int(column.max(initial=0)))))
-    twice = np.flatnonzero(~differs)
-    if len(twice):
-        a, b = numbers[twice[0] - 1], numbers[twice[0]]
+    duplicates = np.flatnonzero(~differs)
+    if len(duplicates):
+        a, b = numbers[duplicates[0] - 1], numbers[duplicates[0]]
         raise UserError(f"items {int(a)} and {int(b)} have the same identifier")
     return codes, first_child
 
 
 def _refuse_beginnings(differs: np.ndarray, lengths: np.ndarray, level: int, numbers: np.ndarray) -> None:
-    goes_on = np.flatnonzero((lengths[:-1] == level) & (lengths[1:] > level) & ~differs[1:])
-    if len(goes_on):
-        a, b = numbers[goes_on[0]], numbers[goes_on[0] + 1]
+    continued = np.flatnonzero((lengths[:-1] == level) & (lengths[1:] > level) & ~differs[1:])
+    if len(continued):
+        a, b = numbers[continued[0]], numbers[continued[0] + 1]
         raise UserError(f"the identifier of item {int(a)} begins that of item {int(b)}: end them with </s>")
 
 

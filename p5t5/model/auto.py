@@ -1,8 +1,8 @@
-"""Makes transformers' Auto classes know p5t5 models, without importing torch on ``import p5t5``.
+"""Registers p5t5 models with transformers' Auto classes, without importing torch on ``import p5t5``.
 
 Importing transformers takes about four seconds, which ``p5t5 --help`` should not pay for. So nothing is imported
-here: a finder on ``sys.meta_path`` waits for somebody to import transformers' Auto modules, and registers our
-configuration after the one and our model after the other, at once where they are imported already.
+here: a finder on ``sys.meta_path`` waits until transformers' Auto modules are imported, and then registers our
+configuration after the one and our model after the other; at once where they are imported already.
 ``AutoModelForSeq2SeqLM.from_pretrained`` then works after ``import p5t5``.
 """
 
@@ -19,7 +19,7 @@ _started: set[str] = set()
 
 
 class _AfterAutoClasses(importlib.abc.MetaPathFinder):
-    """Lets the import of transformers' Auto modules happen as usual, then registers ours."""
+    """Lets transformers' Auto modules be imported as usual, then registers ours."""
 
     def __init__(self):
         self.waiting = {_CONFIGS, _MODELS}
@@ -35,8 +35,8 @@ class _AfterAutoClasses(importlib.abc.MetaPathFinder):
 
         def execute_and_register(module):
             execute(module)
-            # The models' module imports the configurations' and is needed whole to define a
-            # configuration class: while it is half imported, wait for its end.
+            # The models' module imports the configurations' module and must be complete before a
+            # configuration class can be defined: while it is half imported, wait for it to finish.
             if name == _MODELS or _MODELS not in sys.modules:
                 _register()
 
@@ -45,10 +45,10 @@ class _AfterAutoClasses(importlib.abc.MetaPathFinder):
 
 
 def _register() -> None:
-    """Registers what can be: the configuration, then the model once its Auto class exists."""
+    """Registers what can be registered now: the configuration, then the model once its Auto class exists."""
     if "config" not in _started:
         _started.add("config")
-        # May import the other Auto module, whose hook comes here again and must wait: see "configured".
+        # May import the other Auto module, whose hook calls this again and must wait: see "configured".
         from p5t5.model.configuration import P5T5Config
 
         sys.modules[_CONFIGS].AutoConfig.register("p5t5", P5T5Config, exist_ok=True)
@@ -60,7 +60,7 @@ def _register() -> None:
 
 
 def register() -> None:
-    """Registers now if transformers' Auto classes are imported, else when they are."""
+    """Registers at once if transformers' Auto classes are imported, otherwise when they are."""
     if hasattr(sys.modules.get(_CONFIGS), "AutoConfig"):
         _register()
     if not any(isinstance(finder, _AfterAutoClasses) for finder in sys.meta_path):

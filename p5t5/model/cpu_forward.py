@@ -12,9 +12,9 @@ from p5t5.model.cpu_kernels import (
     CrossAttention,
     Diagonals,
     FeedForward,
+    KeyPadding,
     KeysAndValues,
     LayerConfig,
-    Padding,
     RMSNorm,
     SelfAttention,
     dropout_mask,
@@ -22,9 +22,9 @@ from p5t5.model.cpu_kernels import (
 
 
 def can_fuse(model: Any) -> bool:
-    """Whether ``decoder_states`` may stand in for the stacks: float32 or float64 weights on a CPU in plain modules.
+    """Whether ``decoder_states`` can replace the stacks: float32 or float64 weights on a CPU in plain modules.
 
-    Where somebody hooks, wraps or replaces a module (LoRA, FSDP), quantises, or wants activations
+    Where a module is hooked, wrapped or replaced (LoRA, FSDP) or quantized, or activations are to be
     recomputed, transformers' own forward has to run.
     """
     if type(model.shared) is not nn.Embedding or type(model.lm_head) is not nn.Linear:
@@ -51,37 +51,37 @@ def can_fuse(model: Any) -> bool:
 
 
 def decoder_states(model: Any, inputs: Tensor, attention_mask: Tensor | None, targets: Tensor) -> Tensor:
-    """[B, T, d_model] of embedded ``inputs`` [B, S, d_model] and decoder inputs ``targets`` [B, T, d_model].
+    """[B, T, d_model] from embedded ``inputs`` [B, S, d_model] and decoder inputs ``targets`` [B, T, d_model].
 
-    What ``model.encoder`` and ``model.decoder`` in training mode give, dropout included.
+    Equal to ``model.encoder`` and ``model.decoder`` in training mode, dropout included.
     """
     encoder, decoder = model.encoder, model.decoder
-    rules = LayerConfig(model.config.num_heads, model.config.layer_norm_epsilon, encoder.dropout.p)
+    config = LayerConfig(model.config.num_heads, model.config.layer_norm_epsilon, encoder.dropout.p)
     padding = _padding(attention_mask)
-    hidden = _dropped(inputs, rules.dropout)
+    hidden = _dropped(inputs, config.dropout)
     bias = position_bias(encoder, inputs.shape[1])
     for block in encoder.block:
-        hidden = _self_attention(block, hidden, bias, padding, rules)
-        hidden = _feed_forward(block, hidden, rules)
-    hidden = RMSNorm.apply(hidden, encoder.final_layer_norm.weight, rules.epsilon)
-    hidden = _dropped(hidden, rules.dropout)
-    crossed = [block.layer[1].EncDecAttention for block in decoder.block]
-    weight = torch.cat([part.weight for layer in crossed for part in (layer.k, layer.v)])
-    both = KeysAndValues.apply(hidden, weight, 2 * len(crossed), rules.heads)
-    hidden = _dropped(targets, rules.dropout)
+        hidden = _self_attention(block, hidden, bias, padding, config)
+        hidden = _feed_forward(block, hidden, config)
+    hidden = RMSNorm.apply(hidden, encoder.final_layer_norm.weight, config.epsilon)
+    hidden = _dropped(hidden, config.dropout)
+    attentions = [block.layer[1].EncDecAttention for block in decoder.block]
+    weight = torch.cat([part.weight for layer in attentions for part in (layer.k, layer.v)])
+    keys_and_values = KeysAndValues.apply(hidden, weight, 2 * len(attentions), config.heads)
+    hidden = _dropped(targets, config.dropout)
     bias = position_bias(decoder, targets.shape[1])
     future = torch.ones(bias.shape[1:], dtype=torch.bool).triu_(1)
     bias = bias.masked_fill(future, torch.finfo(bias.dtype).min)
     for number, block in enumerate(decoder.block):
-        hidden = _self_attention(block, hidden, bias, None, rules)
+        hidden = _self_attention(block, hidden, bias, None, config)
         layer = block.layer[1]
         query = layer.EncDecAttention.q.weight * layer.layer_norm.weight
-        keys, values = both[2 * number : 2 * number + 2]
+        keys, values = keys_and_values[2 * number : 2 * number + 2]
         out = layer.EncDecAttention.o.weight
-        hidden = CrossAttention.apply(hidden, keys, values, query, out, padding, rules)
-        hidden = _feed_forward(block, hidden, rules)
-    hidden = RMSNorm.apply(hidden, decoder.final_layer_norm.weight, rules.epsilon)
-    return _dropped(hidden, rules.dropout)
+        hidden = CrossAttention.apply(hidden, keys, values, query, out, padding, config)
+        hidden = _feed_forward(block, hidden, config)
+    hidden = RMSNorm.apply(hidden, decoder.final_layer_norm.weight, config.epsilon)
+    return _dropped(hidden, config.dropout)
 
 
 def position_bias(stack: Any, length: int) -> Tensor:
@@ -97,34 +97,34 @@ def position_bias(stack: Any, length: int) -> Tensor:
 
 
 def _self_attention(
-    block: Any, hidden: Tensor, bias: Tensor, padding: Padding | None, rules: LayerConfig
+    block: Any, hidden: Tensor, bias: Tensor, padding: KeyPadding | None, config: LayerConfig
 ) -> Tensor:
     layer = block.layer[0]
     attention = layer.SelfAttention
     qkv = torch.cat([attention.q.weight, attention.k.weight, attention.v.weight]) * layer.layer_norm.weight
-    return SelfAttention.apply(hidden, qkv, attention.o.weight, bias, padding, rules)
+    return SelfAttention.apply(hidden, qkv, attention.o.weight, bias, padding, config)
 
 
-def _feed_forward(block: Any, hidden: Tensor, rules: LayerConfig) -> Tensor:
+def _feed_forward(block: Any, hidden: Tensor, config: LayerConfig) -> Tensor:
     layer = block.layer[-1]
     dense = layer.DenseReluDense
     if not isinstance(dense, T5DenseActDense) or not isinstance(dense.act, nn.ReLU):
         return layer(hidden)  # gated, or another activation: T5 v1.1
     inner = dense.wi.weight * layer.layer_norm.weight
-    return FeedForward.apply(hidden.flatten(0, 1), inner, dense.wo.weight, rules).view_as(hidden)
+    return FeedForward.apply(hidden.flatten(0, 1), inner, dense.wo.weight, config).view_as(hidden)
 
 
 def _projections(block) -> list[nn.Module]:
     """The linear modules of a block whose weights are read here."""
-    found = [getattr(block.layer[0].SelfAttention, name) for name in "qkvo"]
+    modules = [getattr(block.layer[0].SelfAttention, name) for name in "qkvo"]
     if block.is_decoder:
-        found += [getattr(block.layer[1].EncDecAttention, name) for name in "qkvo"]
+        modules += [getattr(block.layer[1].EncDecAttention, name) for name in "qkvo"]
     dense = block.layer[-1].DenseReluDense
-    return found + ([dense.wi, dense.wo] if isinstance(dense, T5DenseActDense) else [])
+    return modules + ([dense.wi, dense.wo] if isinstance(dense, T5DenseActDense) else [])
 
 
-def _padding(attention_mask: Tensor | None) -> Padding | None:
-    """None where no key is padding."""
+def _padding(attention_mask: Tensor | None) -> KeyPadding | None:
+    """The padding of the keys; None where there is none."""
     if attention_mask is None:
         return None
     padded = attention_mask == 0
@@ -132,9 +132,9 @@ def _padding(attention_mask: Tensor | None) -> Padding | None:
     if not columns.any():
         return None
     start = int(columns.int().argmax())
-    return Padding(start, padded[:, None, None, start:])
+    return KeyPadding(start, padded[:, None, None, start:])
 
 
 def _dropped(x: Tensor, rate: float) -> Tensor:
-    drop = dropout_mask(x.shape, rate)
-    return x if drop is None else x * (drop.kept.to(x.dtype) * drop.scale)
+    mask = dropout_mask(x.shape, rate)
+    return x if mask is None else x * (mask.kept.to(x.dtype) * mask.scale)

@@ -1,14 +1,14 @@
-"""T5's sublayers for training on a CPU, each a single step of autograd with its backward written out.
+"""T5's sublayers for training on a CPU, each a single autograd function with a hand-written backward.
 
 transformers' modules build an attention mask in every layer, allocate a tensor for every elementwise step and
 keep autograd busy; at d_model 128 that costs more than the matrix products. Here a sublayer (norm,
 projections, attention or feed-forward, residual) is one function: projections of one input are one product,
-the norm's weight is multiplied into them, masks touch padded columns only, and tensors that nobody else holds
-are changed in place. The numbers are transformers' up to rounding (``tests/model/test_cpu_kernels.py``
+the norm's weight is multiplied into them, masks touch padded columns only, and tensors that nothing else refers to
+are changed in place. The results equal transformers' up to rounding (``tests/model/test_cpu_kernels.py``
 compares them, and every backward with finite differences).
 
-Dropout's random numbers are bytes, because they cost more than what they drop: the rate is met to within
-1/512, and what is kept is scaled by the rate that was met.
+Dropout's random numbers are bytes, because generating them costs more than applying them: the rate is met to within
+1/512, and the kept values are scaled by the rate actually used.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from torch.autograd import Function
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
 
 
-class Padding(NamedTuple):
-    """Which keys are padding: none before column ``start``; ``mask`` bool [B, 1, 1, S - start] after it."""
+class KeyPadding(NamedTuple):
+    """The padded keys: none before column ``start``; ``mask`` bool [B, 1, 1, S - start] from there on."""
 
     start: int
     mask: Tensor
 
 
 class DropoutMask(NamedTuple):
-    """A dropout mask: ``kept`` bool, and what is kept is multiplied by ``scale``."""
+    """A dropout mask: ``kept`` bool; kept values are multiplied by ``scale``."""
 
     kept: Tensor
     scale: float
@@ -40,7 +40,7 @@ class DropoutMask(NamedTuple):
 
 
 class LayerConfig(NamedTuple):
-    """What a sublayer needs besides tensors."""
+    """The settings of a sublayer."""
 
     heads: int
     epsilon: float
@@ -53,21 +53,21 @@ def dropout_mask(shape: torch.Size | tuple[int, ...], rate: float) -> DropoutMas
     if dropped == 0:
         return None
     count = torch.Size(shape).numel()
-    drawn = torch.empty(-(-count // 8), dtype=torch.int64).random_(-(2**63), None)
-    return DropoutMask((drawn.view(torch.uint8)[:count] >= dropped).view(shape), 256 / (256 - dropped))
+    random_bits = torch.empty(-(-count // 8), dtype=torch.int64).random_(-(2**63), None)
+    return DropoutMask((random_bits.view(torch.uint8)[:count] >= dropped).view(shape), 256 / (256 - dropped))
 
 
 def normed(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """(x / its root mean square, the factor [..., 1]); T5's norm without its weight."""
+    """(x / its root mean square, that factor [..., 1]): T5's norm without its weight."""
     factor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     factor = factor.square_().mul_(1 / x.shape[-1]).add_(epsilon).rsqrt_()
     return x * factor, factor
 
 
 def normed_backward(grad: Tensor, norm: Tensor, factor: Tensor) -> Tensor:
-    """The gradient of x; overwrites ``grad``, the one of ``normed(x)``."""
-    share = (grad * norm).sum(-1, keepdim=True).mul_(-1 / norm.shape[-1])
-    return grad.addcmul_(norm, share).mul_(factor)
+    """The gradient of x, from ``grad``, that of ``normed(x)``, which is overwritten."""
+    projection = (grad * norm).sum(-1, keepdim=True).mul_(-1 / norm.shape[-1])
+    return grad.addcmul_(norm, projection).mul_(factor)
 
 
 class RMSNorm(Function):
@@ -86,35 +86,35 @@ class RMSNorm(Function):
 
 
 class FeedForward(Function):
-    """x + relu(normed(x) · innerᵀ) · outerᵀ for x [N, d]; ``inner`` has the norm's weight in it."""
+    """x + relu(normed(x) · innerᵀ) · outerᵀ for x [N, d]; ``inner`` includes the norm's weight."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, inner: Tensor, outer: Tensor, rules: LayerConfig) -> Tensor:
-        norm, factor = normed(x, rules.epsilon)
+    def forward(ctx: Any, x: Tensor, inner: Tensor, outer: Tensor, config: LayerConfig) -> Tensor:
+        norm, factor = normed(x, config.epsilon)
         hidden = (norm @ inner.t()).relu_()
-        ctx.noises = dropout_mask(hidden.shape, rules.dropout), dropout_mask(x.shape, rules.dropout)
-        if ctx.noises[0] is not None:
-            ctx.noises[0](hidden)
+        ctx.masks = dropout_mask(hidden.shape, config.dropout), dropout_mask(x.shape, config.dropout)
+        if ctx.masks[0] is not None:
+            ctx.masks[0](hidden)
         ctx.save_for_backward(norm, factor, hidden, inner, outer)
-        return _residual(x, hidden, outer, ctx.noises[1])
+        return _residual(x, hidden, outer, ctx.masks[1])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor):
         norm, factor, hidden, inner, outer = ctx.saved_tensors
-        branch = _through(grad, ctx.noises[1])
+        branch = _masked(grad, ctx.masks[1])
         back = branch @ outer
-        # What was dropped is 0 in ``hidden``, as what relu stopped.
+        # Dropped entries of ``hidden`` are 0, like those that relu set to 0.
         _relu_backward(back, hidden, 0, grad_input=back)
-        if ctx.noises[0] is not None:
-            back.mul_(ctx.noises[0].scale)
+        if ctx.masks[0] is not None:
+            back.mul_(ctx.masks[0].scale)
         to_x = normed_backward(back @ inner, norm, factor).add_(grad)
         return to_x, back.t() @ norm, branch.t() @ hidden, None
 
 
 class SelfAttention(Function):
-    """x + attention(normed(x)) for x [B, S, d]; ``qkv`` [3·inner, d] has the norm's weight in it.
+    """x + attention(normed(x)) for x [B, S, d]; ``qkv`` [3·inner, d] includes the norm's weight.
 
-    ``bias`` [heads, S, S] is added to the scores; a causal mask comes in it too.
+    ``bias`` [heads, S, S] is added to the scores; a causal mask is part of it.
     """
 
     @staticmethod
@@ -124,36 +124,40 @@ class SelfAttention(Function):
         qkv: Tensor,
         out: Tensor,
         bias: Tensor,
-        padding: Padding | None,
-        rules: LayerConfig,
+        padding: KeyPadding | None,
+        config: LayerConfig,
     ) -> Tensor:
         rows, length, width = x.shape
-        norm, factor = normed(x.reshape(-1, width), rules.epsilon)
-        parts = split_heads(norm @ qkv.t(), rows, 3, rules.heads)
-        chances, drop, mixed = _attend(parts[0], parts[1], parts[2], bias, padding, rules)
-        ctx.rules, ctx.drop, ctx.noise = rules, drop, dropout_mask((rows * length, width), rules.dropout)
-        ctx.save_for_backward(norm, factor, parts, chances, mixed, qkv, out)
-        return _residual(x.reshape(-1, width), mixed, out, ctx.noise).view_as(x)
+        norm, factor = normed(x.reshape(-1, width), config.epsilon)
+        qkv_heads = split_heads(norm @ qkv.t(), rows, 3, config.heads)
+        probabilities, drop, mixed = _attend(qkv_heads[0], qkv_heads[1], qkv_heads[2], bias, padding, config)
+        ctx.config, ctx.drop, ctx.residual_mask = (
+            config,
+            drop,
+            dropout_mask((rows * length, width), config.dropout),
+        )
+        ctx.save_for_backward(norm, factor, qkv_heads, probabilities, mixed, qkv, out)
+        return _residual(x.reshape(-1, width), mixed, out, ctx.residual_mask).view_as(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor):
-        norm, factor, parts, chances, mixed, qkv, out = ctx.saved_tensors
+        norm, factor, qkv_heads, probabilities, mixed, qkv, out = ctx.saved_tensors
         rows, flat = len(grad), grad.reshape(-1, grad.shape[-1])
-        branch = _through(flat, ctx.noise)
-        back = torch.empty_like(parts)
+        branch = _masked(flat, ctx.residual_mask)
+        gradients = torch.empty_like(qkv_heads)
         scores = _attend_backward(
             branch @ out,
             mixed,
             rows,
-            (parts[0], parts[1], parts[2]),
-            chances,
+            (qkv_heads[0], qkv_heads[1], qkv_heads[2]),
+            probabilities,
             ctx.drop,
-            (back[0], back[1], back[2]),
+            (gradients[0], gradients[1], gradients[2]),
         )
-        joined = join_heads(back, rows)
+        joined = join_heads(gradients, rows)
         to_x = normed_backward(joined @ qkv, norm, factor).add_(flat).view_as(grad)
         to_bias = (
-            scores.view(rows, ctx.rules.heads, *scores.shape[1:]).sum(0) if ctx.needs_input_grad[3] else None
+            scores.view(rows, ctx.config.heads, *scores.shape[1:]).sum(0) if ctx.needs_input_grad[3] else None
         )
         return to_x, joined.t() @ norm, branch.t() @ mixed, to_bias, None, None
 
@@ -169,27 +173,33 @@ class CrossAttention(Function):
         values: Tensor,
         query: Tensor,
         out: Tensor,
-        padding: Padding | None,
-        rules: LayerConfig,
+        padding: KeyPadding | None,
+        config: LayerConfig,
     ) -> Tensor:
         rows, length, width = x.shape
-        norm, factor = normed(x.reshape(-1, width), rules.epsilon)
-        queries = split_heads(norm @ query.t(), rows, 1, rules.heads)[0]
-        chances, drop, mixed = _attend(queries, keys, values, None, padding, rules)
-        ctx.rules, ctx.drop, ctx.noise = rules, drop, dropout_mask((rows * length, width), rules.dropout)
-        ctx.save_for_backward(norm, factor, queries, keys, values, chances, mixed, query, out)
-        return _residual(x.reshape(-1, width), mixed, out, ctx.noise).view_as(x)
+        norm, factor = normed(x.reshape(-1, width), config.epsilon)
+        queries = split_heads(norm @ query.t(), rows, 1, config.heads)[0]
+        probabilities, drop, mixed = _attend(queries, keys, values, None, padding, config)
+        ctx.config, ctx.drop, ctx.residual_mask = (
+            config,
+            drop,
+            dropout_mask((rows * length, width), config.dropout),
+        )
+        ctx.save_for_backward(norm, factor, queries, keys, values, probabilities, mixed, query, out)
+        return _residual(x.reshape(-1, width), mixed, out, ctx.residual_mask).view_as(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor):
-        norm, factor, queries, keys, values, chances, mixed, query, out = ctx.saved_tensors
+        norm, factor, queries, keys, values, probabilities, mixed, query, out = ctx.saved_tensors
         rows, flat = len(grad), grad.reshape(-1, grad.shape[-1])
-        branch = _through(flat, ctx.noise)
-        back = torch.empty_like(queries), torch.empty_like(keys), torch.empty_like(values)
-        _attend_backward(branch @ out, mixed, rows, (queries, keys, values), chances, ctx.drop, back)
-        joined = join_heads(back[0][None], rows)
+        branch = _masked(flat, ctx.residual_mask)
+        gradients = torch.empty_like(queries), torch.empty_like(keys), torch.empty_like(values)
+        _attend_backward(
+            branch @ out, mixed, rows, (queries, keys, values), probabilities, ctx.drop, gradients
+        )
+        joined = join_heads(gradients[0][None], rows)
         to_x = normed_backward(joined @ query, norm, factor).add_(flat).view_as(grad)
-        return to_x, back[1], back[2], joined.t() @ norm, branch.t() @ mixed, None, None
+        return to_x, gradients[1], gradients[2], joined.t() @ norm, branch.t() @ mixed, None, None
 
 
 class KeysAndValues(Function):
@@ -218,7 +228,7 @@ class KeysAndValues(Function):
 
 
 class Diagonals(Function):
-    """[heads, 2S − 1] values of the distances 1 − S … S − 1 → [heads, S, S]: entry (i, j) is that of j − i."""
+    """[heads, 2S − 1] values for the distances 1 − S … S − 1 → [heads, S, S]: entry (i, j) is that of j − i."""
 
     @staticmethod
     def forward(ctx: Any, table: Tensor) -> Tensor:
@@ -256,57 +266,58 @@ def _attend(
     keys: Tensor,
     values: Tensor,
     bias: Tensor | None,
-    padding: Padding | None,
-    rules: LayerConfig,
+    padding: KeyPadding | None,
+    config: LayerConfig,
 ) -> tuple[Tensor, DropoutMask | None, Tensor]:
     """(probabilities [B·heads, T, S] before dropout, its mask, outputs [B·T, inner])."""
     scores = torch.bmm(queries, keys.transpose(1, 2))
-    shaped = scores.view(-1, rules.heads, *scores.shape[1:])
+    shaped = scores.view(-1, config.heads, *scores.shape[1:])
     if bias is not None:
         shaped.add_(bias)
     if padding is not None:
         shaped[..., padding.start :].masked_fill_(padding.mask, torch.finfo(scores.dtype).min)
-    chances = torch.softmax(scores, -1, out=scores)
-    drop = dropout_mask(scores.shape, rules.dropout)
-    used = chances if drop is None else drop(chances.clone())
-    return chances, drop, join_heads(torch.bmm(used, values)[None], len(shaped))
+    probabilities = torch.softmax(scores, -1, out=scores)
+    mask = dropout_mask(scores.shape, config.dropout)
+    kept = probabilities if mask is None else mask(probabilities.clone())
+    return probabilities, mask, join_heads(torch.bmm(kept, values)[None], len(shaped))
 
 
 def _attend_backward(
     grad: Tensor,
     mixed: Tensor,
     rows: int,
-    parts: tuple[Tensor, Tensor, Tensor],
-    chances: Tensor,
-    drop: DropoutMask | None,
-    filled: tuple[Tensor, Tensor, Tensor],
+    qkv_heads: tuple[Tensor, Tensor, Tensor],
+    probabilities: Tensor,
+    mask: DropoutMask | None,
+    gradients: tuple[Tensor, Tensor, Tensor],
 ) -> Tensor:
-    """Fills in the gradients of the ``parts`` (queries, keys, values); returns the gradient of the scores. ``grad`` is of the outputs ``mixed`` [B·T, inner].
+    """Fills in the ``gradients`` of queries, keys and values; returns the gradient of the scores.
 
-    Softmax's backward subtracts sum(chances * gradient) from each row; that is also output · gradient of
-    the output (Dao et al. 2022, arXiv 2205.14135, appendix B), which is a far smaller sum.
+    ``grad``: that of the outputs ``mixed`` [B·T, inner]. Softmax's backward subtracts sum(probabilities * gradient)
+    from each row; that equals output · gradient of the output (Dao et al. 2022, arXiv 2205.14135, appendix B), which is
+    a far smaller sum.
     """
-    (queries, keys, values), (to_queries, to_keys, to_values) = parts, filled
+    (queries, keys, values), (to_queries, to_keys, to_values) = qkv_heads, gradients
     heads = len(queries) // rows
-    shares = (grad * mixed).view(rows, -1, heads, queries.shape[-1]).sum(-1).transpose(1, 2)
+    weighted_sums = (grad * mixed).view(rows, -1, heads, queries.shape[-1]).sum(-1).transpose(1, 2)
     grad = split_heads(grad, rows, 1, heads)[0]
-    back = torch.bmm(grad, values.transpose(1, 2))
-    used = chances
-    if drop is not None:
-        drop(back)
-        used = drop(chances.clone())
-    torch.bmm(used.transpose(1, 2), grad, out=to_values)
-    back.sub_(shares.reshape(len(back), -1, 1)).mul_(chances)
-    torch.bmm(back, keys, out=to_queries)
-    torch.bmm(back.transpose(1, 2), queries, out=to_keys)
-    return back
+    score_gradient = torch.bmm(grad, values.transpose(1, 2))
+    kept = probabilities
+    if mask is not None:
+        mask(score_gradient)
+        kept = mask(probabilities.clone())
+    torch.bmm(kept.transpose(1, 2), grad, out=to_values)
+    score_gradient.sub_(weighted_sums.reshape(len(score_gradient), -1, 1)).mul_(probabilities)
+    torch.bmm(score_gradient, keys, out=to_queries)
+    torch.bmm(score_gradient.transpose(1, 2), queries, out=to_keys)
+    return score_gradient
 
 
-def _residual(x: Tensor, inner: Tensor, weight: Tensor, drop: DropoutMask | None) -> Tensor:
-    if drop is None:
+def _residual(x: Tensor, inner: Tensor, weight: Tensor, mask: DropoutMask | None) -> Tensor:
+    if mask is None:
         return torch.addmm(x, inner, weight.t())
-    return drop(inner @ weight.t()).add_(x)
+    return mask(inner @ weight.t()).add_(x)
 
 
-def _through(grad: Tensor, drop: DropoutMask | None) -> Tensor:
-    return grad if drop is None else drop(grad.clone())
+def _masked(grad: Tensor, mask: DropoutMask | None) -> Tensor:
+    return grad if mask is None else mask(grad.clone())

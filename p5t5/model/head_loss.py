@@ -18,7 +18,7 @@ CHUNK = 1 << 23  # logits held at a time
 
 
 class TiedGradient:
-    """Hands the head's gradient of the tied table over to the lookup, whose backward always comes later."""
+    """Passes the head's gradient of the tied table to the lookup, whose backward always comes later."""
 
     def __init__(self) -> None:
         self.head: Tensor | None = None
@@ -40,17 +40,17 @@ class Lookup(Function):
         if total is None:
             total = grad.new_zeros(ctx.rows, grad.shape[-1])
         # Summed over equal ids first: adding row by row to the table is slow.
-        unique, place = ids.unique(return_inverse=True)
-        summed = torch.ops.aten.embedding_dense_backward(grad.contiguous(), place, len(unique), -1, False)
+        unique, index = ids.unique(return_inverse=True)
+        summed = torch.ops.aten.embedding_dense_backward(grad.contiguous(), index, len(unique), -1, False)
         total.index_copy_(0, unique, total.index_select(0, unique).add_(summed))
         return total, None, None
 
 
 class HeadLoss(Function):
-    """Scalar: the sum of shares * nll over labels, of hidden [N, d] · weightᵀ [d, V].
+    """Scalar: Σ shares · nll over labels, with logits hidden [N, d] · weightᵀ [d, V].
 
-    ``labels`` int64 and ``shares`` [N] or, with several labels a place, [N, K]. With ``tied``, the gradient of
-    ``weight`` is left there for the lookup to pick up.
+    ``labels`` int64 and ``shares`` [N] or, with several labels per position, [N, K]. With ``tied``, the gradient of
+    ``weight`` is left there for the lookup to add.
     """
 
     @staticmethod
@@ -59,31 +59,35 @@ class HeadLoss(Function):
     ) -> Tensor:
         if labels.dim() == 1:
             labels, shares = labels[:, None], shares[:, None]
-        wanted = ctx.needs_input_grad[1]
+        needs_weight_gradient = ctx.needs_input_grad[1]
         chunk = max(CHUNK // len(weight), 32)
         to_hidden = torch.empty_like(hidden)
         to_weight: Tensor | None = None
         loss = hidden.new_zeros(())
         for start in range(0, len(hidden), chunk):
-            part = slice(start, start + chunk)
-            states, chosen, share = hidden[part], labels[part], shares[part]
+            rows = slice(start, start + chunk)
+            states, chunk_labels, chunk_shares = hidden[rows], labels[rows], shares[rows]
             logits = states @ weight.t()
-            true = logits.gather(1, chosen)
+            true = logits.gather(1, chunk_labels)
             top = logits.amax(1, keepdim=True)
             total = logits.sub_(top).exp_().sum(1, keepdim=True)
-            loss += ((total.log() + top - true) * share).sum()
-            back = logits.mul_(share.sum(1, keepdim=True) / total)
-            back.scatter_add_(1, chosen, -share)
-            torch.mm(back, weight, out=to_hidden[part])
-            if wanted:
-                to_weight = back.t() @ states if to_weight is None else to_weight.addmm_(back.t(), states)
+            loss += ((total.log() + top - true) * chunk_shares).sum()
+            logit_gradient = logits.mul_(chunk_shares.sum(1, keepdim=True) / total)
+            logit_gradient.scatter_add_(1, chunk_labels, -chunk_shares)
+            torch.mm(logit_gradient, weight, out=to_hidden[rows])
+            if needs_weight_gradient:
+                to_weight = (
+                    logit_gradient.t() @ states
+                    if to_weight is None
+                    else to_weight.addmm_(logit_gradient.t(), states)
+                )
         ctx.tied, ctx.made = tied, (to_hidden, to_weight)
         return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor):
         if ctx.made is None:
-            raise RuntimeError("this loss can be differentiated once: its gradients are handed on")
+            raise RuntimeError("this loss can be differentiated only once: its gradients are handed over")
         (to_hidden, to_weight), ctx.made = ctx.made, None
         if grad != 1:
             to_hidden.mul_(grad)

@@ -1,11 +1,11 @@
-"""How a model starts: weights from scratch, identifiers from what the data says, a grown vocabulary.
+"""Model initialization: weights from scratch, identifier embeddings from the data, a grown vocabulary.
 
-T5 initializes its embeddings with N(0, 1), from where Adam crawls. Four things train far sooner (measured in
-dev/lab/initialization.md): embeddings small, but not so small that the first layers' outputs drown them; a
+T5 initializes its embeddings with N(0, 1), from where Adam makes slow progress. Four changes train far faster (measured in
+dev/lab/initialization.md): embeddings small, but not so small that the first layers' outputs dominate them; a
 final norm that lets the logits spread at once, since with a norm w and embeddings e no logit exceeds w·|e|
 and Adam needs hundreds of steps to grow either; position biases that prefer near tokens, so that the last
 item is found early; and cross-attention that passes on what it reads, so that with a tied head the first
-answer is already close to the question.
+answers are already close to the question.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from p5t5.model.modeling import P5T5Encoder, P5T5ForConditionalGeneration
 
 EMBEDDING_SCALE = 0.35  # standard deviation of an entry of a text token's embedding
 IDENTIFIER_SCALE = 0.35  # root mean square of an entry of an identifier's
-LOGIT_SPAN = 20.0  # the decoder can tell no two answers further apart than this before it has grown
-REPELLED = 2.0  # how strongly an item of the history speaks against itself (`suppress_seen_items`)
-STEEPEST, FLATTEST = 1.0, 0.1  # slopes of the position biases: log-attention a token of distance
+LOGIT_SPAN = 20.0  # the largest difference of two logits before the decoder's final norm has grown
+REPELLED = 2.0  # how strongly an item of the history lowers its own logit (`suppress_seen_items`)
+STEEPEST, FLATTEST = 1.0, 0.1  # slopes of the position biases: log-attention per token of distance
 
 
 def identifier_norm(d_model: int) -> float:
-    """The norm at which identifier embeddings start."""
+    """The norm of identifier embeddings at the start."""
     return IDENTIFIER_SCALE * d_model**0.5
 
 
@@ -53,18 +53,18 @@ def initialize(config: P5T5Config, seed: int = 0) -> P5T5ForConditionalGeneratio
             bias.copy_(near_bias(config, bidirectional))
         blocks: Any = model.decoder.block
         for block in blocks:
-            crossed = block.layer[1].EncDecAttention
-            for matrix in (crossed.v.weight, crossed.o.weight):
+            attention = block.layer[1].EncDecAttention
+            for matrix in (attention.v.weight, attention.o.weight):
                 matrix.copy_(torch.eye(*matrix.shape))
     return model.train()
 
 
 @torch.no_grad()
 def suppress_seen_items(model: T5ForConditionalGeneration, dimensions: int) -> None:
-    """What the last ``dimensions`` of a history's items say speaks against an answer: one does not come back.
+    """Items of the history lower their own logit through the last ``dimensions``, the identity dimensions.
 
-    For identifiers with a part of their own there. The last decoder block hands it on with the opposite sign,
-    REPELLED times; the blocks before it do not hand it on.
+    For data in which items are seldom repeated. The last decoder block passes these dimensions on with the opposite sign,
+    times REPELLED; the blocks before it do not pass them on.
     """
     blocks: Any = model.decoder.block
     for number, block in enumerate(blocks):
@@ -73,19 +73,19 @@ def suppress_seen_items(model: T5ForConditionalGeneration, dimensions: int) -> N
 
 
 def near_bias(config: P5T5Config, bidirectional: bool) -> torch.Tensor:
-    """float [buckets, heads]: a T5 position bias that falls with the distance, each head at its own slope.
+    """float [buckets, heads]: a T5 position bias that falls with the distance, with a different slope for each head.
 
-    As in ALiBi (Press et al., 2022), but learned from there. The last head has no slope: it looks far.
+    As in ALiBi (Press et al., 2022), but trained further. The last head has no slope, for long distances.
     """
-    buckets, farthest, heads = (
+    buckets, max_distance, heads = (
         config.relative_attention_num_buckets,
         config.relative_attention_max_distance,
         config.num_heads,
     )
-    places = torch.arange(-farthest, farthest + 1 if bidirectional else 1)
-    bucket = T5Attention._relative_position_bucket(places[None], bidirectional, buckets, farthest)[0]
+    offsets = torch.arange(-max_distance, max_distance + 1 if bidirectional else 1)
+    bucket = T5Attention._relative_position_bucket(offsets[None], bidirectional, buckets, max_distance)[0]
     distance = torch.zeros(buckets)
-    distance.scatter_reduce_(0, bucket, places.abs().float(), "amin", include_self=False)
+    distance.scatter_reduce_(0, bucket, offsets.abs().float(), "amin", include_self=False)
     slopes = torch.zeros(heads)
     if heads > 1:
         slopes[:-1] = torch.logspace(np.log10(STEEPEST), np.log10(FLATTEST), heads - 1)
@@ -103,10 +103,10 @@ def start_identifiers(
 ) -> None:
     """Sets the embeddings of identifier tokens from vectors of the things that they name.
 
-    ``token_ids`` int [n, levels], -1 padded; ``vectors`` float [n, f], rows of about norm 1 (for
-    instance ``cooccurrence.factors``). A row becomes: its vector cut or padded to d_model, plus
-    Gaussian noise of total norm ``noise`` where padded, at ``identifier_norm``. A token that names several things
-    gets the mean of theirs. An untied head's rows are set too.
+    ``token_ids`` int [n, levels], padded with -1; ``vectors`` float [n, f], rows of about norm 1 (for
+    instance ``cooccurrence.factors``). The embedding is the vector cut or padded to d_model, with
+    Gaussian noise of total norm ``noise`` in the padding, scaled to ``identifier_norm``. A token that names several things
+    gets the mean of theirs. The rows of an untied head are set too.
     """
     token_ids, vectors = np.asarray(token_ids), np.asarray(vectors, np.float64)
     if len(token_ids) != len(vectors):
@@ -116,12 +116,12 @@ def start_identifiers(
     width = model.config.d_model
     rng = np.random.default_rng([seed, 0x1D])
     rows, levels = np.nonzero(token_ids >= 0)
-    tokens, places = np.unique(token_ids[rows, levels], return_inverse=True)
-    used = min(width, vectors.shape[1])
+    tokens, token_index = np.unique(token_ids[rows, levels], return_inverse=True)
+    copied = min(width, vectors.shape[1])
     table = np.zeros((len(tokens), width))
-    np.add.at(table[:, :used], places, vectors[rows, :used])
-    table /= np.maximum(np.bincount(places, minlength=len(tokens)), 1)[:, None]
-    table[:, used:] = rng.normal(0, noise * width**-0.5, (len(tokens), width - used))
+    np.add.at(table[:, :copied], token_index, vectors[rows, :copied])
+    table /= np.maximum(np.bincount(token_index, minlength=len(tokens)), 1)[:, None]
+    table[:, copied:] = rng.normal(0, noise * width**-0.5, (len(tokens), width - copied))
     empty = np.linalg.norm(table, axis=1) < 1e-6
     table[empty] = rng.normal(0, 1, (int(empty.sum()), width))
     table *= identifier_norm(width) / np.linalg.norm(table, axis=1, keepdims=True)
@@ -137,15 +137,15 @@ def start_identifiers(
 def grow_vocabulary(
     model: T5ForConditionalGeneration, new_size: int, *, seed: int = 0
 ) -> T5ForConditionalGeneration:
-    """Appends rows up to ``new_size`` to the embedding and, if untied, to the head.
+    """Appends rows up to ``new_size`` to the embedding and, if untied, to the head, in place.
 
     New rows are normal, with the standard deviation of the old ones: a checkpoint's embeddings may be
-    of any scale, and much fainter tokens would be drowned. In place; the old tokens' logits do not move.
+    of any scale, and much smaller ones would be ineffective. The old tokens' logits do not change.
     transformers' ``resize_token_embeddings`` would tie an untied head to the embedding and so destroy it.
     """
     old_size = model.shared.weight.shape[0]
     if new_size < old_size:
-        raise ValueError(f"a vocabulary of {old_size} can't grow to {new_size}")
+        raise ValueError(f"a vocabulary of {old_size} cannot grow to {new_size}")
     if new_size == old_size:
         return model
     tied = model.lm_head.weight is model.shared.weight
@@ -173,11 +173,11 @@ def grow_vocabulary(
 def set_word_starts(
     model: P5T5ForConditionalGeneration, pieces: Sequence[str], continuing: Sequence[int] = ()
 ) -> None:
-    """Stores which tokens start a word: for models with whole-word embeddings.
+    """Stores which tokens start a word, for models with whole-word embeddings.
 
     ``pieces``: the tokenizer's pieces by id; those that begin with "▁" start a word, as do special
     tokens. ``continuing``: ids that do not although they begin so (all but the first token of an
-    identifier of several tokens, which is one word).
+    identifier of several tokens, which counts as one word).
     """
     if not isinstance(model.encoder, P5T5Encoder):
         raise ValueError("this model has no whole-word embeddings")

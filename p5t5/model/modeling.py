@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
 
-# Its functions leave weights alone that came from a checkpoint; torch.nn.init's do not.
+# Its functions do not touch weights that came from a checkpoint; torch.nn.init's do.
 from transformers import initialization as init
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_outputs import Seq2SeqLMOutput
@@ -84,7 +84,7 @@ class P5T5Encoder(T5Stack):
 
 
 class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
-    """T5 for prompts: see the module's docstring."""
+    """A T5 for prompts: see the module's docstring."""
 
     config_class = P5T5Config
     config: P5T5Config
@@ -98,7 +98,7 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
             self.post_init()
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict:
-        """What transformers ties: without this, ``tie_weights()`` would re-tie an untied head."""
+        """The weights that transformers ties: without this, ``tie_weights()`` would tie an untied head again."""
         tied = super().get_expanded_tied_weights_keys(all_submodels)
         if self.config.untied_head:
             tied = {target: source for target, source in tied.items() if target != "lm_head.weight"}
@@ -128,13 +128,13 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
 
     @classmethod
     def from_t5(cls, plain: T5ForConditionalGeneration, **changes) -> P5T5ForConditionalGeneration:
-        """Our model with the weights of a T5; ``changes`` are P5T5Config fields."""
+        """Our model with the weights of a T5; ``changes`` are P5T5Config fields. Raises UserError for other weights."""
         fields = plain.config.to_dict()
         for key in ("model_type", "architectures", "transformers_version", "tie_word_embeddings"):
             fields.pop(key, None)
         if fields.get("decoder_start_token_id") is None:
             fields["decoder_start_token_id"] = fields.get("pad_token_id") or 0
-        # Looked up, not read from the configuration: T5's own says "tied" whatever the weights are.
+        # Determined from the weights: T5's configuration says "tied" whatever they are.
         fields["untied_head"] = plain.lm_head.weight is not plain.shared.weight
         model = cls(P5T5Config(**{**fields, **changes}))
         nn.Module.to(model, dtype=plain.dtype)
@@ -155,7 +155,7 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
         return self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits [..., vocabulary] of the decoder's outputs [..., d_model]."""
+        """Logits [..., vocabulary] from the decoder's outputs [..., d_model]."""
         if self.config.scale_decoder_outputs:
             hidden = hidden * self.model_dim**-0.5
         return self.lm_head(hidden)
@@ -178,16 +178,16 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
         num_items_in_batch: torch.Tensor | float | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput | tuple:
-        """T5's forward with another loss.
+        """T5's forward with an exact loss.
 
-        ``labels`` [B, T] with -100 where there is none; ``label_weights`` float [B, T]; ``soft_target_ids`` and
-        ``soft_target_weights`` [B, T, K]: further answers to a place and their weights (soft targets).
+        ``labels`` [B, T] with -100 where padded; ``label_weights`` float [B, T]; ``soft_target_ids`` and
+        ``soft_target_weights`` [B, T, K]: further answers at each position and their weights (soft targets).
         The loss is sum(weight * nll) / ``num_items_in_batch``, by default divided by the sum of the
-        weights; without weights each label weighs 1, which is HF's token mean.
+        weights; without weights each label has weight 1, which is HF's token mean.
 
-        In training the head is computed at the real labels alone, and ``logits`` is None: with short
-        answers padded to the longest, or a large vocabulary, that is most of the head's work. On a CPU
-        the stacks then run as ``p5t5.model.cpu_kernels`` writes them, where nothing but ids and a mask is given.
+        In training the head is computed at the real labels only, and ``logits`` is None: with short
+        answers padded to the longest, or a large vocabulary, that saves most of the head's work. On a CPU
+        the stacks then run in ``p5t5.model.cpu_kernels``, provided that only ids and a mask are given.
         """
         inputs = {
             "attention_mask": attention_mask,
@@ -210,23 +210,23 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
         real = labels != -100
         weights = None if label_weights is None else label_weights[real]
         answers = labels[real]
-        if soft_target_ids is not None:  # one true and K other answers a place
+        if soft_target_ids is not None:  # one true and K other answers per position
             if weights is None or soft_target_weights is None:
                 raise ValueError(
-                    "soft_target_ids need soft_target_weights, and label_weights that leave room for them"
+                    "soft_target_ids need soft_target_weights, and label_weights reduced by their sum"
                 )
             answers = torch.cat([answers[:, None], soft_target_ids[real]], 1)
             weights = torch.cat([weights[:, None], soft_target_weights[real]], 1)
         if self.training:
             return_dict = kwargs.pop("return_dict", None)
-            given = (
+            unsupported = (
                 decoder_attention_mask,
                 encoder_outputs,
                 past_key_values,
                 inputs_embeds,
                 decoder_inputs_embeds,
             )
-            if not kwargs and all(value is None for value in given) and can_fuse(self):
+            if not kwargs and all(value is None for value in unsupported) and can_fuse(self):
                 loss = self._fused_loss(
                     input_ids, attention_mask, decoder_input_ids, real, answers, weights, num_items_in_batch
                 )
@@ -245,14 +245,14 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
             **{**kwargs, "return_dict": True},
         )
         outputs.loss = exact_loss(outputs.logits[real], answers, weights, num_items_in_batch)
-        # The outputs are an ordered dict whose order is its tuple's: the loss comes first.
+        # The outputs are an ordered dict in the order of their tuple: the loss comes first.
         outputs = Seq2SeqLMOutput(**outputs)
         return outputs.to_tuple() if kwargs.get("return_dict") is False else outputs
 
     def _fused_loss(
         self, input_ids, attention_mask, decoder_input_ids, real, answers, weights, num_items_in_batch
     ) -> torch.Tensor:
-        """``exact_loss`` by way of ``p5t5.model.cpu_kernels`` and ``p5t5.model.head_loss``."""
+        """``exact_loss`` computed by ``p5t5.model.cpu_kernels`` and ``p5t5.model.head_loss``."""
         tied = TiedGradient()
         rows = Lookup.apply(
             self.shared.weight, torch.cat([input_ids.flatten(), decoder_input_ids.flatten()]), tied
@@ -312,9 +312,9 @@ def exact_loss(
     weights: torch.Tensor | None,
     num_items_in_batch: torch.Tensor | float | None,
 ) -> torch.Tensor:
-    """Scalar: sum(weight * nll) / number of items; ``logits`` [N, vocabulary], the others [N], or [N, K] where a
-    place has several answers."""
-    # bf16 logits would lose the small differences that a softmax over thousands of tokens lives on.
+    """Scalar: Σ weight · nll / number of items; ``logits`` [N, vocabulary], the others [N], or [N, K] where a
+    position has several answers."""
+    # bf16 logits would lose small differences that matter in a softmax over thousands of tokens.
     logits = logits if logits.dtype == torch.float64 else logits.float()
     if labels.dim() == 1:
         nll = functional.cross_entropy(logits, labels, reduction="none")
@@ -330,9 +330,12 @@ def exact_loss(
 
 
 def export_t5(model: P5T5ForConditionalGeneration, folder: str | Path) -> None:
-    """Writes a plain T5 checkpoint (config.json, model.safetensors) that any T5 code loads."""
+    """Writes a plain T5 checkpoint (config.json, model.safetensors) that any T5 code loads.
+
+    Raises UserError for a model with whole-word embeddings.
+    """
     if model.config.whole_word_embeddings:
-        raise UserError("A plain T5 has no whole-word embeddings; train without them to export to T5.")
+        raise UserError("a plain T5 has no whole-word embeddings: train without them to export to T5.")
     fields: Mapping = {
         key: value
         for key, value in model.config.to_dict().items()
@@ -349,7 +352,7 @@ def export_t5(model: P5T5ForConditionalGeneration, folder: str | Path) -> None:
     plain.generation_config = model.generation_config
     plain.save_pretrained(folder)
     if model.config.untied_head:
-        # transformers 5 writes "tied" always and notices on loading; version 4 believes the file.
+        # transformers 5 always writes "tied" and notices on loading; version 4 trusts the file.
         path = Path(folder) / "config.json"
         written = json.loads(path.read_text(encoding="utf-8"))
         written["tie_word_embeddings"] = False

@@ -1,4 +1,4 @@
-"""Predicted ratings against what happened, as a figure and a table: is an 80 % chance right 8 times of 10?"""
+"""Predicted ratings against observed ones, as figures and a table: is an 80 % probability right 8 times out of 10?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROMPT_NAMES = {"seen": "seen prompts", "held_out": "held-out prompts"}
 
 
 def calibration(tables: Sequence[Mapping[str, Any]]) -> str:
-    """For each of `metrics.rating.reliability`'s tables two figures and the shares of the ratings; "" for none."""
+    """HTML: for each table of `metrics.rating.reliability` two figures and the rating frequencies; "" for none."""
     return "".join(_one(table) for table in tables)
 
 
@@ -38,7 +38,7 @@ def _one(table: Mapping[str, Any]) -> str:
 
 
 def _figure(title: str, rows: Sequence[Mapping[str, Any]], ends: tuple[float, float] | None, x: str) -> str:
-    """What was observed over what was predicted, beside the line on which both are the same."""
+    """The observed values over the predicted ones, beside the line on which they are equal."""
     predicted = [row["predicted"] for row in rows]
     observed = [row["observed"] for row in rows]
     low, high = ends or (min(predicted), max(predicted))

@@ -1,4 +1,4 @@
-"""The report of a data folder: what was read, what was dropped, what it looks like, what looks wrong."""
+"""The report of a data folder: what was read, what was dropped, statistics, and warnings."""
 
 from __future__ import annotations
 
@@ -18,52 +18,52 @@ from p5t5.reporting.plots import Curve, column_plot, curve_plot
 
 
 class DataReport:
-    """Measures a data set once and tells it twice: in a few lines, and as a page."""
+    """Measures a data set once and reports it in two forms: a few lines for the terminal, and a page."""
 
     def __init__(self, data: IndexedRecords, info: Mapping[str, Any], tasks: Sequence[str] = ()) -> None:
-        """``info``: of Records (source, dropped, problems, columns, notes). ``tasks``: sentences on what it allows."""
+        """``info``: of Records (source, dropped, problems, columns, notes). ``tasks``: sentences on the tasks it allows."""
         self.name, self.info, self.tasks = data.name, info, list(tasks)
-        self.found: DataStatistics = data_statistics(data)
-        self.suspicions: list[DataWarning] = data_warnings(data, self.found, info)
+        self.statistics: DataStatistics = data_statistics(data)
+        self.warnings: list[DataWarning] = data_warnings(data, self.statistics, info)
 
     def lines(self) -> list[str]:
-        """What a person wants to know, for the terminal."""
-        found = self.found
-        out = [
-            f"a user has {_spread(found.per_user)}",
-            f"an item has {_spread(found.per_item)}; the most popular tenth of the items holds {found.share_of_top(0.1):.0%} of all",
+        """The summary for the terminal, line by line."""
+        statistics = self.statistics
+        lines = [
+            f"a user has {_spread(statistics.per_user)}",
+            f"an item has {_spread(statistics.per_item)}; the most popular tenth of the items holds {statistics.share_of_top(0.1):.0%} of all",
         ]
-        if found.ratings is not None:
-            out.append(f"ratings: {_ratings(*found.ratings)}")
-        if found.first:
-            out.append(f"time: {found.first} to {found.last}")
-        return out + [f"look at: {each.what} → {each.remedy}" for each in self.suspicions]
+        if statistics.ratings is not None:
+            lines.append(f"ratings: {_ratings(*statistics.ratings)}")
+        if statistics.first:
+            lines.append(f"time: {statistics.first} to {statistics.last}")
+        return lines + [f"look at: {each.what} → {each.remedy}" for each in self.warnings]
 
     def write(self, path: Path) -> None:
-        """The page, whole or not at all; nothing outside it is needed to show it."""
+        """Writes the page atomically; it is self-contained."""
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_text(self.page(), encoding="utf-8")
         os.replace(temporary, path)
 
     def page(self) -> str:
-        """HTML."""
-        found, title = self.found, f"Data: {self.name}"
+        """The page as HTML."""
+        statistics, title = self.statistics, f"Data: {self.name}"
         facts = {
-            "users": f"{found.users:,}",
-            "items": f"{found.items:,}",
-            "interactions": f"{found.interactions:,}",
-            "of all pairs": f"{found.interactions / (found.users * found.items):.3%}",
-            "time": f"{found.first} to {found.last}" if found.first else "not known",
+            "users": f"{statistics.users:,}",
+            "items": f"{statistics.items:,}",
+            "interactions": f"{statistics.interactions:,}",
+            "of all pairs": f"{statistics.interactions / (statistics.users * statistics.items):.3%}",
+            "time": f"{statistics.first} to {statistics.last}" if statistics.first else "not known",
             "source": str(self.info.get("source", "")),
         }
-        read = [f"our {ours}: {theirs}" for ours, theirs in self.info.get("columns", {}).items()]
+        columns = [f"our {ours}: {theirs}" for ours, theirs in self.info.get("columns", {}).items()]
         body = [
             f"<header><h1>{escape(title)}</h1></header>",
             "<dl class=facts>" + "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items()) + "</dl>",
-            _section("Look at", _table(("what", "what to do"), [(s.what, s.remedy) for s in self.suspicions]) if self.suspicions else "<p>Nothing looks wrong.</p>"),
+            _section("Look at", _table(("what", "what to do"), [(s.what, s.remedy) for s in self.warnings]) if self.warnings else "<p>Nothing looks wrong.</p>"),
             _section("Rows that were dropped", self._dropped()),
             _section("What it looks like", f"<div class=figures>{self._figures()}</div>"),
-            _section("How it was read", _list([*read, *self.info.get("notes", []), *self.info.get("steps", [])])),
+            _section("How it was read", _list([*columns, *self.info.get("notes", []), *self.info.get("steps", [])])),
             _section("What it can be used for", _list(self.tasks)),
         ]  # fmt: skip
         style = files("p5t5.reporting").joinpath("report.css").read_text(encoding="utf-8")
@@ -77,35 +77,37 @@ class DataReport:
         )
 
     def _dropped(self) -> str:
-        told = {problem["reason"]: problem for problem in self.info.get("problems", [])}
+        problem_of = {problem["reason"]: problem for problem in self.info.get("problems", [])}
         rows = [
             (
                 reason,
                 f"{number:,}",
-                told.get(reason, {}).get("first", ""),
-                told.get(reason, {}).get("remedy", ""),
+                problem_of.get(reason, {}).get("first", ""),
+                problem_of.get(reason, {}).get("remedy", ""),
             )
             for reason, number in self.info.get("dropped", {}).items()
         ]
         return _table(("reason", "rows", "the first", "what to do"), rows) if rows else "<p>None.</p>"
 
     def _figures(self) -> str:
-        found = self.found
-        drawn = []
-        if found.ratings is not None:
-            values, counts = found.ratings
-            drawn.append(column_plot("Ratings", [f"{value:g}" for value in values], counts.tolist()))
-        drawn.append(column_plot("Users", *histogram(found.per_user), note="by their interactions"))
-        drawn.append(column_plot("Items", *histogram(found.per_item), note="by their interactions"))
-        if found.periods is not None and len(found.periods[0]) > 1:
-            drawn.append(
-                column_plot("Interactions", found.periods[0], found.periods[1].tolist(), note="over time")
+        statistics = self.statistics
+        figures = []
+        if statistics.ratings is not None:
+            values, counts = statistics.ratings
+            figures.append(column_plot("Ratings", [f"{value:g}" for value in values], counts.tolist()))
+        figures.append(column_plot("Users", *histogram(statistics.per_user), note="by their interactions"))
+        figures.append(column_plot("Items", *histogram(statistics.per_item), note="by their interactions"))
+        if statistics.periods is not None and len(statistics.periods[0]) > 1:
+            figures.append(
+                column_plot(
+                    "Interactions", statistics.periods[0], statistics.periods[1].tolist(), note="over time"
+                )
             )
-        places = np.unique(np.linspace(0, found.items - 1, min(found.items, 100)).astype(np.int64))
-        held = np.cumsum(found.per_item)[places] / found.interactions * 100
-        curve = Curve("", ((places + 1) / found.items * 100).tolist(), held.tolist())
-        drawn.append(curve_plot("Long tail: % of interactions", [curve], "% of items, most popular first"))
-        return "".join(f"<figure>{figure}</figure>" for figure in drawn)
+        indices = np.unique(np.linspace(0, statistics.items - 1, min(statistics.items, 100)).astype(np.int64))
+        cumulative = np.cumsum(statistics.per_item)[indices] / statistics.interactions * 100
+        curve = Curve("", ((indices + 1) / statistics.items * 100).tolist(), cumulative.tolist())
+        figures.append(curve_plot("Long tail: % of interactions", [curve], "% of items, most popular first"))
+        return "".join(f"<figure>{figure}</figure>" for figure in figures)
 
 
 def _spread(counts: np.ndarray) -> str:

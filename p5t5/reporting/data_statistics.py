@@ -1,4 +1,4 @@
-"""What a data set looks like in numbers: how much, of whom, when, and how unevenly."""
+"""Statistics of a data set: its size, its distribution over users, items and time, repeats and ties."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MANY_MONTHS = 48  # above that, times are counted by year
 
 @dataclass(frozen=True)
 class DataStatistics:
-    """``per_user``, ``per_item``: int64, interactions of each, most first (items without any included).
+    """``per_user``, ``per_item``: int64, interactions of each, in descending order (items without any included).
 
     ``ratings``: (values, counts), or None. ``periods``: (months or years, counts), or None. ``repeats``: share of
-    interactions with an item that the user met before. ``ties``: share at the same time as the user's one before,
+    interactions with an item that the user had before. ``ties``: share with the same time as the user's previous one,
     None without times.
     """
 
@@ -33,17 +33,17 @@ class DataStatistics:
     ties: float | None
 
     def share_of_top(self, part: float) -> float:
-        """Share of the interactions that the most popular ``part`` of the items holds."""
+        """The share of the interactions held by the most popular ``part`` of the items."""
         return float(self.per_item[: max(1, round(part * self.items))].sum() / self.interactions)
 
     @property
     def testable(self) -> int:
-        """Users with three or more interactions: those that leave-one-out asks about."""
+        """The number of users with three or more interactions: those that leave-one-out tests."""
         return int((self.per_user >= 3).sum())
 
 
 def data_statistics(data: IndexedRecords) -> DataStatistics:
-    """All of it in a few passes over the numbers."""
+    """Computes all statistics in a few passes over the arrays."""
     per_user, per_item = (
         np.sort(np.bincount(codes, minlength=number))[::-1]
         for codes, number in ((data.user, data.number_of_users), (data.item, data.number_of_items))
@@ -76,14 +76,14 @@ def data_statistics(data: IndexedRecords) -> DataStatistics:
 
 
 def day(seconds: int) -> str:
-    """2026-01-31; a time that no calendar holds stays a number."""
+    """The date, as in 2026-01-31; a time beyond the calendar stays a number."""
     if not -62_135_596_800 <= seconds < 253_402_300_800:  # the years 1 to 9999
         return f"second {seconds}"
     return str(np.datetime64(int(seconds), "s").astype("datetime64[D]"))
 
 
 def _periods(timestamp: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Interactions in each month, or year where there are many months; gaps are zeros. At most 200 columns."""
+    """Interactions per month, or per year where there are many months; gaps are zeros. At most 200 columns."""
     days = timestamp // 86_400
     days.sort()
     starts = np.flatnonzero(np.concatenate([[True], days[1:] != days[:-1]]))
@@ -92,16 +92,16 @@ def _periods(timestamp: np.ndarray) -> tuple[list[str], np.ndarray]:
     for unit, most in (("M", MANY_MONTHS), ("Y", 200)):
         number = days.astype("datetime64[D]").astype(f"datetime64[{unit}]").astype(np.int64)
         if number.max() - number.min() < most:
-            found = np.bincount(number - number.min(), counts)
-            labels = (number.min() + np.arange(len(found))).astype(f"datetime64[{unit}]")
-            return [str(label) for label in labels], found
+            per_period = np.bincount(number - number.min(), counts)
+            labels = (number.min() + np.arange(len(per_period))).astype(f"datetime64[{unit}]")
+            return [str(label) for label in labels], per_period
     return [], np.zeros(0)
 
 
 def histogram(counts: np.ndarray) -> tuple[list[str], list[int]]:
-    """How many users (items) have 0, 1, 2, 3–4, 5–8, 9–16, … interactions."""
+    """The numbers of users (items) with 0, 1, 2, 3–4, 5–8, 9–16, … interactions, and their labels."""
     bins = np.where(counts > 2, 2 + np.ceil(np.log2(np.maximum(counts, 2))).astype(np.int64) - 1, counts)
-    found = np.bincount(bins)
-    first = 0 if found[0] else 1
-    labels = ["0", "1", "2"] + [f"{2 ** (n - 2) + 1}–{2 ** (n - 1)}" for n in range(3, len(found))]
-    return labels[first : len(found)], found[first:].tolist()
+    per_bin = np.bincount(bins)
+    first = 0 if per_bin[0] else 1
+    labels = ["0", "1", "2"] + [f"{2 ** (n - 2) + 1}–{2 ** (n - 1)}" for n in range(3, len(per_bin))]
+    return labels[first : len(per_bin)], per_bin[first:].tolist()

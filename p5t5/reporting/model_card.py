@@ -1,4 +1,4 @@
-"""The model card and the README's table: both made from result rows and the checkpoint's info, never by hand."""
+"""The model card and the README's table, generated from result rows and the checkpoint's record."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ TABLE_FAMILIES = ("sequential", "direct", "rating", "review", "explanation")
 
 
 def table_lines() -> list[tuple[str, str, str]]:
-    """(task, protocol, metric) of the table's lines: ``Task.card_metrics`` by the main protocol, then the
-    primary metric by the others.
+    """(task, protocol, metric) of the table's lines: ``Task.card_metrics`` under the main protocol, then the
+    primary metric under the others.
     """
     lines = []
     for task in sorted(TASKS.values(), key=_table_order):
@@ -52,7 +52,7 @@ def _table_order(task: Task) -> tuple[int, bool]:
 
 
 def card_template() -> str:
-    """The template that comes with p5t5: inside the wheel, or at the top of the repository."""
+    """The template that comes with p5t5: inside the wheel, or at the top of the repository. Raises UserError without it."""
     package = Path(__file__).resolve().parents[1]
     for path in (package / "model_card.md", package.parent / "model_card.md"):
         if path.is_file():
@@ -63,14 +63,14 @@ def card_template() -> str:
 def fill_model_card(
     template: str, rows: Sequence[Row], info: CheckpointInfo, folder: str = "path/to/model"
 ) -> str:
-    """The card of a model: ``info`` is its p5t5.json, ``rows`` its results (none yet: it says so).
+    """The card of a model: ``info`` is its p5t5.json, ``rows`` its results (if empty, the card says so).
 
-    Raises UserError for a placeholder that is unknown, so that no card is published with a hole in it.
+    Raises UserError for an unknown placeholder, so that no card is published with a gap in it.
     """
     tasks = info.tasks
     families = list(dict.fromkeys(task.split("/")[0] for task in tasks))
     dataset = info.data.name
-    known = {
+    values = {
         "dataset": dataset,
         "families": ", ".join(families) or "none yet, it has only been pretrained",
         "version": info.versions.get("p5t5", __version__),
@@ -83,23 +83,23 @@ def fill_model_card(
         "items": f"{_items(info):,}",
     }
     try:
-        text = Template(template).substitute(known)
+        text = Template(template).substitute(values)
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"model card template: no such placeholder: {error}; known are ${', $'.join(known)}"
+            f"model card template: unknown placeholder {error}; known are ${', $'.join(values)}"
         ) from error
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
 def training_card(info: CheckpointInfo, folder: str = "path/to/model") -> str:
-    """The card of a model that has been trained and not yet evaluated."""
+    """The card of a model that has been trained and not evaluated yet."""
     return fill_model_card(card_template(), [], info, folder)
 
 
 def readme_table(rows: Sequence[Row]) -> str:
-    """A Markdown table: a line a task, metric and protocol; ours first, the baselines beside.
+    """A Markdown table: one line per task, protocol and metric; ours first, then the baselines.
 
-    Bold marks the best of a line. "" where nothing of the table was measured. Rows of several splits make a
+    Bold marks the best of a line. "" where nothing of the table was measured. Rows of several splits make one
     table each, and a split that is not in time order is named above its table.
     """
     tables = {}
@@ -115,33 +115,34 @@ def _table(rows: Sequence[Row]) -> str:
     ours = list(dict.fromkeys((row["model"], row["prompt"]) for row in rows if is_ours(row)))
     lines = []
     for task, protocol, metric in table_lines():
-        asked = {True: protocol, False: protocol.partition(",")[0]}  # baselines have one way to answer
-        own = [
+        protocol_of = {True: protocol, False: protocol.partition(",")[0]}  # baselines have one way to answer
+        line_rows = [
             row
             for row in rows
-            if (row["task"], row["protocol"], row["metric"]) == (task, asked[is_ours(row)], metric)
+            if (row["task"], row["protocol"], row["metric"]) == (task, protocol_of[is_ours(row)], metric)
         ]
-        if not any(is_ours(row) for row in own):
+        if not any(is_ours(row) for row in line_rows):
             continue
         lower = lower_is_better(metric)
-        best = (min if lower else max)(row["value"] for row in own)
+        best = (min if lower else max)(row["value"] for row in line_rows)
         cells = [
-            _cell([row for row in own if (row["model"], row["prompt"]) == column], best) for column in ours
+            _cell([row for row in line_rows if (row["model"], row["prompt"]) == column], best)
+            for column in ours
         ]
-        rivals = [row for row in own if not is_ours(row)]
-        rivals.sort(key=lambda row: row["value"] if lower else -row["value"])
-        beside = ", ".join(
-            f"{NAMES.get(row['model'], row['model'])} {_bold(row['value'], best)}" for row in rivals
+        baseline_rows = [row for row in line_rows if not is_ours(row)]
+        baseline_rows.sort(key=lambda row: row["value"] if lower else -row["value"])
+        baselines = ", ".join(
+            f"{NAMES.get(row['model'], row['model'])} {_bold(row['value'], best)}" for row in baseline_rows
         )
-        lines.append(f"| {task} | {protocol} | {metric} | {' | '.join(cells)} | {beside} |")
+        lines.append(f"| {task} | {protocol} | {metric} | {' | '.join(cells)} | {baselines} |")
     if not lines:
         return ""
-    heads = [
+    column_names = [
         f"{model}, {'held-out' if prompt == 'held_out' else prompt} prompts" if prompt else model
         for model, prompt in ours
     ]
-    head = f"| task | protocol | metric | {' | '.join(heads)} | baselines |"
-    return "\n".join([head, "|" + "---|" * (4 + len(heads)), *lines])
+    head = f"| task | protocol | metric | {' | '.join(column_names)} | baselines |"
+    return "\n".join([head, "|" + "---|" * (4 + len(column_names)), *lines])
 
 
 def _cell(rows: Sequence[Row], best: float) -> str:
@@ -162,7 +163,7 @@ def _items(info: CheckpointInfo) -> int:
 
 
 def _facts(info: CheckpointInfo) -> str:
-    """A Markdown list of what the model is."""
+    """A Markdown list of the model's properties."""
     facts = {
         "started from": info.model,
         "data": f"{info.data.name} (hash {info.data.hash[:12]}), split {split_label(info.split)}",
@@ -183,17 +184,17 @@ def _training(info: CheckpointInfo) -> str:
     lines = []
     for stage in info.stages:
         rest = {name: value for name, value in stage.items() if name not in ("stage", "rates", "best")}
-        told = ", ".join(f"{name.replace('_', ' ')} {_said(value)}" for name, value in rest.items())
+        details = ", ".join(f"{name.replace('_', ' ')} {_format(value)}" for name, value in rest.items())
         best = stage.get("best") or {}
         if best:
-            told += f"; best validation {_said(best.get('metrics', best.get('value')))} at step {best.get('step')}"
-        lines.append(f"- {stage.get('stage')}: {told}")
+            details += f"; best validation {_format(best.get('metrics', best.get('value')))} at step {best.get('step')}"
+        lines.append(f"- {stage.get('stage')}: {details}")
     return "\n".join(lines) or "Not trained yet."
 
 
-def _said(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_said(part)}" for name, part in value.items())
+        return ", ".join(f"{name} {_format(part)}" for name, part in value.items())
     return value if isinstance(value, str) else json.dumps(value)

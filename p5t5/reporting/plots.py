@@ -1,7 +1,7 @@
-"""The report's figures as SVG text: intervals side by side, and curves.
+"""The report's figures as SVG text: intervals side by side, columns, and curves.
 
-Written by hand because they go into an HTML page: they take the page's colours (light or dark), scale
-with the screen, stay small, and need no plotting library.
+Written by hand because they are part of an HTML page: they use the page's colors (light or dark), scale
+with the screen, are small, and need no plotting library.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH = 460  # small enough that 12 px stay readable on a phone
-LABELS = 150  # room for names at the left
-VALUES = 50  # and for numbers at the right
+LABELS = 150  # room for names on the left
+VALUES = 50  # and for numbers on the right
 ROW = 26
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A value with its interval. ``kind``: "model" (ours) or "baseline", which decides the colour."""
+    """A value with its interval. ``kind``: "model" (ours) or "baseline", which decides the color."""
 
     label: str
     value: float
@@ -54,8 +54,8 @@ def interval_plot(title: str, bars: Sequence[Bar], from_zero: bool = True, note:
     for tick in ticks:
         parts.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{bottom}"/>')
         parts.append(_text(x(tick), bottom + 15, _short(tick), "axis", "middle"))
-    for place, bar in enumerate(bars):
-        y = top + ROW * place + ROW / 2
+    for index, bar in enumerate(bars):
+        y = top + ROW * index + ROW / 2
         parts.append(_text(LABELS - 10, y + 4, bar.label, f"label {bar.kind}", "end"))
         if bar.low is not None and bar.high is not None:
             parts.append(
@@ -69,7 +69,7 @@ def interval_plot(title: str, bars: Sequence[Bar], from_zero: bool = True, note:
 def column_plot(
     title: str, labels: Sequence[str], values: Sequence[float], note: str = "", height: int = 190
 ) -> str:
-    """A column for each label, from zero. Labels that would touch each other are left out."""
+    """One column per label, from zero. Labels that would overlap are left out."""
     ticks = _ticks(0.0, max(values, default=0.0), 4)
     left, right, top, bottom = 44, WIDTH - 8, 34, height - 22
     width = (right - left) / max(len(values), 1)
@@ -80,20 +80,20 @@ def column_plot(
         parts.append(_text(left - 8, y + 4, _short(tick), "axis", "end"))
     longest = max(map(len, labels), default=1) * 6.5 + 6
     every = max(1, math.ceil(longest / width))
-    for place, (label, value) in enumerate(zip(labels, values, strict=True)):
-        tall = (bottom - top) * value / ticks[-1]
-        x = left + width * place
+    for index, (label, value) in enumerate(zip(labels, values, strict=True)):
+        bar_height = (bottom - top) * value / ticks[-1]
+        x = left + width * index
         parts.append(
-            f'<rect class="column" x="{x + 0.1 * width:.1f}" y="{bottom - tall:.1f}" width="{0.8 * width:.1f}" '
-            f'height="{tall:.1f}"><title>{escape(label)}: {value:,.0f}</title></rect>'
+            f'<rect class="column" x="{x + 0.1 * width:.1f}" y="{bottom - bar_height:.1f}" width="{0.8 * width:.1f}" '
+            f'height="{bar_height:.1f}"><title>{escape(label)}: {value:,.0f}</title></rect>'
         )
-        if place % every == 0:
+        if index % every == 0:
             parts.append(_text(x + width / 2, bottom + 15, label, "axis", "middle"))
     return _svg(height, parts, title)
 
 
 def curve_plot(title: str, curves: Sequence[Curve], x_name: str, height: int = 210) -> str:
-    """Lines over one axis; several are named at their ends."""
+    """Lines on one x axis; if there are several, each is labelled at its end."""
     curves = [
         Curve(curve.label, *_finite(curve.x, curve.y)) for curve in curves if any(map(math.isfinite, curve.y))
     ]
@@ -118,22 +118,22 @@ def curve_plot(title: str, curves: Sequence[Curve], x_name: str, height: int = 2
         if x_low <= tick <= x_high:
             parts.append(_text(x(tick), bottom + 16, _short(tick), "axis", "middle"))
     parts.append(_text((left + right) / 2, height - 4, x_name, "axis", "middle"))
-    for number, curve in enumerate(curves):
+    for index, curve in enumerate(curves):
         points = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(curve.x, curve.y, strict=True))
-        parts.append(f'<polyline class="curve c{number % 3}" points="{points}"/>')
+        parts.append(f'<polyline class="curve c{index % 3}" points="{points}"/>')
         if len(curve.x) < 40:
             parts += [
-                f'<circle class="point c{number % 3}" cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.5"/>'
+                f'<circle class="point c{index % 3}" cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.5"/>'
                 for a, b in zip(curve.x, curve.y, strict=True)
             ]
         if len(curves) > 1:
-            parts.append(_text(right + 8, y(curve.y[-1]) + 4, curve.label, f"label c{number % 3}", "start"))
+            parts.append(_text(right + 8, y(curve.y[-1]) + 4, curve.label, f"label c{index % 3}", "start"))
     return _svg(height, parts, title)
 
 
 def _finite(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[float]]:
-    kept = [(a, b) for a, b in zip(xs, ys, strict=True) if math.isfinite(a) and math.isfinite(b)]
-    return [a for a, _ in kept], [b for _, b in kept]
+    points = [(a, b) for a, b in zip(xs, ys, strict=True) if math.isfinite(a) and math.isfinite(b)]
+    return [a for a, _ in points], [b for _, b in points]
 
 
 def _ticks(low: float, high: float, count: int) -> list[float]:
@@ -144,7 +144,7 @@ def _ticks(low: float, high: float, count: int) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(place * step, 12) for place in range(first, last + 1)]
+    return [round(index * step, 12) for index in range(first, last + 1)]
 
 
 def _short(value: float, digits: int = 4) -> str:
@@ -155,8 +155,8 @@ def _short(value: float, digits: int = 4) -> str:
 
 
 def _title(title: str, note: str = "") -> str:
-    more = f'<tspan class="note" dx="8">{escape(note)}</tspan>' if note else ""
-    return f'<text class="title" x="0" y="14">{escape(title)}{more}</text>'
+    note_span = f'<tspan class="note" dx="8">{escape(note)}</tspan>' if note else ""
+    return f'<text class="title" x="0" y="14">{escape(title)}{note_span}</text>'
 
 
 def _text(x: float, y: float, text: str, kind: str, anchor: str) -> str:

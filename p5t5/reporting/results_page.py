@@ -1,4 +1,4 @@
-"""results.json → one HTML file without anything outside it: figures, tables, curves, questions and answers."""
+"""results.json → one self-contained HTML file: figures, tables, learning curves, sample questions and answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAMILIES = {
     "explanation": "Explanation: why this item",
 }
 
-# The protocols under which answers are judged, the main one first.
+# The protocols under which answers are judged, with the main one first.
 PROTOCOLS = {
     Decoding.ITEMS: ("filtered", "unfiltered"),
     Decoding.CANDIDATES: ("1+99",),
@@ -42,7 +42,7 @@ PROTOCOLS = {
 # One task per family, whose primary metric has a tile at the top of the page.
 TILES = ("sequential/next_item", "rating/score", "direct/choose", "review/score", "explanation/explain")
 
-# What is plotted of a task, the first metric that was measured; on which protocols.
+# The metric that is plotted for a task: the first of these that was measured.
 PLOTTED = ("ndcg@10", "rmse", "rouge1", "auc", "accuracy")
 
 NAMES = {
@@ -68,7 +68,7 @@ NAMES = {
     SEEN_PROMPTS: "its answers to seen prompts",
 }
 
-# How an answer came to be shown. Those of other tasks than writing are all random.
+# How a sample was selected. Those of tasks that do not write are all random.
 PICKED = {"best": " · among the best by ROUGE-1", "worst": " · among the worst by ROUGE-1"}
 
 METHOD = (
@@ -93,11 +93,11 @@ def write_report(
     data: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
 ) -> None:
-    """Writes the report; under a temporary name first.
+    """Writes the report, under a temporary name first. Raises UserError for rows of several splits.
 
-    - ``calibration``: tables of ratings, predicted against observed (`Evaluation.calibration`).
+    - ``calibration``: tables of predicted against observed ratings (`Evaluation.calibration`).
     - ``curves``: stage ("pretrain", "finetune") → lines of its metrics.jsonl.
-    - ``data``: what to say of the data, name → value. ``notes``: sentences, such as on tasks that are off.
+    - ``data``: facts about the data, name → value. ``notes``: sentences, such as on tasks that are off.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,17 +120,17 @@ def render_report(
     schemes = dict.fromkeys(row["scheme"] for row in rows)
     if len(schemes) > 1:
         raise UserError(
-            f"the results are of the splits {', '.join(map(str, schemes))}: a report is about one, keep them in files of "
-            "their own."
+            f"the results mix the splits {', '.join(map(str, schemes))}: keep the results of each split in a file of their "
+            "own, and write one report per split."
         )
     dataset = rows[0]["dataset"] if rows else data.get("name", "")
-    about = " · ".join(
+    subtitle = " · ".join(
         dict.fromkeys(
             f"{row['split']} rows, split {split_label(row['scheme'])}, seed {row['seed']}" for row in rows
         )
     )
     body = [
-        f"<header><h1>p5t5 on {escape(str(dataset))}</h1><p class=sub>{escape(about)}</p></header>",
+        f"<header><h1>p5t5 on {escape(str(dataset))}</h1><p class=sub>{escape(subtitle)}</p></header>",
         _headline(rows, comparisons),
         _section("The data", _facts(data) + _list(notes)) if data or notes else "",
     ]
@@ -139,16 +139,20 @@ def render_report(
         task.split("/")[0]: FAMILIES.get(task.split("/")[0], task.split("/")[0]) for task in tasks
     }
     for family, title in families.items():
-        own = [task for task in tasks if task.split("/")[0] == family]
-        own.sort(key=lambda task: not any(row["task"] == task and row["model"] != "p5t5" for row in rows))
-        if own:
-            told = "".join(_task(task, [row for row in rows if row["task"] == task]) for task in own)
-            asked = [sample for sample in samples if sample["task"] in own]
-            drawn = calibration_figures([table for table in calibration if table["task"] in own])
-            body.append(_section(title, told + drawn + _samples(asked), family))
+        family_tasks = [task for task in tasks if task.split("/")[0] == family]
+        family_tasks.sort(
+            key=lambda task: not any(row["task"] == task and row["model"] != "p5t5" for row in rows)
+        )
+        if family_tasks:
+            details = "".join(
+                _task(task, [row for row in rows if row["task"] == task]) for task in family_tasks
+            )
+            family_samples = [sample for sample in samples if sample["task"] in family_tasks]
+            plots = calibration_figures([table for table in calibration if table["task"] in family_tasks])
+            body.append(_section(title, details + plots + _samples(family_samples), family))
     body.append(_section("Paired comparisons", _comparisons(comparisons)) if comparisons else "")
-    drawn = "".join(_curves(stage, lines) for stage, lines in curves.items())
-    body.append(_section("Learning curves", drawn) if drawn else "")
+    plots = "".join(_curves(stage, lines) for stage, lines in curves.items())
+    body.append(_section("Learning curves", plots) if plots else "")
     body.append(_section("How this was measured", f"<p>{escape(METHOD)}</p>"))
     style = files("p5t5.reporting").joinpath("report.css").read_text(encoding="utf-8")
     return (
@@ -161,7 +165,7 @@ def render_report(
 
 
 def read_curve(path: str | Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a last line that was cut off by a kill is left out. [] without a file."""
+    """The lines of a metrics.jsonl, without a truncated last line; [] without a file."""
     lines = []
     if Path(path).is_file():
         for line in Path(path).read_text(encoding="utf-8").splitlines():
@@ -173,7 +177,7 @@ def read_curve(path: str | Path) -> list[dict[str, Any]]:
 
 
 def name_of(row: Row) -> str:
-    """Who answered which prompts: "p5t5, held-out prompts"."""
+    """The model and the prompts of a row, as in "p5t5, held-out prompts"."""
     model = NAMES.get(row["model"], row["model"])
     prompt = {"": "", "seen": "seen prompts", "held_out": "held-out prompts"}.get(
         row["prompt"], row["prompt"]
@@ -183,12 +187,12 @@ def name_of(row: Row) -> str:
 
 
 def is_ours(row: Row) -> bool:
-    """Whether a row is a p5t5 model's (fusions included)."""
+    """Whether a row belongs to a p5t5 model (fusions included)."""
     return str(row["model"]).startswith("p5t5")
 
 
 def _headline(rows: Sequence[Row], comparisons: Sequence[Row]) -> str:
-    """Tiles: the main number of each task that has a baseline, and whether it beats the strongest of them."""
+    """Tiles: the main metric of each task that has a baseline, and whether it beats the strongest of them."""
     tiles = []
     for task in TILES:
         metric = TASKS[task].primary_metric
@@ -211,17 +215,17 @@ def _headline(rows: Sequence[Row], comparisons: Sequence[Row]) -> str:
 
 
 def strongest(rows: Sequence[Row], task: str, metric: str, protocol: str) -> Row | None:
-    """The best row of a baseline, of those with this task, metric and protocol."""
-    wanted = {"task": task, "metric": metric, "protocol": protocol}
-    found = [
+    """The best baseline row with this task, metric and protocol; None where there is none."""
+    fields = {"task": task, "metric": metric, "protocol": protocol}
+    baselines = [
         row
         for row in rows
         if not is_ours(row)
         and row["value"] is not None
-        and all(row[key] == value for key, value in wanted.items())
+        and all(row[key] == value for key, value in fields.items())
     ]
     sign = -1 if lower_is_better(metric) else 1
-    return max(found, key=lambda row: sign * row["value"], default=None)
+    return max(baselines, key=lambda row: sign * row["value"], default=None)
 
 
 def _verdict(paired: Row | None) -> tuple[str, str]:
@@ -235,7 +239,7 @@ def _verdict(paired: Row | None) -> tuple[str, str]:
 
 
 def _task(task: str, rows: Sequence[Row]) -> str:
-    """A figure a protocol and the full table of one task."""
+    """One figure per protocol and the full table of a task."""
     metric = next((name for name in PLOTTED if any(row["metric"] == name for row in rows)), "")
     figures = []
     for protocol in dict.fromkeys(row["protocol"] for row in rows if row["metric"] == metric):
@@ -261,16 +265,16 @@ def _bar(row: Row) -> Bar:
 
 
 def _table(rows: Sequence[Row], open_: bool) -> str:
-    """Answerers by metrics, each value with its interval."""
+    """A table of models by metrics, each value with its interval."""
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     protocols = list(dict.fromkeys(row["protocol"] for row in rows))
     rows = sorted(rows, key=lambda row: protocols.index(row["protocol"]))
-    lines: dict[tuple[str, str], dict[str, Row]] = {}
+    cells_of_line: dict[tuple[str, str], dict[str, Row]] = {}
     for row in rows:
-        lines.setdefault((name_of(row), row["protocol"]), {})[row["metric"]] = row
+        cells_of_line.setdefault((name_of(row), row["protocol"]), {})[row["metric"]] = row
     head = "".join(f"<th>{escape(metric)}</th>" for metric in ("", "protocol", *metrics, "n"))
     body = []
-    for (name, protocol), cells in lines.items():
+    for (name, protocol), cells in cells_of_line.items():
         first = next(iter(cells.values()))
         values = "".join(
             f"<td>{_number(cells[metric]['value'])}<small>{_interval(cells[metric])}</small></td>"
@@ -316,14 +320,14 @@ def _curves(stage: str, lines: Sequence[Row]) -> str:
         curve = Curve("loss", [line["step"] for line in losses], [line["loss"] for line in losses])
         figures.append(curve_plot(f"{stage}: training loss", [curve], "step"))
     for metric in dict.fromkeys(name for line in checks for name in line["validation"]):
-        found = [
+        points = [
             (line["step"], line["validation"][metric]) for line in checks if metric in line["validation"]
         ]
-        if len(found) > 1:
-            curve = Curve(metric, [step for step, _ in found], [value for _, value in found])
+        if len(points) > 1:
+            curve = Curve(metric, [step for step, _ in points], [value for _, value in points])
             figures.append(curve_plot(f"{stage}: validation {metric}", [curve], "step"))
-    drawn = "".join(f"<figure>{figure}</figure>" for figure in figures)
-    return f"<div class=figures>{drawn}</div>" if drawn else ""
+    content = "".join(f"<figure>{figure}</figure>" for figure in figures)
+    return f"<div class=figures>{content}</div>" if content else ""
 
 
 def _samples(samples: Sequence[Row]) -> str:

@@ -102,11 +102,11 @@ def test_samples_do_not_depend_on_the_batch():
     for row in range(6):
         own = ids[row : row + 1, : int(mask[row].sum())]
         assert draw_texts(MODELS["tied"], own, torch.ones_like(own), **options) == [together[row]]
-    luck = SampleNoise(ids, mask, 3, 5).at(0, torch.arange(18))
-    assert len(set(luck[:, 0].tolist())) == 18
+    noise = SampleNoise(ids, mask, 3, 5).at(0, torch.arange(18))
+    assert len(set(noise[:, 0].tolist())) == 18
     again = SampleNoise(ids[3:], mask[3:], 3, 5).at(0, torch.arange(9))
-    assert torch.equal(luck[9:], again)
-    assert not torch.equal(luck, SampleNoise(ids, mask, 3, 5).at(1, torch.arange(18)))
+    assert torch.equal(noise[9:], again)
+    assert not torch.equal(noise, SampleNoise(ids, mask, 3, 5).at(1, torch.arange(18)))
 
 
 @layouts
@@ -131,8 +131,8 @@ def test_users_who_share_a_prompt_are_answered_as_if_each_had_its_own(model):
 def test_draws_follow_the_distribution(columns):
     logits = torch.full((1, columns), -float("inf"))
     logits[0, [0, columns // 2, columns - 1]] = torch.tensor([0.0, 1.0, 2.0])
-    luck = (torch.arange(20_000, dtype=torch.float64)[:, None] + 0.5) / 20_000
-    drawn = draw_columns(logits.repeat(20_000, 1), luck, 2.0)
+    noise = (torch.arange(20_000, dtype=torch.float64)[:, None] + 0.5) / 20_000
+    drawn = draw_columns(logits.repeat(20_000, 1), noise, 2.0)
     shares = torch.bincount(drawn, minlength=columns) / len(drawn)
     torch.testing.assert_close(shares, (logits[0] / 2).softmax(-1), atol=1e-3, rtol=0)
     assert set(drawn.tolist()) == {0, columns // 2, columns - 1}
@@ -141,18 +141,18 @@ def test_draws_follow_the_distribution(columns):
 def test_draws_are_those_of_the_whole_cumulative_sum():
     """Blocks are only faster: the slow twin adds up all columns, one behind the other."""
     logits = torch.randn(500, 1000, generator=torch.Generator().manual_seed(3)) * 3
-    luck = torch.rand(500, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    noise = torch.rand(500, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     reached = (logits.double() / 0.7).softmax(-1).cumsum(-1)
-    slow = (reached <= luck).sum(-1)
-    assert (draw_columns(logits, luck, 0.7) == slow).float().mean() > 0.995
+    slow = (reached <= noise).sum(-1)
+    assert (draw_columns(logits, noise, 0.7) == slow).float().mean() > 0.995
 
 
-@pytest.mark.parametrize("luck", [0.0, 1.0])
-def test_the_ends_of_luck_fall_on_columns_that_may_be_drawn(luck):
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_the_ends_of_luck_fall_on_columns_that_may_be_drawn(noise):
     logits = torch.full((1, 200), -float("inf"))
     logits[0, [70, 150]] = 0.0
-    drawn = draw_columns(logits, torch.full((1, 1), luck, dtype=torch.float64), 1.0)
-    assert drawn.item() == (150 if luck else 70)
+    drawn = draw_columns(logits, torch.full((1, 1), noise, dtype=torch.float64), 1.0)
+    assert drawn.item() == (150 if noise else 70)
 
 
 @layouts

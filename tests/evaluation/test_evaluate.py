@@ -304,7 +304,7 @@ def test_what_is_missing_is_said(checkpoint, split):
         lambda **more: evaluate_checkpoint(checkpoint, split, **more),
         lambda **more: evaluate_baselines(split, **more),
     ):
-        with pytest.raises(UserError, match="no protocol 'fltered'"):
+        with pytest.raises(UserError, match="unknown protocol 'fltered'"):
             evaluate(protocols=("fltered",))
     halves = replace(split.data, rating_values=np.array([0.5, 1, 2, 3, 4, 5], np.float32))
     out = evaluate_checkpoint(

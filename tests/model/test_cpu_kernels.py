@@ -15,9 +15,9 @@ from p5t5.model.cpu_kernels import (
     CrossAttention,
     Diagonals,
     FeedForward,
+    KeyPadding,
     KeysAndValues,
     LayerConfig,
-    Padding,
     RMSNorm,
     SelfAttention,
     dropout_mask,
@@ -54,7 +54,7 @@ def test_backwards_by_finite_differences(dropout):
     rules = LayerConfig(HEADS, 1e-6, dropout)
     x, bias = random(2, 4, WIDTH), random(HEADS, 4, 4, seed=1)
     qkv, out = random(3 * HEADS * SIZE, WIDTH, seed=2), random(WIDTH, HEADS * SIZE, seed=3)
-    padding = Padding(2, torch.tensor([[False, True], [False, False]])[:, None, None])
+    padding = KeyPadding(2, torch.tensor([[False, True], [False, False]])[:, None, None])
     assert checked(lambda *t: SelfAttention.apply(*t, padding, rules), x, qkv, out, bias)
     keys, values = random(2 * HEADS, 4, SIZE, seed=4), random(2 * HEADS, 4, SIZE, seed=5)
     query, y = random(HEADS * SIZE, WIDTH, seed=6), random(2, 3, WIDTH, seed=7)
@@ -99,7 +99,7 @@ def test_the_tied_table_gets_one_gradient_of_both_its_uses():
     slow = functional.cross_entropy(table[ids].tanh() @ table.t(), ids, reduction="none")
     (2 * (slow * shares).sum()).backward()
     torch.testing.assert_close(found, table.grad)
-    with pytest.raises(RuntimeError, match="differentiated once"):
+    with pytest.raises(RuntimeError, match="differentiated only once"):
         loss.backward(retain_graph=True)
 
 

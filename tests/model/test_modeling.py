@@ -195,7 +195,7 @@ def test_growing_the_vocabulary_leaves_old_logits(layout, tmp_path):
     )
     model.save_pretrained(tmp_path)
     torch.testing.assert_close(logits(P5T5ForConditionalGeneration.from_pretrained(tmp_path), batch()), after)
-    with pytest.raises(ValueError, match="can't grow"):
+    with pytest.raises(ValueError, match="cannot grow"):
         grow_vocabulary(model, 10)
 
 

@@ -81,13 +81,13 @@ def test_suspicions(what):
     items = pd.DataFrame({"item_id": ["x"], "title": ["X"], "sales_rank": ["1"]})
     records = records_of(SUSPICIOUS[what], items=items if SUSPICIOUS[what] is ROWS else None)
     report = DataReport(records.index(), records.info)
-    assert [each for each in report.suspicions if what in each.what and each.remedy], report.suspicions
+    assert [each for each in report.warnings if what in each.what and each.remedy], report.warnings
 
 
 def test_clean_data_give_no_alarm():
     records = simulate(users=300, items=160).records
     report = DataReport(records.index(), records.info)
-    assert not report.suspicions, report.suspicions
+    assert not report.warnings, report.warnings
     assert "Nothing looks wrong." in report.page()
 
 
