@@ -15,14 +15,14 @@ from p5t5.data.splits import Split
 from p5t5.evaluation.evaluate import evaluate_checkpoint
 from p5t5.evaluation.example_values import read_example_values, write_example_values
 from p5t5.evaluation.results import Measured
-from p5t5.fusion.blend import FILE, STATE, Fusion
+from p5t5.fusion.blend import FUSION_FILE, STATE_FILE, Fusion
 from p5t5.fusion.model_scores import fit_for
 
 TASK = "sequential/next_item"
 VALUES = ".values.parquet"
 ANSWERING = 1  # bump it where the same folder would be asked or would answer differently than before
 WHOLE = ("p5t5.json", "prompts.yaml", "config.json", "generation_config.json", "tokenizer.json",
-         "tokenizer_config.json", "catalogue.parquet", "users.parquet", "model.safetensors", FILE, STATE)  # fmt: skip
+         "tokenizer_config.json", "catalogue.parquet", "users.parquet", "model.safetensors", FUSION_FILE, STATE_FILE)  # fmt: skip
 
 
 def answers(
@@ -67,7 +67,7 @@ def answers(
 
 def fused(folder: Path, checkpoint: Checkpoint, split: Split) -> Fusion:
     """The fusion beside the model, or a new one that is saved there."""
-    if (folder / FILE).is_file():
+    if (folder / FUSION_FILE).is_file():
         fusion = Fusion.load(folder)
         fusion.check(split.data.hash)
         return fusion

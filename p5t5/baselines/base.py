@@ -10,7 +10,7 @@ from scipy import sparse
 from p5t5.core.ragged import Ragged
 from p5t5.data.splits import Split
 
-CHUNK = 1024  # histories scored at once: 1024 × 12,000 items are 50 MB of float32
+HISTORIES_AT_ONCE = 1024  # histories scored at once: 1024 × 12,000 items are 50 MB of float32
 
 
 class Scorer:
@@ -52,8 +52,8 @@ class Scorer:
         self, histories: Ragged, users: np.ndarray | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(row numbers int64, their scores float32 [rows, items]) for CHUNK histories at a time."""
-        for start in range(0, len(histories), CHUNK):
-            rows = np.arange(start, min(start + CHUNK, len(histories)))
+        for start in range(0, len(histories), HISTORIES_AT_ONCE):
+            rows = np.arange(start, min(start + HISTORIES_AT_ONCE, len(histories)))
             yield rows, self.scores(histories.take(rows), None if users is None else users[rows])
 
     def top(

@@ -118,7 +118,7 @@ class BiasOnly:
         return np.clip(self.mean + self.user[user] + self.item[item], self.low, self.high)
 
 
-class MatrixFactorisation:
+class MatrixFactorization:
     """mean + biases + user · item factors by alternating least squares (Koren et al. 2009).
 
     Rank and penalty are chosen on validation RMSE; biases are part of the vectors, with the
@@ -290,7 +290,7 @@ def rating_baselines(split: Split, with_surprise: bool | None = None) -> list[Ra
     """
     if not split.data.has("rating") or not len(split.rows("train")):
         return []
-    baselines: list[RatingBaseline] = [GlobalMean(split), BiasOnly(split), MatrixFactorisation(split)]
+    baselines: list[RatingBaseline] = [GlobalMean(split), BiasOnly(split), MatrixFactorization(split)]
     if with_surprise is None:
         installed = importlib.util.find_spec("surprise") is not None
         with_surprise = installed and len(split.rows("train")) <= MAX_SURPRISE_RATINGS

@@ -14,7 +14,7 @@ import pandas as pd
 from p5t5.core.errors import UserError
 from p5t5.decoding.trie import Trie
 
-TABLE, TRIE = "catalogue.parquet", "trie.safetensors"
+CATALOGUE_FILE, TRIE_FILE = "catalogue.parquet", "trie.safetensors"
 ITEM_BIAS = "item_bias"
 
 
@@ -80,7 +80,7 @@ class Catalogue:
         """float32 [items], NaN where unknown; None where none were stored."""
         return self.items[ITEM_BIAS].to_numpy(np.float32) if ITEM_BIAS in self.items else None
 
-    def keep_item_bias(self, bias: np.ndarray) -> None:
+    def set_item_bias(self, bias: np.ndarray) -> None:
         """Stores ``bias`` float [items] in this catalogue. Raises UserError if it has another length."""
         if len(bias) != len(self):
             raise UserError(f"catalogue: {len(self)} items, but {len(bias)} values in {ITEM_BIAS!r}")
@@ -100,25 +100,25 @@ class Catalogue:
         """Writes catalogue.parquet and trie.safetensors, each under a temporary name first."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.trie.save(folder / TRIE)
+        self.trie.save(folder / TRIE_FILE)
         present = self.tokens >= 0
         tokens = [row[keep] for row, keep in zip(self.tokens, present, strict=True)]
-        temporary = folder / f"{TABLE}.tmp"
+        temporary = folder / f"{CATALOGUE_FILE}.tmp"
         self.items.assign(tokens=tokens).to_parquet(temporary, index=False)
-        temporary.replace(folder / TABLE)
+        temporary.replace(folder / CATALOGUE_FILE)
 
     @staticmethod
     def load(folder: str | Path) -> Catalogue:
         """Raises UserError where a file is missing or unreadable, or the two files do not belong together."""
-        path = Path(folder) / TABLE
+        path = Path(folder) / CATALOGUE_FILE
         try:
             table = pd.read_parquet(path)
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read as the catalogue of a checkpoint ({error})") from error
-        trie = Trie.load(Path(folder) / TRIE)
+        trie = Trie.load(Path(folder) / TRIE_FILE)
         if len(trie) != len(table):
             raise UserError(
-                f"{folder}: {TABLE} has {len(table)} items, {TRIE} has {len(trie)}: copy both files from one checkpoint"
+                f"{folder}: {CATALOGUE_FILE} has {len(table)} items, {TRIE_FILE} has {len(trie)}: copy both files from one checkpoint"
             )
         lengths = table["tokens"].str.len().to_numpy()
         tokens = np.full((len(table), int(lengths.max(initial=1))), -1, np.int32)

@@ -15,7 +15,7 @@ from p5t5.decoding.beam import Filter, Found, TrieOnDevice, beam_search, child_s
 from p5t5.decoding.tree_decoder import NEVER, EncoderCache, TreeDecoder, log_normalizer, token_logits
 from p5t5.decoding.trie import Trie
 
-CHUNK = 512  # paths per user in one tree: attention within a tree grows with its square
+MAX_PATHS = 512  # paths per user in one tree: attention within a tree grows with its square
 WIDER = (4, 16)  # times K: the beam widths tried before the exhaustive part of an exact search
 
 
@@ -107,7 +107,7 @@ def _chunk(cache: EncoderCache) -> int:
     """Paths per user in one tree, so that the mask of ancestors (users × heads × paths × rows, about three
     rows per path) has about 2²⁵ entries at most."""
     users, heads = cache.keys[0].shape[:2]
-    return min(CHUNK, max(32, int((2**25 / (3 * users * heads)) ** 0.5)))
+    return min(MAX_PATHS, max(32, int((2**25 / (3 * users * heads)) ** 0.5)))
 
 
 def exact_search(
@@ -154,10 +154,10 @@ def _above(
         if not len(nodes):
             break
         next_nodes, next_beam = [], []
-        for start in range(0, len(nodes), CHUNK):
-            chunk = nodes[start : start + CHUNK]
+        for start in range(0, len(nodes), MAX_PATHS):
+            chunk = nodes[start : start + MAX_PATHS]
             children, logp = _children_of(model, cache, trie, tries, level, chunk, filter, scores)
-            total = (beam[start : start + CHUNK, None] + logp).flatten()
+            total = (beam[start : start + MAX_PATHS, None] + logp).flatten()
             children = children.flatten()
             keep = (total >= floor) & (total > NEVER)
             next_nodes.append(children[keep])

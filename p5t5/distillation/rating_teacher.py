@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 from tqdm.auto import tqdm
 
-from p5t5.baselines.rating import BiasOnly, MatrixFactorisation, Ratings
+from p5t5.baselines.rating import BiasOnly, MatrixFactorization, Ratings
 from p5t5.baselines.review_regression import MAX_FEATURES, MAX_REVIEWS, RIDGE_PENALTIES, RatingDistribution
 from p5t5.core.randomness import hashed
 from p5t5.data.splits import Split
@@ -85,9 +85,9 @@ def _factor_teacher(split: Split, rows: np.ndarray, seed: int, factored: bool) -
     ) -> tuple[np.ndarray, np.ndarray]:
         parts = {"train": Ratings(split, rows[fitting]), "validation": Ratings(split, rows[choosing])}
         bias = BiasOnly(split, BIAS_PENALTIES, sweeps=10, **parts)
-        best: BiasOnly | MatrixFactorisation = bias
+        best: BiasOnly | MatrixFactorization = bias
         if factored:
-            factors = MatrixFactorisation(
+            factors = MatrixFactorization(
                 split, (RANK,), FACTOR_PENALTIES, sweeps=10, seed=seed, bias=bias, **parts
             )
             if parts["validation"].error(factors) < parts["validation"].error(bias):

@@ -20,7 +20,7 @@ import numpy as np
 
 from p5t5.core.errors import UserError
 from p5t5.data.splits import Split
-from p5t5.evaluation.fused import measure
+from p5t5.evaluation.fused import measure_fusion
 from p5t5.evaluation.judging import Judge
 from p5t5.evaluation.results import Evaluation, Measured
 from p5t5.evaluation.rows import PROTOCOLS, check_protocols, row_metadata, rows_of
@@ -95,7 +95,7 @@ def evaluate_checkpoint(
         if fusion is not None and task == "sequential/next_item":
             name, inputs = f"{model_name}+fusion", predictor.encode(examples, index)
             model, trie = predictor.model, predictor.trie
-            for measured in measure(
+            for measured in measure_fusion(
                 fusion, model, inputs, trie, split, rows, prompt, protocols, name, token_budget
             ):
                 out.add(measured, metadata)

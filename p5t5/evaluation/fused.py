@@ -14,13 +14,13 @@ from p5t5.decoding.trie import Trie
 from p5t5.evaluation.list_quality import LISTED, ListQuality
 from p5t5.evaluation.results import Measured
 from p5t5.fusion.blend import Fusion, rows_at_once
-from p5t5.fusion.fitting import TASK, WHOLE
+from p5t5.fusion.fitting import FUSED_TASK, WHOLE
 from p5t5.fusion.model_scores import model_table
 from p5t5.metrics.ranking import ranking_values, table_ranks
 from p5t5.tasks.registry import TASKS
 
 
-def measure(
+def measure_fusion(
     fusion: Fusion,
     model: Any,
     inputs: Ragged,
@@ -50,6 +50,6 @@ def measure(
         lists[positions] = quality.lists(scores, histories)
     seconds = (perf_counter() - started) / max(len(protocols), 1)
     for protocol in protocols:
-        values = ranking_values(ranks[protocol], TASKS[TASK].metrics)
+        values = ranking_values(ranks[protocol], TASKS[FUSED_TASK].metrics)
         totals = quality.totals(lists) if protocol == "filtered" else {}
-        yield Measured(name, TASK, prompt, protocol, rows, data.user[rows], values, totals, seconds)
+        yield Measured(name, FUSED_TASK, prompt, protocol, rows, data.user[rows], values, totals, seconds)

@@ -32,7 +32,7 @@ SMOOTHING = (
 MAX_RANK = 100  # of reciprocal ranks: the last rank counted
 RANK_OFFSET = 60  # of reciprocal ranks: the constant of Cormack et al. (2009)
 
-FILE, STATE, FORMAT = "fusion.json", "fusion.safetensors", 1
+FUSION_FILE, STATE_FILE, FORMAT = "fusion.json", "fusion.safetensors", 1
 
 
 def normalized(table: np.ndarray, nonnegative: bool) -> np.ndarray:
@@ -171,10 +171,10 @@ class Fusion:
             state |= {
                 f"{part.name}/{name}": np.array(value, order="C") for name, value in part.state().items()
             }
-        (folder / FILE).unlink(missing_ok=True)
-        temporary = folder / f"{STATE}.tmp"
+        (folder / FUSION_FILE).unlink(missing_ok=True)
+        temporary = folder / f"{STATE_FILE}.tmp"
         save_file(state, temporary)
-        temporary.replace(folder / STATE)
+        temporary.replace(folder / STATE_FILE)
         plain = {
             "format": FORMAT,
             "kind": self.kind,
@@ -186,15 +186,15 @@ class Fusion:
             },
             **self.metadata,
         }
-        temporary = folder / f"{FILE}.tmp"
+        temporary = folder / f"{FUSION_FILE}.tmp"
         temporary.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(folder / FILE)
+        temporary.replace(folder / FUSION_FILE)
 
     def check(self, data_hash: str) -> None:
         """Raises UserError unless the fusion was fitted on the data with this hash."""
         if self.metadata.get("data", {}).get("hash") != data_hash:
             raise UserError(
-                f"the fusion was fitted on other data than these: delete {FILE} beside the model, "
+                f"the fusion was fitted on other data than these: delete {FUSION_FILE} beside the model, "
                 "and fit it again with `p5t5 evaluate --fusion true …`."
             )
 
@@ -205,23 +205,23 @@ class Fusion:
         from safetensors.numpy import load_file
 
         folder = Path(folder)
-        if not (folder / FILE).is_file():
+        if not (folder / FUSION_FILE).is_file():
             raise UserError(
-                f"{folder} holds no fusion ({FILE}): make it with `p5t5 evaluate --fusion true --model {folder} …`."
+                f"{folder} holds no fusion ({FUSION_FILE}): make it with `p5t5 evaluate --fusion true --model {folder} …`."
             )
         try:
-            plain = json.loads((folder / FILE).read_text(encoding="utf-8"))
+            plain = json.loads((folder / FUSION_FILE).read_text(encoding="utf-8"))
             if plain["format"] != FORMAT:
                 raise UserError(
-                    f"{folder / FILE} has format {plain['format']}; use the p5t5 version that wrote it."
+                    f"{folder / FUSION_FILE} has format {plain['format']}; use the p5t5 version that wrote it."
                 )
             known = {ranker.name: ranker for ranker in RANKERS if ranker.in_fusion}
             if unknown := [name for name in plain["parts"] if name not in known]:
                 raise UserError(
-                    f"{folder / FILE} has an unknown part {unknown[0]!r}; "
+                    f"{folder / FUSION_FILE} has an unknown part {unknown[0]!r}; "
                     "use the p5t5 version that wrote it, or fit the fusion again."
                 )
-            state = load_file(folder / STATE)
+            state = load_file(folder / STATE_FILE)
             parts = [known[name].restored(_below(state, name)) for name in plain["parts"]]
             length = (float(plain["length"][0]), float(plain["length"][1]))
             metadata = {

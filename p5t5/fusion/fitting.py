@@ -31,7 +31,7 @@ SHORTLIST = 50  # items per part that compete with the true item
 PENALTY = 1e-3  # on squared weights, in units of the mean loss of a row
 FOLDS = 2
 WHOLE = 2**31  # longer than any history
-TASK = "sequential/next_item"
+FUSED_TASK = "sequential/next_item"
 
 # (rows of interactions) → the model's log-probabilities float32 [rows, items]
 ModelTable = Callable[[np.ndarray], np.ndarray]
@@ -77,7 +77,7 @@ class Shortlists:
 
 def validation_rows(split: Split, limit: int | None, seed: int = 0) -> np.ndarray:
     """int [n]: the rows to fit a fusion on, at most ``limit``, drawn by the seed."""
-    rows = TASKS[TASK].eligible(split, "validation")
+    rows = TASKS[FUSED_TASK].eligible(split, "validation")
     if limit is None or len(rows) <= limit:
         return rows
     return np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:limit]])

@@ -15,7 +15,7 @@ from p5t5.decoding.batches import padded_batches
 from p5t5.decoding.ranking import all_item_scores
 from p5t5.decoding.trie import Trie
 from p5t5.fusion.blend import Fusion, default_parts, rows_at_once
-from p5t5.fusion.fitting import TASK, fit_fusion, validation_rows
+from p5t5.fusion.fitting import FUSED_TASK, fit_fusion, validation_rows
 from p5t5.text.mixture import single
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def fit_for(
     renderer, trie = checkpoint.renderer_for(split.data), checkpoint.catalogue.trie
 
     def table(part: np.ndarray) -> np.ndarray:
-        examples, index = single(split, TASK, checkpoint.prompts, "validation", options, "seen", part)
+        examples, index = single(split, FUSED_TASK, checkpoint.prompts, "validation", options, "seen", part)
         inputs = renderer.encode_inputs(examples, index)
         if progress:
             progress(len(part))

@@ -13,7 +13,7 @@ from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.core.ragged import Ragged
 from p5t5.decoding.ranking import expected_value
 from p5t5.fusion.blend import Fusion
-from p5t5.fusion.fitting import TASK as FUSED_TASK
+from p5t5.fusion.fitting import FUSED_TASK as FUSED_TASK
 from p5t5.fusion.model_scores import rank as rank_fused
 from p5t5.inference.predictor import InferenceOptions, Predictor
 from p5t5.inference.rating_calibration import RatingContext

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from p5t5.checkpoint.catalogue import Catalogue
     from p5t5.checkpoint.checkpoint import Checkpoint
 
-KEY = "rating_calibration"  # among the fitted artifacts of a checkpoint
-WORDS = "words.parquet"  # the word weights of the review regressions, a file of the artifact
+ARTIFACT = "rating_calibration"  # among the fitted artifacts of a checkpoint
+WORDS_FILE = "words.parquet"  # the word weights of the review regressions, a file of the artifact
 
 WHOLE = 2**31  # longer than any history
 
@@ -216,14 +216,14 @@ def exponential_tilt(prior: np.ndarray, values: np.ndarray, means: np.ndarray) -
 
 def saved_rating_calibration(checkpoint: Checkpoint) -> dict[str, RatingCalibrator]:
     """Task → the calibration fitted for this model; empty where none was."""
-    artifact = checkpoint.fitted.get(KEY)
+    artifact = checkpoint.fitted.get(ARTIFACT)
     if artifact is None:
         return {}
     settings, values = artifact.settings, checkpoint.info.rating_values
     bias_prior = None
     if "bias_prior" in settings:
         bias_prior = _saved_bias_prior(settings["bias_prior"], checkpoint.catalogue)
-    words = WordWeights(artifact.files[WORDS]) if WORDS in artifact.files else None
+    words = WordWeights(artifact.files[WORDS_FILE]) if WORDS_FILE in artifact.files else None
     return {
         task: RatingCalibrator(
             saved["model_weight"],

@@ -15,8 +15,8 @@ from p5t5.checkpoint.fitted import FittedArtifact
 from p5t5.core.randomness import hashed
 from p5t5.data.splits import Split
 from p5t5.inference.rating_calibration import (
-    KEY,
-    WORDS,
+    ARTIFACT,
+    WORDS_FILE,
     BiasPrior,
     RatingCalibrator,
     RatingContext,
@@ -148,7 +148,7 @@ def best_model_weight(
     return float(MODEL_WEIGHTS[best])
 
 
-def keep_rating_calibration(checkpoint: Checkpoint, calibrators: Mapping[str, RatingCalibrator]) -> None:
+def store_rating_calibration(checkpoint: Checkpoint, calibrators: Mapping[str, RatingCalibrator]) -> None:
     """Stores the calibration among the checkpoint's fitted artifacts, and the item biases in its catalogue."""
     tasks: dict[str, dict[str, Any]] = {
         task: {
@@ -169,7 +169,7 @@ def keep_rating_calibration(checkpoint: Checkpoint, calibrators: Mapping[str, Ra
             "user_penalty": prior.user_penalty,
             "recency": None if prior.recency is None else asdict(prior.recency),
         }
-        checkpoint.catalogue.keep_item_bias(prior.bias)
+        checkpoint.catalogue.set_item_bias(prior.bias)
     regressors = {
         task: calibrator.review_regressor
         for task, calibrator in calibrators.items()
@@ -180,8 +180,8 @@ def keep_rating_calibration(checkpoint: Checkpoint, calibrators: Mapping[str, Ra
             "constant": regressor.constant,
             "shares": regressor.shares.plain(),
         }
-    files = {WORDS: WordWeights.of(regressors).data} if regressors else {}
-    checkpoint.fitted[KEY] = FittedArtifact(settings, files)
+    files = {WORDS_FILE: WordWeights.of(regressors).data} if regressors else {}
+    checkpoint.fitted[ARTIFACT] = FittedArtifact(settings, files)
 
 
 def _prior(split: Split) -> np.ndarray:

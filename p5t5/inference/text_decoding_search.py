@@ -12,9 +12,9 @@ from p5t5.data.splits import Split
 from p5t5.decoding.text_generation import TextOptions
 from p5t5.inference.item_phrases import ItemNgrams, ItemNgramTable
 from p5t5.inference.text_writer import (
+    ARTIFACT,
     GREEDY,
-    ITEM_NGRAMS,
-    KEY,
+    NGRAMS_FILE,
     describe_decoding,
     required_words,
     saved_item_ngrams,
@@ -137,14 +137,14 @@ def preference(
     return enough, math.prod(measured[name] for name in metrics) if enough else measured["unique_sentences"]
 
 
-def keep_text_options(
+def store_text_options(
     checkpoint: Checkpoint, chosen: Mapping[str, Any], ngrams: Mapping[str, ItemNgrams] | None = None
 ) -> None:
     """Adds the choice to the checkpoint's fitted artifacts; `Checkpoint.save_fitted` writes it into the folder.
 
     ``ngrams``: by slot; those that a chosen decoding uses are saved.
     """
-    before = checkpoint.fitted.get(KEY)
+    before = checkpoint.fitted.get(ARTIFACT)
     tasks = {**({} if before is None else before.settings["tasks"]), **chosen}
     used = {TASKS[task].target_slot for task, choice in tasks.items() if choice["options"].get("item_weight")}
     settings, files = {"tasks": tasks}, {}
@@ -154,5 +154,5 @@ def keep_text_options(
             {slot: available[slot] for slot in sorted(used)}, checkpoint.catalogue.item_ids
         )
         settings["lengths"] = table.lengths
-        files[ITEM_NGRAMS] = table.data
-    checkpoint.fitted[KEY] = FittedArtifact(settings, files)
+        files[NGRAMS_FILE] = table.data
+    checkpoint.fitted[ARTIFACT] = FittedArtifact(settings, files)

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 UNSPEAKABLE = re.compile(r"^▁?<(item|user|extra_id)_")  # pieces that no text may contain
 
-KEY = "text_decoding"  # among the fitted artifacts of a checkpoint
+ARTIFACT = "text_decoding"  # among the fitted artifacts of a checkpoint
 
-ITEM_NGRAMS = "item_ngrams.parquet"  # a file of it
+NGRAMS_FILE = "item_ngrams.parquet"  # a file of it
 
 GREEDY = TextOptions()
 
@@ -160,7 +160,7 @@ def describe_decoding(options: TextOptions) -> str:
 
 def saved_options(checkpoint: Checkpoint) -> dict[str, TextOptions]:
     """Task → how its text is decoded, as chosen for this model; empty where nothing was chosen."""
-    artifact = checkpoint.fitted.get(KEY)
+    artifact = checkpoint.fitted.get(ARTIFACT)
     if artifact is None:
         return {}
     return {task: TextOptions(**saved["options"]) for task, saved in artifact.settings["tasks"].items()}
@@ -168,8 +168,8 @@ def saved_options(checkpoint: Checkpoint) -> dict[str, TextOptions]:
 
 def saved_item_ngrams(checkpoint: Checkpoint) -> dict[str, ItemNgrams]:
     """Slot → the n-gram counts of items, where a task's chosen decoding uses them."""
-    artifact = checkpoint.fitted.get(KEY)
-    if artifact is None or ITEM_NGRAMS not in artifact.files:
+    artifact = checkpoint.fitted.get(ARTIFACT)
+    if artifact is None or NGRAMS_FILE not in artifact.files:
         return {}
-    table = ItemNgramTable(artifact.files[ITEM_NGRAMS], artifact.settings["lengths"])
+    table = ItemNgramTable(artifact.files[NGRAMS_FILE], artifact.settings["lengths"])
     return {slot: table.read(slot, checkpoint.catalogue.item_ids) for slot in table.lengths}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-CHUNK = 1 << 23  # logits held at a time
+MAX_LOGITS = 1 << 23  # logits held at a time
 
 
 class TiedGradient:
@@ -60,7 +60,7 @@ class HeadLoss(Function):
         if labels.dim() == 1:
             labels, shares = labels[:, None], shares[:, None]
         needs_weight_gradient = ctx.needs_input_grad[1]
-        chunk = max(CHUNK // len(weight), 32)
+        chunk = max(MAX_LOGITS // len(weight), 32)
         to_hidden = torch.empty_like(hidden)
         to_weight: Tensor | None = None
         loss = hidden.new_zeros(())

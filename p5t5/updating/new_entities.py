@@ -81,7 +81,7 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
         table["item_id"].tolist(), tokens[order], table["title"].tolist(), attributes, spellings
     )
     if (bias := checkpoint.catalogue.item_bias) is not None:
-        catalogue.keep_item_bias(np.append(bias, np.full(len(new), np.nan, np.float32))[order])
+        catalogue.set_item_bias(np.append(bias, np.full(len(new), np.nan, np.float32))[order])
     info = _with_names(checkpoint.info, "item", named, {"stage": "add_items", "items": len(new)})
     updated = replace(
         checkpoint,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from p5t5.checkpoint.checkpoint import Checkpoint
 
 TASK = "sequential/next_item"
-HISTORIES, LONGEST, ALIKE = (
+SYNTHETIC_HISTORIES, MAX_HISTORY, SIMILAR_ITEMS = (
     128,
     5,
     20,
@@ -81,11 +81,11 @@ def histories(vectors: np.ndarray, items: np.ndarray, seed: int) -> Ragged:
     rng = generator(seed, 38)
     centred = vectors - vectors.mean(0)
     centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-    number = min(ALIKE, len(items))
+    number = min(SIMILAR_ITEMS, len(items))
     made = []
-    for item in rng.integers(len(items), size=HISTORIES).tolist():
+    for item in rng.integers(len(items), size=SYNTHETIC_HISTORIES).tolist():
         alike = np.argpartition(-(centred @ centred[item]), number - 1)[:number]
-        made.append(items[rng.permutation(alike)[: rng.integers(1, LONGEST + 1)]].tolist())
+        made.append(items[rng.permutation(alike)[: rng.integers(1, MAX_HISTORY + 1)]].tolist())
     return Ragged.from_lists(made)
 
 

@@ -216,13 +216,13 @@ def _record(
 def _save(checkpoint: Checkpoint, split: Split, out: str, result: TrainResult, log: Log) -> None:
     """Fits the rating calibration and writes the folder."""
     from p5t5.inference.predictor import Predictor
-    from p5t5.inference.rating_calibration_fit import fit_rating_calibration, keep_rating_calibration
+    from p5t5.inference.rating_calibration_fit import fit_rating_calibration, store_rating_calibration
     from p5t5.reporting.model_card import training_card
 
     tasks = checkpoint.info.tasks
     predictor = Predictor(checkpoint, split.data)
     calibration = fit_rating_calibration(predictor, split, tasks, checkpoint.build_options(-1))
-    keep_rating_calibration(checkpoint, calibration)
+    store_rating_calibration(checkpoint, calibration)
     checkpoint.save(out, training_card(checkpoint.info))
     log(f"fine-tuned {result.steps} steps on {', '.join(tasks)} → {out}")
     if result.best is not None:

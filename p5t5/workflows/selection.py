@@ -27,8 +27,8 @@ def choose_text(
     from p5t5.inference.predictor import Predictor
     from p5t5.inference.text_decoding_search import (
         choose_text_options,
-        keep_text_options,
         settings,
+        store_text_options,
     )
     from p5t5.inference.text_writer import describe_decoding, saved_options
     from p5t5.metrics.text import require_packages
@@ -55,7 +55,7 @@ def choose_text(
             progress=lambda what: (bar.set_postfix_str(what), bar.update()),
         )
     where = NOT_SAVED
-    keep_text_options(checkpoint, chosen, predictor.item_ngrams)
+    store_text_options(checkpoint, chosen, predictor.item_ngrams)
     if Path(model).is_dir():  # what lies in the Hub's cache is not ours to change
         try:
             checkpoint.save_fitted(model)
@@ -73,11 +73,11 @@ def load_fusion(model: str, checkpoint: Checkpoint, split: Split, seed: int, log
     from tqdm import tqdm
 
     from p5t5.checkpoint.hub import resolve
-    from p5t5.fusion.blend import FILE, Fusion
+    from p5t5.fusion.blend import FUSION_FILE, Fusion
     from p5t5.fusion.model_scores import fit_for
 
     folder = resolve(model)
-    if (folder / FILE).is_file():
+    if (folder / FUSION_FILE).is_file():
         fusion = Fusion.load(folder)
         fusion.check(checkpoint.info.data.hash)
         return fusion
@@ -86,6 +86,6 @@ def load_fusion(model: str, checkpoint: Checkpoint, split: Split, seed: int, log
     where = NOT_SAVED
     if Path(model).is_dir():
         fusion.save(folder)
-        where = str(folder / FILE)
+        where = str(folder / FUSION_FILE)
     log(f"fusion: {fusion.kind}, fitted on {fusion.metadata['rows']} validation rows → {where}")
     return fusion

@@ -207,10 +207,10 @@ def _validation(checkpoint: Checkpoint, split: Split, rows: np.ndarray, limit: i
 
 def _fit_calibration(updated: Checkpoint, split: Split) -> None:
     from p5t5.inference.predictor import Predictor
-    from p5t5.inference.rating_calibration_fit import fit_rating_calibration, keep_rating_calibration
+    from p5t5.inference.rating_calibration_fit import fit_rating_calibration, store_rating_calibration
 
     predictor = Predictor(updated, split.data)
-    keep_rating_calibration(
+    store_rating_calibration(
         updated, fit_rating_calibration(predictor, split, updated.info.tasks, updated.build_options(-1))
     )
 

@@ -163,7 +163,7 @@ def test_bpr_takes_a_stranger_for_the_mean_user(split):
 
 
 def test_scorers_in_chunks_and_on_candidates(split, monkeypatch):
-    monkeypatch.setattr(base, "CHUNK", 7)
+    monkeypatch.setattr(base, "HISTORIES_AT_ONCE", 7)
     rows = split.rows("test")
     histories = split.history_items(rows, 99)
     scorer = b.CooccurrenceRanker(split)
@@ -241,8 +241,8 @@ def test_rating_baselines_are_in_order_and_see_training_ratings_only(split):
     assert np.array_equal(r.BiasOnly(changed, **one).user, r.BiasOnly(split, **one).user)
     one |= {"ranks": (4,)}
     assert np.allclose(
-        r.MatrixFactorisation(replace_bias(changed, split), **one).item,
-        r.MatrixFactorisation(split, **one).item,
+        r.MatrixFactorization(replace_bias(changed, split), **one).item,
+        r.MatrixFactorization(split, **one).item,
     )
 
 

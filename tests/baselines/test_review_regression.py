@@ -28,7 +28,7 @@ from p5t5.evaluation.evaluate import evaluate_checkpoint
 from p5t5.evaluation.judging import Judge
 from p5t5.inference.predictor import Predictor
 from p5t5.inference.rating_calibration import RatingCalibrator, RatingContext, saved_rating_calibration
-from p5t5.inference.rating_calibration_fit import fit_rating_calibration, keep_rating_calibration
+from p5t5.inference.rating_calibration_fit import fit_rating_calibration, store_rating_calibration
 from p5t5.inference.request import PromptFacts
 from p5t5.metrics.rating import choice_probabilities
 from p5t5.recommender import Recommender
@@ -165,11 +165,11 @@ def test_the_penalty_is_that_of_rows_that_were_held_out():
     table = sparse.csr_array(np.where(draw.uniform(size=(400, 60)) < 0.2, 1.0, 0.0))
     held = np.arange(400) % 5 == 0
     says = table @ draw.normal(size=60)
-    penalty, guess = reading._chosen(table, says, held)
+    penalty, guess = reading._choose_penalty(table, says, held)
     assert penalty == reading.RIDGE_PENALTIES[0] and len(guess) == 80
     other = np.where(held, says + 100, says)  # what is held out is not learnt from
-    np.testing.assert_array_equal(reading._chosen(table, other, held)[1], guess)
-    assert reading._chosen(table, draw.normal(size=400), held)[0] == reading.RIDGE_PENALTIES[-1]
+    np.testing.assert_array_equal(reading._choose_penalty(table, other, held)[1], guess)
+    assert reading._choose_penalty(table, draw.normal(size=400), held)[0] == reading.RIDGE_PENALTIES[-1]
 
 
 def test_a_fifth_of_the_pairs_is_held_out(monkeypatch):
@@ -182,8 +182,8 @@ def test_a_fifth_of_the_pairs_is_held_out(monkeypatch):
         rating=split.data.rating[double],
         texts={name: [column[row] for row in double] for name, column in split.data.texts.items()},
     )
-    chosen = reading._chosen
-    monkeypatch.setattr(reading, "_chosen", lambda *given: asked.append(given[2]) or chosen(*given))
+    chosen = reading._choose_penalty
+    monkeypatch.setattr(reading, "_choose_penalty", lambda *given: asked.append(given[2]) or chosen(*given))
     ReviewRegressor.fit(Split(data, split.scheme, split.part[double]), TEXT, OPTIONS)
     held = asked[0].reshape(-1, 2)
     assert 0.1 < held.mean() < 0.3 and (held[:, 0] == held[:, 1]).all()
@@ -337,7 +337,7 @@ def checkpoint(split) -> Checkpoint:
     )
     assert found["rating/score"].review_regressor is None and found[TEXT].review_regressor is not None
     found[TEXT].model_weight, found[BOTH].model_weight = 0.0, 0.5
-    keep_rating_calibration(made, found)
+    store_rating_calibration(made, found)
     return made
 
 
@@ -378,7 +378,7 @@ def test_words_are_forgotten_after_further_training(checkpoint, records):
     trained = replace(checkpoint, info=checkpoint.info.copy(), fitted=dict(checkpoint.fitted))
     trained.add_stage({"stage": "finetune"})
     assert saved_rating_calibration(trained) == {}
-    keep_rating_calibration(trained, {"rating/score": RatingCalibrator(0.5, np.full(5, 0.2))})
+    store_rating_calibration(trained, {"rating/score": RatingCalibrator(0.5, np.full(5, 0.2))})
     assert (
         not trained.fitted["rating_calibration"].files
         and saved_rating_calibration(trained)["rating/score"].review_regressor is None

@@ -59,7 +59,7 @@ def test_exact_with_trie_scores_and_exclusion(exclude):
 
 
 def test_exact_search_in_several_chunks(monkeypatch):
-    monkeypatch.setattr("p5t5.decoding.tree_scoring.CHUNK", 7)
+    monkeypatch.setattr("p5t5.decoding.tree_scoring.MAX_PATHS", 7)
     monkeypatch.setattr("p5t5.decoding.tree_scoring.WIDER", ())
     model, rows = MODELS["tied"], identifiers(200, 3, 9, variable=True)
     ids, mask = prompts(3, seed=6)

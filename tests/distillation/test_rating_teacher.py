@@ -105,7 +105,7 @@ def test_of_very_many_ratings_some_are_taught_by_biases(split, monkeypatch):
         assert np.array_equal(one, two)
     monkeypatch.setattr(teacher, "MAX_FACTORED_RATINGS", len(everything[0]) - 1)
     monkeypatch.setattr(teacher, "MAX_DISTILLED_ROWS", 200)
-    monkeypatch.setattr(teacher, "MatrixFactorisation", None)
+    monkeypatch.setattr(teacher, "MatrixFactorization", None)
     rows, shares = teacher.rating_soft_targets(split, "rating/score")
     assert len(rows) == len(shares) == 200 and np.isin(rows, everything[0]).all()
 

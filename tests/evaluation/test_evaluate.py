@@ -33,7 +33,7 @@ from p5t5.evaluation.results import (
 from p5t5.evaluation.validation import validation_metric
 from p5t5.inference.predictor import Predictor, _after_number, score_beginnings
 from p5t5.inference.rating_calibration import RatingCalibrator
-from p5t5.inference.rating_calibration_fit import keep_rating_calibration
+from p5t5.inference.rating_calibration_fit import store_rating_calibration
 from p5t5.reporting.results_text import verdicts
 from p5t5.tasks.base import Decoding
 from p5t5.tasks.registry import TASKS
@@ -370,7 +370,7 @@ def test_ratings_are_blended_in_evaluation_but_not_while_training_goes_on(checkp
     before = validate(checkpoint.model)
     scale = len(split.data.rating_values)
     believed = replace(checkpoint, fitted={})
-    keep_rating_calibration(believed, {"rating/score": RatingCalibrator(0.0, np.full(scale, 1 / scale))})
+    store_rating_calibration(believed, {"rating/score": RatingCalibrator(0.0, np.full(scale, 1 / scale))})
     assert validation_metric(believed, split, ("rating/score",), limit=None)(believed.model) == before
     out = evaluate_checkpoint(
         believed, split, ("rating/score",), part="validation", prompts=("seen",), progress=False

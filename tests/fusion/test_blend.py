@@ -24,7 +24,7 @@ from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.sources.simulated import simulate
 from p5t5.data.splits import Split, leave_one_out
-from p5t5.fusion.blend import FILE, STATE, Fusion, default_parts, normalized, reciprocal_ranks
+from p5t5.fusion.blend import FUSION_FILE, STATE_FILE, Fusion, default_parts, normalized, reciprocal_ranks
 from p5t5.fusion.fitting import fit_fusion
 from p5t5.fusion.model_scores import fit_for, model_table, rank
 from p5t5.recommender import Recommender
@@ -227,7 +227,7 @@ def test_a_round_trip_with_texts_and_without(split, tmp_path, described):
     fusion = fit_fusion(parts, mine, lambda part: noise[data.user[part]])
     fusion.save(tmp_path)
     assert ("text_likeness" in fusion.names) == described
-    assert any(name.startswith("text_likeness/") for name in load_file(tmp_path / STATE)) == described
+    assert any(name.startswith("text_likeness/") for name in load_file(tmp_path / STATE_FILE)) == described
     again = Fusion.load(tmp_path)
     rows = mine.rows("test")
     asked = noise[data.user[rows]], mine.history_items(rows, 9999), data.user[rows]
@@ -257,8 +257,8 @@ def test_what_is_described_alike_is_told_why(split):
 )
 def test_what_another_p5t5_wrote_is_refused_in_one_line(fused, tmp_path, other, said):
     fused.save(tmp_path)
-    words = json.loads((tmp_path / FILE).read_text())
-    (tmp_path / FILE).write_text(json.dumps(words | other))
+    words = json.loads((tmp_path / FUSION_FILE).read_text())
+    (tmp_path / FUSION_FILE).write_text(json.dumps(words | other))
     with pytest.raises(UserError, match=said) as refused:
         Fusion.load(tmp_path)
     assert "damaged" not in str(refused.value)

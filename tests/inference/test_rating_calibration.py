@@ -33,7 +33,7 @@ from p5t5.inference.rating_calibration import (
 from p5t5.inference.rating_calibration_fit import (
     fit_bias_prior,
     fit_rating_calibration,
-    keep_rating_calibration,
+    store_rating_calibration,
 )
 from p5t5.metrics.rating import choice_probabilities
 from p5t5.recommender import Recommender
@@ -98,7 +98,7 @@ def test_the_fit_finds_how_much_a_model_boasts(boast, low, high):
 def test_it_is_kept_until_further_training():
     catalogue = Catalogue.build(["a"], np.array([[3]]))
     checkpoint = SimpleNamespace(info=SimpleNamespace(rating_values=[1, 2]), catalogue=catalogue, fitted={})
-    keep_rating_calibration(checkpoint, {"rating/score": RatingCalibrator(0.5, [0.5, 0.5])})
+    store_rating_calibration(checkpoint, {"rating/score": RatingCalibrator(0.5, [0.5, 0.5])})
     kept = saved_rating_calibration(checkpoint)["rating/score"]
     assert kept.model_weight == 0.5 and kept.prior.tolist() == [0.5, 0.5] and kept.bias_prior is None
     assert ITEM_BIAS not in catalogue.items
@@ -264,7 +264,7 @@ def checkpoint(records) -> Checkpoint:
     assert found["review/score"].bias_prior is None, "it is told a review"
     assert found["rating/like"].bias_prior is not None, "a like is of an item too"
     found["rating/score"].model_weight = found["rating/like"].model_weight = 0.0
-    keep_rating_calibration(made, found)
+    store_rating_calibration(made, found)
     return made
 
 
@@ -298,7 +298,7 @@ def test_a_checkpoint_keeps_biases_of_items_and_of_no_person(checkpoint, records
     value = Recommender(old).rate(loaded.catalogue.item_ids[0], history=[(loaded.catalogue.item_ids[1], 1)])
     assert list(value.distribution.values()) == pytest.approx(after.prior.tolist())
     with pytest.raises(UserError, match="40 items, but 3 values"):
-        loaded.catalogue.keep_item_bias(np.zeros(3))
+        loaded.catalogue.set_item_bias(np.zeros(3))
 
 
 def test_new_items_have_no_bias_yet(checkpoint, records):

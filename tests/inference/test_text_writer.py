@@ -18,13 +18,13 @@ from p5t5.inference.predictor import Predictor
 from p5t5.inference.request import PromptFacts
 from p5t5.inference.text_decoding_search import (
     choose_text_options,
-    keep_text_options,
     preference,
     settings,
+    store_text_options,
 )
 from p5t5.inference.text_writer import (
-    ITEM_NGRAMS,
-    KEY,
+    ARTIFACT,
+    NGRAMS_FILE,
     Writer,
     answers_of_other_tasks,
     describe_decoding,
@@ -214,13 +214,13 @@ def test_the_choice_is_made_on_validation_kept_and_used(checkpoint, split, tmp_p
     assert one["validation"]["rows"] == 5 and len(one["validation"]["tried"]) == 4
 
     assert saved_options(checkpoint) == {}
-    keep_text_options(checkpoint, chosen)
+    store_text_options(checkpoint, chosen)
     before = (tmp_path / "p5t5.json").stat().st_mode & 0o077
     checkpoint.save_fitted(tmp_path)
     assert saved_options(checkpoint) == {"explanation/explain_feature": replace(few[1], samples=5)}
     assert not list(tmp_path.glob("*.tmp")) and (tmp_path / "p5t5.json").stat().st_mode & 0o077 == before
     loaded = Checkpoint.load(tmp_path)
-    assert loaded.fitted[KEY] == checkpoint.fitted[KEY]
+    assert loaded.fitted[ARTIFACT] == checkpoint.fitted[ARTIFACT]
     out = evaluate_checkpoint(
         loaded, split, ("explanation/explain_feature",), limit=3, prompts=("seen",), progress=False
     )
@@ -243,7 +243,7 @@ def test_a_choice_is_written_only_into_a_folder_that_was_given(
     monkeypatch.setattr("p5t5.inference.text_decoding_search.choose_text_options", lambda *_, **__: chosen)
     monkeypatch.setattr("p5t5.checkpoint.hub.resolve", lambda _: tmp_path)
     for model, says in (("someone/model", "not saved"), (str(tmp_path), "7 validation rows → ")):
-        checkpoint.fitted.pop(KEY, None)
+        checkpoint.fitted.pop(ARTIFACT, None)
         choose_text(model, checkpoint, split, [task], 0, print)
         assert saved_options(checkpoint)[task].num_beams == 3
         assert says in capsys.readouterr().out
@@ -281,7 +281,7 @@ def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_
         "item_weight": 1.0,
     }
     checkpoint.save(tmp_path)
-    keep_text_options(checkpoint, chosen, predictor.item_ngrams)
+    store_text_options(checkpoint, chosen, predictor.item_ngrams)
     checkpoint.save_fitted(tmp_path)
     assert not list(tmp_path.glob("*.tmp"))
 
@@ -305,12 +305,12 @@ def test_a_choice_by_what_is_said_of_items_is_kept_whole(checkpoint, split, tmp_
         == predictor.item_ngrams["explanation"].texts[-1]
     )
     loaded.save(tmp_path / "again")
-    assert (tmp_path / "again" / ITEM_NGRAMS).read_bytes() == checkpoint.fitted[KEY].files[ITEM_NGRAMS]
-    (tmp_path / ITEM_NGRAMS).write_bytes(b"")
+    assert (tmp_path / "again" / NGRAMS_FILE).read_bytes() == checkpoint.fitted[ARTIFACT].files[NGRAMS_FILE]
+    (tmp_path / NGRAMS_FILE).write_bytes(b"")
     with pytest.raises(UserError, match=r"item_ngrams\.parquet is missing"):
         Answerer(Checkpoint.load(tmp_path))
-    keep_text_options(checkpoint, {task: {"options": {"num_beams": 2}}})
-    assert not checkpoint.fitted[KEY].files and saved_item_ngrams(checkpoint) == {}
+    store_text_options(checkpoint, {task: {"options": {"num_beams": 2}}})
+    assert not checkpoint.fitted[ARTIFACT].files and saved_item_ngrams(checkpoint) == {}
 
 
 def test_a_question_is_answered_as_was_chosen(checkpoint, monkeypatch):

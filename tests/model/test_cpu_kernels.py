@@ -78,7 +78,7 @@ def test_diagonals_by_hand():
 def test_the_loss_in_chunks(monkeypatch):
     hidden, weight = random(70, WIDTH), random(9, WIDTH, seed=1)
     labels, shares = torch.arange(70) % 9, torch.rand(70, dtype=torch.float64)
-    monkeypatch.setattr("p5t5.model.head_loss.CHUNK", 1)  # 32 rows at a time
+    monkeypatch.setattr("p5t5.model.head_loss.MAX_LOGITS", 1)  # 32 rows at a time
     loss = HeadLoss.apply(hidden, weight, labels, shares, None)
     loss.backward()
     found = hidden.grad, weight.grad

@@ -23,7 +23,7 @@ from p5t5.data.text_features import catalogue_texts, counted, unit, weighted, wo
 from p5t5.inference import rating_calibration as trust
 from p5t5.inference import text_writer as writing
 from p5t5.inference.item_phrases import ItemNgrams
-from p5t5.inference.text_decoding_search import keep_text_options
+from p5t5.inference.text_decoding_search import store_text_options
 from p5t5.recommender import Recommender
 from p5t5.tasks.base import BuildOptions
 from p5t5.text.prompts import PLACEHOLDER, load_prompts
@@ -190,8 +190,8 @@ def test_what_was_fitted_holds_until_something_is_trained(atomic, full):
     info = atomic.info.copy(stages=[{"stage": "finetune"}])
     rated = {"rating/score": {"model_weight": 0.5, "prior": [0.2] * 5}}
     fitted = {
-        trust.KEY: FittedArtifact({"tasks": rated}),
-        writing.KEY: FittedArtifact({"tasks": {"explanation/explain": {"options": {"num_beams": 2}}}}),
+        trust.ARTIFACT: FittedArtifact({"tasks": rated}),
+        writing.ARTIFACT: FittedArtifact({"tasks": {"explanation/explain": {"options": {"num_beams": 2}}}}),
     }
     old = replace(atomic, info=info, fitted=fitted)
     updated = add_items(old, full.items)
@@ -210,7 +210,7 @@ def test_what_is_said_of_items_stays_theirs_where_items_are_numbered_anew(atomic
     items = len(old.catalogue)
     found = {"explanation": ItemNgrams.of(texts, np.array([0, items - 1, items - 1]), items)}
     how = {"options": {"sample": True, "samples": 2, "item_weight": 1.0}}
-    keep_text_options(old, {"explanation/explain": how}, found)
+    store_text_options(old, {"explanation/explain": how}, found)
     grown = add_items(old, full.items)
     last = grown.catalogue.index_of[old.catalogue.item_ids[-1]]
     assert last != items - 1

@@ -17,7 +17,13 @@ from p5t5.decoding.batches import padded_batches
 from p5t5.decoding.ranking import all_item_scores
 from p5t5.tasks.base import ITEM, Column, Examples
 from p5t5.text.prompts import load_prompts
-from p5t5.updating.new_item_prior import HISTORIES, LONGEST, TASK, cap_new_item_probability, histories
+from p5t5.updating.new_item_prior import (
+    MAX_HISTORY,
+    SYNTHETIC_HISTORIES,
+    TASK,
+    cap_new_item_probability,
+    histories,
+)
 
 NEW = 8
 
@@ -87,7 +93,7 @@ def test_a_model_that_ranks_nothing_stays_as_it_is(checkpoint):
 def test_histories_are_of_like_items():
     corner = np.repeat(np.eye(4), 30, 0) + 0.01 * np.random.default_rng(0).standard_normal((120, 4))
     told = histories(corner, np.arange(1000, 1120), 3)
-    assert len(told) == HISTORIES and told.lengths.min() >= 1 and told.lengths.max() <= LONGEST
+    assert len(told) == SYNTHETIC_HISTORIES and told.lengths.min() >= 1 and told.lengths.max() <= MAX_HISTORY
     for row in range(len(told)):
         assert len({int(item - 1000) // 30 for item in told[row]}) == 1
     np.testing.assert_array_equal(told.values, histories(corner, np.arange(1000, 1120), 3).values)
