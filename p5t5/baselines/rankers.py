@@ -121,7 +121,7 @@ class ALS(Scorer):
         self.gram = gram + self.regularisation * np.eye(len(gram))
 
     def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
-        """With implicit's confidence of 1 per visit: only repeated visits change the matrix of a history."""
+        """float32 [histories, items], with implicit's confidence of 1 per visit: only repeated visits change the matrix of a history."""
         visits = history_matrix(histories, self.number_of_items)
         targets = visits.astype(np.float64) @ self.items
         folded = np.linalg.solve(self.gram, targets.T).T

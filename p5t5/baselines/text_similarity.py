@@ -45,7 +45,7 @@ class ContentSimilarity(Scorer):
         self.number_of_items, self.decay = shape[0], float(state["decay"])
 
     def scores(self, histories: Ragged, users: np.ndarray | None = None) -> np.ndarray:
-        """Profiles are dense, item vectors sparse: a profile holds words that most items have."""
+        """float32 [histories, items]. Profiles are dense, item vectors sparse, since a profile holds words that most items have."""
         out = np.empty((len(histories), self.number_of_items), np.float32)
         step = max(MAX_PROFILE_CELLS // max(self.words.shape[1], 1), 1)
         for start in range(0, len(histories), step):

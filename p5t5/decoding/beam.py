@@ -58,7 +58,7 @@ class TrieOnDevice:
         return children.clamp(max=self.trie.nodes(level + 1) - 1), children < end[..., None]
 
     def only_child(self, level: int, nodes: Tensor) -> Tensor:
-        """The child of each of ``nodes`` (any shape), which must have exactly one."""
+        """long, shaped as ``nodes``: the child of each, which must have exactly one."""
         pointers = self.first_child[level]
         return nodes if pointers is None else pointers[nodes].long()
 
@@ -70,7 +70,7 @@ class TrieOnDevice:
         return self._several[level]
 
     def positions(self, level: int, nodes: Tensor) -> Tensor:
-        """The positions of leaf nodes of this level, shaped as ``nodes``."""
+        """long, shaped as ``nodes``: the positions of leaf nodes of this level."""
         first = self.first_position[level]
         return nodes if first is None else first[nodes].long()
 

@@ -63,6 +63,8 @@ def rank_items(
     - ``scores``: "vocabulary" (log-softmax over the whole vocabulary before the constraint, as in
       `generate`), or "trie" (over allowed continuations only, as `renormalize_logits=True`).
     - ``exact``: where the beam's answer is not certified, search on until it is.
+
+    Raises UserError for k < 1, unknown ``scores``, and rows that do not match the prompts.
     """
     if scores not in SCORES:
         raise UserError(f"scores={scores!r}: choose one of {', '.join(SCORES)}")

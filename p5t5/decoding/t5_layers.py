@@ -54,6 +54,7 @@ def matmul(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def linear(module: nn.Module, x: Tensor) -> Tensor:
+    """``module(x)`` [..., out features], by `matmul` for a plain `nn.Linear`."""
     if type(module) is nn.Linear and module.bias is None and not module._forward_hooks:
         return matmul(x, module.weight)
     return module(x)
@@ -68,7 +69,7 @@ def norm(layer_norm, x: Tensor) -> Tensor:
 
 
 def feed_forward(layer, hidden: Tensor) -> Tensor:
-    """``hidden`` plus its feed-forward sublayer, in place."""
+    """``hidden`` [..., d_model] plus its feed-forward sublayer, in place."""
     dense, normed = layer.DenseReluDense, norm(layer.layer_norm, hidden)
     if hasattr(dense, "wi_0"):
         inner = dense.act(linear(dense.wi_0, normed)).mul_(linear(dense.wi_1, normed))

@@ -137,7 +137,7 @@ class Trie:
         return 1 if level == 0 else len(self.codes[level - 1])
 
     def children_of(self, level: int, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(first child, end of children) of nodes of a level, as numbers of the next level."""
+        """Two int arrays shaped as ``nodes``: the first child of each and the end of its children, as nodes of the next level."""
         pointers = self.first_child[level]
         if pointers is None:
             return nodes, nodes + 1

@@ -70,7 +70,10 @@ def sorted_columns(
 
 
 def levels_of(columns: Sequence[np.ndarray], lengths: np.ndarray | None, numbers: np.ndarray):
-    """(codes, first_child) of each level, from sorted columns; ``lengths`` None: all identifiers are full."""
+    """(codes, first_child) of each level, from sorted columns; ``lengths`` None: all identifiers are full.
+
+    Raises UserError for two equal identifiers, and for one that begins another.
+    """
     rows = len(numbers)
     differs = np.zeros(rows, bool)  # from the row before, in any of the columns so far
     differs[:1] = True

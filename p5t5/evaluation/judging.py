@@ -234,7 +234,7 @@ class Judge:
 def text_values(
     texts: Sequence[str], references: Sequence[str], split: Split, task: str, rows: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Per-example values and totals of the text metrics that the task names."""
+    """The task's text metrics: per-example values, float64 [n] or [n, m] each, and totals."""
     names = TASKS[task].metrics
     values: dict[str, np.ndarray] = {}
     statistics = text_metrics.bleu_statistics(texts, references)

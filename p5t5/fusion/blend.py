@@ -50,7 +50,7 @@ def normalized(table: np.ndarray, nonnegative: bool) -> np.ndarray:
 
 
 def centred(table: np.ndarray) -> np.ndarray:
-    """Log-probabilities minus their row's mean: their scale, which expresses the model's confidence, is kept."""
+    """float32 [n, items]: log-probabilities minus their row's mean: their scale, which expresses the model's confidence, is kept."""
     return table - table.mean(1, keepdims=True)
 
 

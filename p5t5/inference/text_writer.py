@@ -81,7 +81,7 @@ class Writer:
         hints: Sequence[str] | None = None,
         never_first: Sequence[int] = (),
     ) -> Iterator[tuple[np.ndarray, list[list[list[int]]]]]:
-        """(row numbers of the prompts, all samples of each as tokens), batch by batch; arguments as in `write`."""
+        """(row numbers int64 [B], all samples of each prompt as token ids), batch by batch; arguments as in `write`."""
         tokens = None if hints is None else text_tokens(self.tokenizer, hints)
         device = next(model.parameters()).device
         sampling = {name: value for name, value in asdict(options).items() if name != "item_weight"}

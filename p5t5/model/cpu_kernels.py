@@ -65,7 +65,7 @@ def normed(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
 
 
 def normed_backward(grad: Tensor, norm: Tensor, factor: Tensor) -> Tensor:
-    """The gradient of x, from ``grad``, that of ``normed(x)``, which is overwritten."""
+    """The gradient of x [..., d], from ``grad`` [..., d], that of ``normed(x)``, which is overwritten."""
     projection = (grad * norm).sum(-1, keepdim=True).mul_(-1 / norm.shape[-1])
     return grad.addcmul_(norm, projection).mul_(factor)
 

@@ -106,7 +106,7 @@ def start_identifiers(
     ``token_ids`` int [n, levels], padded with -1; ``vectors`` float [n, f], rows of about norm 1 (for
     instance ``cooccurrence.factors``). The embedding is the vector cut or padded to d_model, with
     Gaussian noise of total norm ``noise`` in the padding, scaled to ``identifier_norm``. A token that names several things
-    gets the mean of theirs. The rows of an untied head are set too.
+    gets the mean of theirs. The rows of an untied head are set too. Raises ValueError for arrays of different lengths.
     """
     token_ids, vectors = np.asarray(token_ids), np.asarray(vectors, np.float64)
     if len(token_ids) != len(vectors):
@@ -142,6 +142,7 @@ def grow_vocabulary(
     New rows are normal, with the standard deviation of the old ones: a checkpoint's embeddings may be
     of any scale, and much smaller ones would be ineffective. The old tokens' logits do not change.
     transformers' ``resize_token_embeddings`` would tie an untied head to the embedding and so destroy it.
+    Raises ValueError for a smaller size.
     """
     old_size = model.shared.weight.shape[0]
     if new_size < old_size:
@@ -177,7 +178,7 @@ def set_word_starts(
 
     ``pieces``: the tokenizer's pieces by id; those that begin with "▁" start a word, as do special
     tokens. ``continuing``: ids that do not although they begin so (all but the first token of an
-    identifier of several tokens, which counts as one word).
+    identifier of several tokens, which counts as one word). Raises ValueError for a model without such embeddings.
     """
     if not isinstance(model.encoder, P5T5Encoder):
         raise ValueError("this model has no whole-word embeddings")

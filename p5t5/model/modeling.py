@@ -188,6 +188,8 @@ class P5T5ForConditionalGeneration(T5ForConditionalGeneration):
         In training the head is computed at the real labels only, and ``logits`` is None: with short
         answers padded to the longest, or a large vocabulary, that saves most of the head's work. On a CPU
         the stacks then run in ``p5t5.model.cpu_kernels``, provided that only ids and a mask are given.
+
+        Raises ValueError for soft targets without weights.
         """
         inputs = {
             "attention_mask": attention_mask,

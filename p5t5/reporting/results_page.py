@@ -116,7 +116,7 @@ def render_report(
     data: Mapping[str, Any],
     notes: Sequence[str],
 ) -> str:
-    """The page as text."""
+    """The page as HTML text. Raises UserError for rows of several splits."""
     schemes = dict.fromkeys(row["scheme"] for row in rows)
     if len(schemes) > 1:
         raise UserError(

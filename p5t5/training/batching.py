@@ -133,7 +133,7 @@ def blocks(
 
 
 def slices(batch: np.ndarray, world: int, rank: int, accumulation: int) -> list[np.ndarray]:
-    """The rank's micro-batches of a global batch, ``accumulation`` of them.
+    """The rank's micro-batches of a global batch, ``accumulation`` of them: int64 arrays of example indexes.
 
     Some are empty where the batch has fewer examples than there are slices; the caller then runs any
     example with weight zero, so that all ranks make the same steps.

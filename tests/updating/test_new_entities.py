@@ -321,7 +321,7 @@ def test_placing_many_against_one_at_a_time(monkeypatch):
     known = unit(sparse.csr_array(random.random((60, 12)).astype(np.float32)))
     new = unit(sparse.csr_array(random.random((9, 12)).astype(np.float32)))
     values = random.normal(size=(60, 4))
-    monkeypatch.setattr(likeness, "TABLE", 120)  # two at a time
+    monkeypatch.setattr(likeness, "MAX_CELLS", 120)  # two at a time
     mean = values.mean(0)
     usual = np.mean([np.linalg.norm(one - mean) for one in values])
     for row, guess in zip(new.toarray(), carried_over(known, values, new), strict=True):
