@@ -8,7 +8,7 @@ their text (`Checkpoint.add_items`). Asked are the test users whose test item is
 these items alone, "new", and (b) the whole catalogue, "all"; the held-out users, by their history; and the users that
 training knew, with the new items and without: what the others pay for them.
 The items of the history are filtered. Baselines: popularity; popularity as the text predicts it; similarity of
-text to the history; the count floor. What has a parameter has it chosen on validation rows of held-out
+text to the history; co-occurrence. What has a parameter has it chosen on validation rows of held-out
 items. Prints a JSON line a case: NDCG@10, its interval, and what it has more than the others (paired, over users).
 """
 

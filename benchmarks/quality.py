@@ -47,7 +47,7 @@ from p5t5.fusion.without_model import FusionWithoutModel
 
 TASK = sasrec.TASK
 VALUES, COMPARISONS = ".values.parquet", ".comparisons.json"
-# The first are the defaults. Popularity and the count floor have nothing to tune.
+# The first are the defaults. Popularity and co-occurrence have no parameters to tune.
 CHOICES: dict[str, tuple[Callable[..., Scorer], list[dict[str, Any]]]] = {
     "popularity": (Popularity, [{}]),
     "count_floor": (CooccurrenceRanker, [{}]),

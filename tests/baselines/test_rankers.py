@@ -307,7 +307,7 @@ def test_reviews_without_a_word_give_no_ridge(split):
 
 
 def test_known_values_on_real_data(shared_data):
-    """benchmarks.md: Musical Instruments, popularity .0390, count floor .0466; RMSE .990 and .960."""
+    """benchmarks.md: Musical Instruments, popularity .0390, co-occurrence .0466; RMSE .990 and .960."""
     from p5t5.data.sources import amazon
 
     folder = shared_data / "amazon-musical-instruments"

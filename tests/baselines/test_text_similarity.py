@@ -110,7 +110,7 @@ def test_items_without_words_in_common_leave_it_out(split, columns):
 
 
 def test_new_items_are_found_by_their_words(split):
-    """No interaction at all: the count floor has nothing to say of them, words have."""
+    """No interaction at all: co-occurrence cannot rank them, words can."""
     four = with_items(split, title=["red brush", "red soap", "blue soap", "red brush"])
     items, _ = Scorer.top(
         ContentSimilarity(four), Ragged.from_lists([[0]]), 2, Ragged.from_lists([[0]], np.int32)
