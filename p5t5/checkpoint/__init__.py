@@ -1,1 +1,1 @@
-"""The folder a model travels in, and how an untrained one is made."""
+"""The checkpoint folder, and creating an untrained one."""

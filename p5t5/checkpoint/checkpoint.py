@@ -88,7 +88,7 @@ class Checkpoint:
         return replace(self.info.options, epoch=epoch)
 
     def check(self, data: IndexedRecords) -> None:
-        """UserError unless ``data`` has the checkpoint's items, in the checkpoint's order."""
+        """Raises UserError unless ``data`` has the checkpoint's items, in the checkpoint's order."""
         ours, theirs = self.catalogue.item_ids, data.item_ids.tolist()
         if ours == theirs:
             return
@@ -104,7 +104,7 @@ class Checkpoint:
         )
 
     def check_same(self, data: IndexedRecords) -> None:
-        """UserError unless ``data`` is what the checkpoint was trained on, interaction by interaction.
+        """Raises UserError unless ``data`` is what the checkpoint was trained on, interaction by interaction.
 
         With other interactions the split differs, and rows that were trained on may be test rows.
         """

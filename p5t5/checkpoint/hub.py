@@ -1,4 +1,4 @@
-"""Model folders and Hub ids: where a model is read from."""
+"""Loading models from folders and from the Hub."""
 
 from __future__ import annotations
 

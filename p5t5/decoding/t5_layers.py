@@ -2,7 +2,7 @@
 
 transformers builds an attention mask per layer, allocates a tensor per elementwise step and takes four passes
 for a norm; for models this small that is a fifth of the time. Here the mask is made once, and tensors that
-nobody else holds are changed in place. Only for use without gradients (`inference`). A module that is not a
+nothing else refers to are changed in place. Only for use without gradients (`inference`). A module that is not a
 plain `nn.Linear` (LoRA, quantized, hooked) is called as it is.
 """
 

@@ -1,1 +1,1 @@
-"""Soft targets: what simple models of the training rows say, for the T5 to learn."""
+"""Soft targets: what simple models of the training rows find likely, for the T5 to learn."""

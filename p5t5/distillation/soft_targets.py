@@ -75,7 +75,7 @@ def make_soft_targets(
     ] = {}  # by the texts that the teacher reads
     values = split.data.rating_values
     for task in distilled_tasks:
-        if task in items or TASKS[task].missing(split.data):  # that the task is off is said elsewhere
+        if task in items or TASKS[task].missing(split.data):  # the task is reported as off elsewhere
             continue
         reads = TASKS[task].review_columns
         if reads not in targets_of:

@@ -32,8 +32,8 @@ from p5t5.tasks.base import WORDS, BuildOptions, Decoding, Examples
 from p5t5.tasks.columns import rating_index
 from p5t5.tasks.registry import TASKS
 
-MAX_RANKED = 20  # ranked lists are this long: the largest k of any metric
-SHOWN_ITEMS = 5  # of them, how many a sample shows
+MAX_RANKED = 20  # length of ranked lists: the largest k of any metric
+SHOWN_ITEMS = 5  # items shown per sample
 
 
 @dataclass(frozen=True)

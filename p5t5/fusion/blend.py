@@ -230,7 +230,7 @@ class Fusion:
                 if name not in ("format", "kind", "parts", "length", "weights")
             }
             return Fusion(parts, plain["kind"], state["weights"], state["popularity"], length, metadata)
-        except UserError:  # a ValueError too, and it says all
+        except UserError:  # a subclass of ValueError, with a complete message
             raise
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
             raise UserError(

@@ -48,7 +48,7 @@ class Rating(float):
 
     @classmethod
     def of(cls, log_probabilities: np.ndarray, values: np.ndarray) -> Rating:
-        """From one row of scores [1, values]; NaN where the model gives no value any probability."""
+        """From one row of scores [1, values]; NaN where the model gives no value a positive probability."""
         probabilities = choice_probabilities(log_probabilities)
         values = np.asarray(values, np.float64)
         rating = cls(float(probabilities[0] @ values))

@@ -53,10 +53,10 @@ class InferenceOptions:
 
 
 class Predictor:
-    """A checkpoint that is asked examples.
+    """Answers examples with a checkpoint's model.
 
-    ``data``: whose numbering the users of the examples have; None: the checkpoint's own. ``item_ngrams``: by slot, what
-    training texts say of items, beside what the checkpoint keeps (see `item_phrases`).
+    ``data``: the data whose user numbers the examples have; None: the checkpoint's own numbering. ``item_ngrams``: by slot,
+    n-gram counts of training texts in addition to those that the checkpoint stores (see `item_phrases`).
     Raises UserError where ``data`` has another catalogue.
     """
 
@@ -100,9 +100,9 @@ class Predictor:
         token_budget: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Ranked:
-        """The k best items of the catalogue for each input, −1 behind fewer: int and float32 [n, k].
+        """The k best items of the catalogue for each input, padded with −1: int64 and float32 [n, k].
 
-        ``exclude``: Ragged of n rows, items never to rank; ``allow`` int: rank among these alone.
+        ``exclude``: Ragged of n rows, items never to rank; ``allow`` int: rank only these.
         ``progress`` gets the number of inputs just done.
         """
         return rank_all(
@@ -137,13 +137,15 @@ class Predictor:
             rows_of_target = np.flatnonzero(targets == target)
             first, *rest = PLACEHOLDER.split(target)  # text, slot, text, slot, …
             choices = [self.renderer.encode_text(" ".join([first, word, *rest[1:2]])) for word in words]
-            score = score_choices if len(rest) < 3 else score_beginnings  # is there nothing but this slot?
+            score = (
+                score_choices if len(rest) < 3 else score_beginnings
+            )  # does the target consist of this slot only?
             for rows, ids, mask in self._batches(inputs.take(rows_of_target)):
                 scores[rows_of_target[rows]] = score(self.model, ids, mask, choices)
         return scores
 
     def calibrate(self, task: str, scores: np.ndarray, context: RatingContext | None) -> np.ndarray:
-        """float [n, answers]: `answer_scores` blended with the task's fitted prior; as they are where it has none."""
+        """float [n, answers]: `answer_scores` blended with the task's fitted prior; unchanged where it has none."""
         calibrator = self.calibrators.get(task)
         return scores if calibrator is None else calibrator(scores, context)
 
@@ -198,7 +200,7 @@ class Predictor:
         return self._writer.write(self.model, inputs)
 
     def generate(self, examples: Examples, inputs: Ragged, options: TextOptions) -> list[list[list[int]]]:
-        """The tokens of all samples for each example: for few of them, among which `select` picks in several ways."""
+        """The tokens of all samples of each example, for `select` to choose among with different options; for a few examples."""
         others = answers_of_other_tasks(examples.task, self.tokenizer, self.rating_values)
         samples: list[list[list[int]]] = [[]] * len(inputs)
         hints = required_words(examples)
@@ -214,7 +216,7 @@ class Predictor:
         options: TextOptions,
         items: np.ndarray | None = None,
     ) -> list[str]:
-        """One of the samples for each example, as ``options`` say: its text, as of `write`."""
+        """The text of one sample per example, chosen according to ``options``; in the form of `write`."""
         ngrams = self.item_ngrams.get(TASKS[examples.task].target_slot)
         return self._without_ratings(
             examples.task, self._writer.select(samples, options.item_weight, ngrams, items)
@@ -231,10 +233,10 @@ class Predictor:
 
 
 def score_beginnings(model: Any, ids: Any, mask: Any, choices: Sequence[Sequence[int]]) -> np.ndarray:
-    """float32 [B, C]: log-probability that the answer begins so; what follows is left open.
+    """float32 [B, C]: log-probability that the answer begins with each choice, whatever follows.
 
-    Where one choice begins another ("1" and "1 . 5" as tokens) they can't be told apart by their
-    beginnings, and each is scored as if it were the whole answer.
+    Where one choice begins another ("1" and "1 . 5" as tokens) their beginnings do not
+    distinguish them, and each is scored as if it were the whole answer.
     """
     eos = int(model.config.eos_token_id)
     tokens = Ragged.from_lists([[token for token in choice if token != eos] for choice in choices]).padded(-1)

@@ -13,7 +13,7 @@ from p5t5.text.prompts import PLACEHOLDER, Prompt
 # Slots that describe the person; a prompt that uses more of them is preferred.
 PERSONAL = ({"user"}, {"history", "history_titles"}, {"rated_history", "rated_titles"})
 
-NAMED = {"history", "rated_history", "item"}  # slots that hold identifiers of items
+NAMED = {"history", "rated_history", "item"}  # slots that hold item identifiers
 
 
 def choose_prompt(

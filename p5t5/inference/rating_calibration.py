@@ -103,7 +103,7 @@ class BiasPrior:
 
     def __call__(self, context: RatingContext) -> np.ndarray:
         """float64 [n]: the expected rating, not clipped to the scale; NaN where no item is asked about."""
-        bias = np.nan_to_num(self.bias.astype(np.float64))  # NaN: an item that came later
+        bias = np.nan_to_num(self.bias.astype(np.float64))  # NaN: an item added later
         residuals = context.ratings - self.mean - bias[context.rated.values]
         rows = context.rated.row_of_value
         user = np.bincount(rows, residuals, minlength=len(context.item)) / (

@@ -37,7 +37,7 @@ __all__ = [
 
 
 class WholeWordEmbedding(nn.Embedding):
-    """A vector for each word number. A class of its own so that ``_init_weights`` can zero it."""
+    """A vector for each word number. A separate class so that ``_init_weights`` can zero it."""
 
     def reset_parameters(self) -> None:
         init.zeros_(self.weight)
@@ -46,8 +46,8 @@ class WholeWordEmbedding(nn.Embedding):
 class P5T5Encoder(T5Stack):
     """T5's encoder; with ``whole_word_embeddings`` it adds the embedding of each token's word number.
 
-    The word number is how many words have started up to the token, counted from ``input_ids`` and the
-    stored ``word_start`` (bool [vocabulary]). So nobody has to pass it: ``generate``, Trainer and
+    The word number is how many words have started up to the token, computed from ``input_ids`` and the
+    stored ``word_start`` (bool [vocabulary]). So it need not be passed: ``generate``, Trainer and
     ``model.encoder(...)`` see it too.
     """
 

@@ -1,1 +1,1 @@
-"""The Accelerate loop. It knows batches, not recommendation."""
+"""The Accelerate loop. It works on batches, without any notion of recommendation."""

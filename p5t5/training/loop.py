@@ -90,7 +90,7 @@ def train(
 
 
 class _Training:
-    """One run: its position, and the steps of ``train``."""
+    """A training run: its position in the data, and the steps of ``train``."""
 
     def __init__(self, model, source, options, out, validate, accelerator, notes, identity):
         options.check()

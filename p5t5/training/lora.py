@@ -1,6 +1,6 @@
 """LoRA through ``peft``: small matrices and the identifier tokens are trained, everything else is frozen.
 
-New identifier tokens know nothing yet, and LoRA leaves the embedding as it is: unless they are named they
+New identifier tokens are untrained, and LoRA does not train the embedding: unless they are named they
 stay random (users of LC-Rec and LETTER were bitten). peft's ``trainable_token_indices`` would wrap each of
 T5's four uses of the table, copy the whole table at each use, and hide it from decoding. Here the table is
 trained in place and the gradient of all other rows is zero: the same gradient (a test compares them), and

@@ -171,7 +171,7 @@ def _sharded_like(shard: Any, value: torch.Tensor) -> torch.Tensor:
 
 
 def _one_embedding(model: nn.Module) -> nn.Module:
-    """Makes modules that share a table one module: FSDP2 wants tied weights in one group.
+    """Replaces modules that share a table by one module: FSDP2 wants tied weights in one group.
 
     T5 has its table in four modules; Accelerate puts the input embedding and the head in one group, and
     torch refuses the other two.

@@ -1,1 +1,1 @@
-"""New items, users and interactions for a model that is trained already."""
+"""New items, users and interactions for a trained model."""

@@ -179,7 +179,7 @@ def _cleaned(items: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_pieces(tokenizer: PreTrainedTokenizerFast, named: Identifiers) -> PreTrainedTokenizerFast:
-    """The tokenizer with all tokens of ``named``."""
+    """The tokenizer extended by the tokens of ``named``."""
     vocabulary = tokenizer.get_vocab()
     pieces = [piece for piece in named.pieces() if WORD_START + piece not in vocabulary]
     return grow_tokenizer(tokenizer, pieces) if pieces else tokenizer
