@@ -413,7 +413,7 @@ def test_at_most_that_many_validation_rows_and_the_reasons_for_none():
             "not the data that the model",
         ),
         ("--model {road}/model --data {road}/june --out {tmp}/x --replay 1", "--replay 1.0"),
-        ("--model {road}/model --data {road}/stars --out {tmp}/x", "the model was trained on [1.0, 2.0"),
+        ("--model {road}/model --data {road}/stars --out {tmp}/x", "the model knows [1.0, 2.0"),
     ],
 )
 def test_mistakes_get_one_line(line, says, road, tmp_path, capsys):
