@@ -45,7 +45,6 @@ from p5t5.updating.new_interactions import trained_before
 
 RECIPE = Path(__file__).resolve().parent.parent / "configs" / "recipes" / "amazon-beauty.yaml"
 TASK = "sequential/next_item"
-WHOLE = 2**31  # longer than any history
 DECAYS, WEIGHTS = (1.0, 0.8, 0.5, 0.2), (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 Table = dict[str, np.ndarray]  # scorer → float32 [rows, items]
 
@@ -111,7 +110,7 @@ class Scores:
         ``strangers``: of users whom the model has no name for; it is asked in wordings that need none, as
         `Recommender` does.
         """
-        histories = self.split.history_items(rows, WHOLE)
+        histories = self.split.history_items(rows)
         out = {scorer.name: scorer.scores(histories) for scorer in self.scorers}
         out["popularity by text"] = np.broadcast_to(self.likely, (len(rows), len(self.likely)))
         out |= {name: scorer.scores(histories) for name, scorer in self.texts.items()}
@@ -127,7 +126,7 @@ class Scores:
 
     def ranks(self, table: np.ndarray, rows: np.ndarray, among: np.ndarray) -> np.ndarray:
         """int [rows]: the true item's place among the items ``among``, those of the history filtered."""
-        seen = self.split.history_items(rows, WHOLE)
+        seen = self.split.history_items(rows)
         allowed = np.where(among, table, -np.inf).astype(np.float32)
         return table_ranks(allowed, self.split.data.item[rows], seen)
 

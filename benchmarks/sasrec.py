@@ -38,7 +38,7 @@ from p5t5.core.ragged import Ragged, positions
 from p5t5.core.randomness import generator
 from p5t5.data.records.loading import load
 from p5t5.data.splits import Split, split_by
-from p5t5.evaluation.baselines import WHOLE, evaluate_baselines
+from p5t5.evaluation.baselines import evaluate_baselines
 from p5t5.evaluation.rows import rows_of
 from p5t5.metrics.ranking import ndcg, table_ranks
 from p5t5.model.head_loss import HeadLoss, Lookup, TiedGradient
@@ -173,7 +173,7 @@ def batches(lengths: np.ndarray, seed: int, epoch: int) -> Iterator[np.ndarray]:
 def validation_ndcg(scorer: Scorer, split: Split, limit: int | None) -> tuple[float, float]:
     """NDCG@10 over the validation rows, unfiltered and filtered; ``limit``: at most so many users."""
     rows, _ = rows_of(split, TASK, "validation", limit, 0)
-    histories, truth = split.history_items(rows, WHOLE), split.data.item[rows]
+    histories, truth = split.history_items(rows), split.data.item[rows]
     ranks = np.empty((2, len(rows)), np.int64)
     for at, table in scorer.chunks(histories, split.data.user[rows]):
         ranks[0, at] = table_ranks(table, truth[at])

@@ -21,7 +21,7 @@ from p5t5.fusion.model_scores import fit_for
 TASK = "sequential/next_item"
 VALUES = ".values.parquet"
 ANSWERING = 1  # bump it where the same folder would be asked or would answer differently than before
-WHOLE = ("p5t5.json", "prompts.yaml", "config.json", "generation_config.json", "tokenizer.json",
+MODEL_FILES = ("p5t5.json", "prompts.yaml", "config.json", "generation_config.json", "tokenizer.json",
          "tokenizer_config.json", "catalogue.parquet", "users.parquet", "model.safetensors", FUSION_FILE, STATE_FILE)  # fmt: skip
 
 
@@ -78,6 +78,6 @@ def fused(folder: Path, checkpoint: Checkpoint, split: Split) -> Fusion:
 
 def digest(folder: Path) -> str:
     """Of all that the model answers by: trained anew, or asked in other words, it is another one."""
-    present = [folder / name for name in WHOLE if (folder / name).is_file()]
+    present = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
     found = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in present]
     return hashlib.sha256(json.dumps([ANSWERING, found]).encode()).hexdigest()[:16]

@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.optimize import minimize
 
-from p5t5.core.randomness import hashed
+from p5t5.core.randomness import fold_of, sample
 from p5t5.data.splits import Split
 from p5t5.data.text_features import WordCounts, common_columns, ridge, weighed
 from p5t5.tasks.base import BuildOptions, Examples
@@ -135,9 +135,8 @@ class ReviewRegressor:
         No other row is read.
         """
         data, rows = split.data, TASKS[task].eligible(split, "train")
-        if len(rows) > MAX_REVIEWS:
-            rows = np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:MAX_REVIEWS]])
-        is_held_out = hashed(seed + 1, data.user[rows], data.item[rows]) % np.uint64(5) == 0
+        rows = sample(rows, MAX_REVIEWS, seed)
+        is_held_out = fold_of(5, seed + 1, data.user[rows], data.item[rows]) == 0
         if (
             len(data.rating_values) < 2
             or len(rows) < MIN_TRAINING_REVIEWS

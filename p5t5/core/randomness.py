@@ -41,6 +41,21 @@ def below(bound, seed: int, *keys) -> np.ndarray:
     return (uniform(seed, *keys) * bound).astype(np.int64)
 
 
+def sample(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """At most ``most`` of the different integers ``rows`` [n], drawn by the seed, in their order in ``rows``.
+
+    Whether one of them is drawn before another depends on the two alone, not on the rest of ``rows``.
+    """
+    if len(rows) <= most:
+        return rows
+    return rows[np.sort(np.argsort(hashed(seed, rows), kind="stable")[:most])]
+
+
+def fold_of(number: int, seed: int, *keys) -> np.ndarray:
+    """int64 in [0, number), broadcast over ``keys``: the fold of each; equal keys share one."""
+    return (hashed(seed, *keys) % np.uint64(number)).astype(np.int64)
+
+
 def generator(seed: int, *keys: int) -> np.random.Generator:
     """A NumPy generator for work that wants a stream (a permutation, a fit)."""
     return np.random.default_rng([int(seed), *(int(key) for key in keys)])

@@ -48,15 +48,17 @@ class Split:
             return rows - first
         return self._trained_before[rows] - self._trained_before[first]
 
-    def history(self, rows: np.ndarray, longest: int) -> Ragged:
-        """Ragged int32: the rows (of IndexedRecords) of each row's last ``longest`` earlier interactions."""
-        lengths = np.minimum(self.history_lengths(rows), longest)
+    def history(self, rows: np.ndarray, longest: int | None = None) -> Ragged:
+        """Ragged int32: the rows (of IndexedRecords) of each row's last ``longest`` earlier interactions (None: all)."""
+        lengths = self.history_lengths(rows)
+        if longest is not None:
+            lengths = np.minimum(lengths, longest)
         if self.in_time_order:
             return Ragged.from_lengths(positions(rows - lengths, lengths).astype(np.int32), lengths)
         places = positions(self._trained_before[rows] - lengths, lengths)
         return Ragged.from_lengths(self.rows("train")[places].astype(np.int32), lengths)
 
-    def history_items(self, rows: np.ndarray, longest: int) -> Ragged:
+    def history_items(self, rows: np.ndarray, longest: int | None = None) -> Ragged:
         """Ragged int32: the item numbers of that history, oldest first."""
         history = self.history(rows, longest)
         return Ragged(self.data.item[history.values], history.offsets)

@@ -19,7 +19,7 @@ from p5t5.baselines.base import Scorer
 from p5t5.baselines.rankers import CooccurrenceRanker, Popularity
 from p5t5.baselines.text_similarity import content_rankers
 from p5t5.core.ragged import Ragged
-from p5t5.core.randomness import hashed
+from p5t5.core.randomness import fold_of, hashed, sample
 from p5t5.data.splits import Split
 from p5t5.fusion.blend import SMOOTHING, Fusion, standardized_popularity
 from p5t5.fusion.fitting import Shortlists, likeliest_weights
@@ -33,7 +33,6 @@ MAX_DISTILLED_ROWS = 2_000_000  # the soft targets of a row take 200 bytes
 MAX_COUNTED_ROWS = (
     3_000_000  # training rows that co-occurrence is counted on: beyond this, those of a sample of the users
 )
-WHOLE = 2**31  # longer than any history
 
 
 def next_item_soft_targets(
@@ -46,14 +45,14 @@ def next_item_soft_targets(
     rows = split.rows("train")
     rows = rows[split.history_lengths(rows) > 0]
     most = max(int(MAX_CELLS / split.data.number_of_items), FIT_ROWS)
-    rows = _sample(rows, min(most, MAX_DISTILLED_ROWS), seed)
+    rows = sample(rows, min(most, MAX_DISTILLED_ROWS), seed)
     if not len(rows):
         empty = np.zeros((0, ALTERNATIVES))
         return rows, empty.astype(np.int32), empty.astype(np.float32)
     if len(np.unique(split.data.user[rows])) < FOLDS:
         return rows[:0], np.zeros((0, ALTERNATIVES), np.int32), np.zeros((0, ALTERNATIVES), np.float32)
     users = np.arange(split.data.number_of_users)
-    fold = (hashed(seed, users) % np.uint64(FOLDS)).astype(np.int8)[split.data.user]
+    fold = fold_of(FOLDS, seed, users).astype(np.int8)[split.data.user]
     uncounted, described, disable_bar = (
         _uncounted(split, seed),
         content_rankers(split),
@@ -63,7 +62,7 @@ def next_item_soft_targets(
         _blend(_without(split, uncounted | (fold == number)), described)
         for number in tqdm(range(FOLDS), desc="teachers", disable=disable_bar)
     ]
-    fitting_rows = _sample(rows, FIT_ROWS, seed + 1)
+    fitting_rows = sample(rows, FIT_ROWS, seed + 1)
     lists = [
         part
         for number, teacher in enumerate(teachers)
@@ -81,11 +80,6 @@ def next_item_soft_targets(
                 )
                 bar.update(len(positions))
     return rows, items, shares
-
-
-def _sample(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """At most ``most`` of the rows, ascending, drawn by the seed."""
-    return rows if len(rows) <= most else np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:most]])
 
 
 def _uncounted(split: Split, seed: int) -> np.ndarray:
@@ -123,7 +117,7 @@ def _shortlists(teacher: Fusion, split: Split, rows: np.ndarray) -> Iterator[tup
     step = max((1 << 23) // data.number_of_items, 1)
     for start in range(0, len(rows), step):
         chunk = rows[start : start + step]
-        histories = split.history_items(chunk, WHOLE)
+        histories = split.history_items(chunk)
         past = np.zeros((len(chunk), data.number_of_items), bool)
         past[histories.row_of_value, histories.values] = True
         tables = [scorer.scores(histories, np.full(len(chunk), -1)) for scorer in teacher.parts]

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from p5t5.baselines.rating import BiasOnly, MatrixFactorization, Ratings
 from p5t5.baselines.review_regression import MAX_FEATURES, MAX_REVIEWS, RIDGE_PENALTIES, RatingDistribution
-from p5t5.core.randomness import hashed
+from p5t5.core.randomness import fold_of, sample
 from p5t5.data.splits import Split
 from p5t5.data.text_features import ridge, weighted, word_counts
 from p5t5.tasks.columns import cut_at_sentences, rating_index, shorten
@@ -52,11 +52,10 @@ def rating_soft_targets(
     factored = len(rows) <= MAX_FACTORED_RATINGS
     reads = TASKS[task].reads_review
     most = MAX_REVIEWS if reads else MAX_DISTILLED_ROWS
-    if len(rows) > most:
-        rows = np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:most]])
+    rows = sample(rows, most, seed)
     values = data.rating_values
     # By the pair: where somebody rated an item twice, neither rating may reveal the other.
-    fold = (hashed(seed, data.user[rows], data.item[rows]) % np.uint64(folds)).astype(np.int64)
+    fold = fold_of(folds, seed, data.user[rows], data.item[rows])
     if len(values) < 2 or np.bincount(fold, minlength=folds).min() < MIN_TRAINING_REVIEWS:
         return rows[:0], np.zeros((0, len(values)), np.float32)
     assert data.rating is not None

@@ -25,8 +25,6 @@ from p5t5.tasks.base import BuildOptions, Decoding
 from p5t5.tasks.rating import middle
 from p5t5.tasks.registry import TASKS
 
-WHOLE = 2**31  # longer than any history
-
 
 def evaluate_baselines(
     split: Split,
@@ -84,7 +82,7 @@ def _measured_rankings(
     split: Split, task: str, rows: np.ndarray, scorers: Sequence[Scorer], protocols: Sequence[str]
 ) -> Iterator[Measured]:
     data = split.data
-    history, truth, users = split.history_items(rows, WHOLE), data.item[rows], data.user[rows]
+    history, truth, users = split.history_items(rows), data.item[rows], data.user[rows]
     quality = ListQuality(split)
     for scorer in scorers:
         started = perf_counter()
@@ -107,7 +105,7 @@ def _measured_candidates(
 ) -> Iterator[Measured]:
     examples = TASKS[task].build(split, rows, options)
     assert examples.candidates is not None and examples.answer is not None
-    history, users = split.history_items(rows, WHOLE), split.data.user[rows]
+    history, users = split.history_items(rows), split.data.user[rows]
     for scorer in scorers:
         started = perf_counter()
         scores = scorer.candidate_scores(history, examples.candidates, users)

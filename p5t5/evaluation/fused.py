@@ -14,7 +14,7 @@ from p5t5.decoding.trie import Trie
 from p5t5.evaluation.list_quality import LISTED, ListQuality
 from p5t5.evaluation.results import Measured
 from p5t5.fusion.blend import Fusion, rows_at_once
-from p5t5.fusion.fitting import FUSED_TASK, WHOLE
+from p5t5.fusion.fitting import FUSED_TASK
 from p5t5.fusion.model_scores import model_table
 from p5t5.metrics.ranking import ranking_values, table_ranks
 from p5t5.tasks.registry import TASKS
@@ -41,7 +41,7 @@ def measure_fusion(
     for start in range(0, len(rows), step):
         positions = np.arange(start, min(start + step, len(rows)))
         chunk = rows[positions]
-        histories = split.history_items(chunk, WHOLE)
+        histories = split.history_items(chunk)
         table = model_table(model, inputs.take(positions), trie, data.number_of_items, token_budget)
         scores = fusion.scores(table, histories, data.user[chunk])
         for protocol in protocols:

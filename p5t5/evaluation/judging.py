@@ -15,7 +15,7 @@ from p5t5.core.randomness import hashed
 from p5t5.data.splits import Split
 from p5t5.evaluation.list_quality import ListQuality
 from p5t5.inference.predictor import Predictor
-from p5t5.inference.rating_calibration import WHOLE, RatingContext
+from p5t5.inference.rating_calibration import RatingContext
 from p5t5.inference.text_writer import GREEDY, describe_decoding
 from p5t5.metrics import text as text_metrics
 from p5t5.metrics.ranking import candidate_ranks, list_ranks, ranking_values
@@ -90,7 +90,7 @@ class Judge:
     def _items(self, examples: Examples, inputs: Ragged, protocols: Sequence[str]) -> Iterator[Judged]:
         truth = self.split.data.item[examples.rows]
         for protocol in protocols:
-            exclude = self.split.history_items(examples.rows, WHOLE) if protocol == "filtered" else None
+            exclude = self.split.history_items(examples.rows) if protocol == "filtered" else None
             k = min(MAX_RANKED, len(self.predictor.trie))
             ranked = self.predictor.rank(inputs, k, exclude=exclude)
             values = ranking_values(list_ranks(ranked.items, truth), TASKS[examples.task].metrics)

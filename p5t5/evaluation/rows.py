@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from p5t5.core.errors import UserError
-from p5t5.core.randomness import hashed
+from p5t5.core.randomness import sample
 from p5t5.data.splits import Split
 from p5t5.tasks.registry import TASKS
 
@@ -54,6 +54,6 @@ def rows_of(split: Split, task: str, part: str, limit: int | None, seed: int) ->
     if limit is not None:
         users = split.data.user[rows]
         distinct_users = np.unique(users)
-        chosen = distinct_users[np.argsort(hashed(seed, distinct_users), kind="stable")[:limit]]
+        chosen = sample(distinct_users, limit, seed)
         rows = rows[np.isin(users, chosen)]
     return rows, ""

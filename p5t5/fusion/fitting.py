@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from p5t5.baselines.base import Scorer
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
-from p5t5.core.randomness import hashed
+from p5t5.core.randomness import fold_of, sample
 from p5t5.data.splits import Split
 from p5t5.fusion.blend import (
     HISTORY,
@@ -30,7 +30,6 @@ from p5t5.tasks.registry import TASKS
 SHORTLIST = 50  # items per part that compete with the true item
 PENALTY = 1e-3  # on squared weights, in units of the mean loss of a row
 FOLDS = 2
-WHOLE = 2**31  # longer than any history
 FUSED_TASK = "sequential/next_item"
 
 # (rows of interactions) → the model's log-probabilities float32 [rows, items]
@@ -78,9 +77,7 @@ class Shortlists:
 def validation_rows(split: Split, limit: int | None, seed: int = 0) -> np.ndarray:
     """int [n]: the rows to fit a fusion on, at most ``limit``, drawn by the seed."""
     rows = TASKS[FUSED_TASK].eligible(split, "validation")
-    if limit is None or len(rows) <= limit:
-        return rows
-    return np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:limit]])
+    return rows if limit is None else sample(rows, limit, seed)
 
 
 def fit_fusion(
@@ -115,7 +112,7 @@ def fit_fusion(
         return Fusion(list(parts), kind, np.zeros((len(parts) + 2, width)), popularity, length)
 
     lists = shortlists(zero_weights("sum"), split, rows, model)
-    fold = (hashed(0, split.data.user[rows]) % np.uint64(FOLDS)).astype(np.int64)
+    fold = fold_of(FOLDS, 0, split.data.user[rows])
     ndcg_of_kind: dict[str, float] = {}
     for kind in kinds:
         kind_lists = lists["reciprocal_rank" if kind == "reciprocal_rank" else "sum"]
@@ -162,7 +159,7 @@ def shortlists(fusion: Fusion, split: Split, rows: np.ndarray, model: ModelTable
     step = rows_at_once(split.data.number_of_items)
     for start in range(0, len(rows), step):
         chunk = rows[start : start + step]
-        histories, users = split.history_items(chunk, WHOLE), split.data.user[chunk]
+        histories, users = split.history_items(chunk), split.data.user[chunk]
         truth, model_scores = split.data.item[chunk], model(chunk)
         past = in_history(histories, split.data.number_of_items)
         tables: dict[str, list[np.ndarray]] = {kind: [] for kind in chunks_of}

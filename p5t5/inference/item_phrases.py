@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from p5t5.core.ragged import Ragged
-from p5t5.core.randomness import hashed
+from p5t5.core.randomness import sample
 from p5t5.data.splits import Split
 from p5t5.tasks.base import BuildOptions
 from p5t5.tasks.registry import TASKS
@@ -86,8 +86,7 @@ class ItemNgrams:
     ) -> ItemNgrams | None:
         """From the target texts of the task's training rows; None where they share no n-gram. No other row is read."""
         rows = TASKS[task].eligible(split, "train")
-        if len(rows) > MAX_TEXTS:
-            rows = np.sort(rows[np.argsort(hashed(seed, rows), kind="stable")[:MAX_TEXTS]])
+        rows = sample(rows, MAX_TEXTS, seed)
         if not len(rows):
             return None
         references = list(TASKS[task].build(split, rows, options).references or ())

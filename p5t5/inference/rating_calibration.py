@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 ARTIFACT = "rating_calibration"  # among the fitted artifacts of a checkpoint
 WORDS_FILE = "words.parquet"  # the word weights of the review regressions, a file of the artifact
 
-WHOLE = 2**31  # longer than any history
 
 MARGIN = 0.01  # fraction of the scale that prior means keep from its ends, where one rating would get all probability
 
@@ -55,7 +54,7 @@ class RatingContext:
         split: Split, rows: np.ndarray, texts: Mapping[str, Sequence[str]] | None = None
     ) -> RatingContext:
         """The context of the rows of a split: each with the rated rows of its history."""
-        data, history = split.data, split.history(rows, WHOLE)
+        data, history = split.data, split.history(rows)
         assert data.rating is not None
         is_rated = np.isfinite(data.rating[history.values])
         lengths = np.bincount(history.row_of_value[is_rated], minlength=len(rows))

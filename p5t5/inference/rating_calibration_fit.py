@@ -12,7 +12,7 @@ import numpy as np
 from p5t5.baselines.rating import BiasOnly, Ratings
 from p5t5.baselines.review_regression import ReviewRegressor, WordWeights, texts_of
 from p5t5.checkpoint.fitted import FittedArtifact
-from p5t5.core.randomness import hashed
+from p5t5.core.randomness import fold_of, sample
 from p5t5.data.splits import Split
 from p5t5.inference.rating_calibration import (
     ARTIFACT,
@@ -54,10 +54,8 @@ def fit_bias_prior(split: Split, seed: int = 0) -> BiasPrior | None:
     rows = rows[is_rated(split.data, rows)]
     if not len(rows):
         return None
-    sampled = rows
-    if len(rows) > MAX_TRAINING_RATINGS:
-        sampled = rows[np.sort(np.argsort(hashed(seed, rows), kind="stable")[:MAX_TRAINING_RATINGS])]
-    is_held_out = hashed(seed + 1, sampled) % np.uint64(5) == 0
+    sampled = sample(rows, MAX_TRAINING_RATINGS, seed)
+    is_held_out = fold_of(5, seed + 1, sampled) == 0
     penalties = PENALTIES if len(rows) >= MIN_TRAINING_RATINGS else (FIXED,)
     fitting_rows = sampled[~is_held_out] if (~is_held_out).any() else sampled
     biases = BiasOnly(
@@ -79,7 +77,7 @@ def _fit_recency_offset(split: Split, rows: np.ndarray, biases: BiasOnly, seed: 
     if len(rest) < MIN_TRAINING_RATINGS:
         return None
     biases.refit(Ratings(split, rest))
-    last = last[np.sort(np.argsort(hashed(seed, last), kind="stable")[:MAX_RECENCY_USERS])]
+    last = sample(last, MAX_RECENCY_USERS, seed)
     context, ratings = RatingContext.of_rows(split, last), Ratings(split, last)
     choices = [None, *(RecencyOffset(*choice) for choice in product(HALF_LIVES, RECENT_PENALTIES))]
     guesses = (

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from p5t5.core.errors import UserError
-from p5t5.core.randomness import generator, hashed, uniform
+from p5t5.core.randomness import generator, sample, uniform
 from p5t5.data.records.tables import IndexedRecords
 from p5t5.data.splits import Split
 from p5t5.tasks.base import BuildOptions, Examples, Task
@@ -189,7 +189,7 @@ def validation_sample(
     rows = TASKS[task].eligible(split, "validation")
     if not len(rows) or not len(usable_prompts(prompts, task, split.data, held_out=False)):
         return None
-    rows = np.sort(rows[np.argsort(hashed(options.seed, rows), kind="stable")[:limit]])
+    rows = sample(rows, limit, options.seed)
     return single(split, task, prompts, "validation", options, "seen", rows)
 
 

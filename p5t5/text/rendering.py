@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LITERAL, ALTERED = len(POOLS), len(POOLS) + 1  # the templates' literals and their variants; known here only
 END, GAP = 0, 1  # literals: </s>, and nothing, where an input is silent around its slots; a variant may speak
-WHOLE = (USER, ITEM)  # identifiers: masked whole by the denoising
+IDENTIFIER_POOLS = (USER, ITEM)  # identifiers: masked whole by the denoising
 RENDERED = 1 << 19  # examples at a time
 MOST_TEXTS = 1_000_000  # free texts kept tokenised before the store starts again
 
@@ -148,7 +148,7 @@ class Renderer:
         places = Ragged(self._places(column, texts), column.elements.offsets)
         tokens = self._gather(places)
         lengths = self._lengths[places.values]
-        starts_group = np.repeat(~np.isin(column.pools, WHOLE), lengths)
+        starts_group = np.repeat(~np.isin(column.pools, IDENTIFIER_POOLS), lengths)
         nonempty = lengths > 0
         starts_group[(np.cumsum(lengths) - lengths)[nonempty]] = True
         begun = np.concatenate([[0], np.cumsum(starts_group)])  # groups before each token

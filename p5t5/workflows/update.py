@@ -271,14 +271,13 @@ def _train(
 
 def _balanced(split: Split, groups: Mapping[str, np.ndarray], seed: int) -> np.ndarray:
     """bool [n]: as many old as new validation rows, drawn: the best weights are chosen for both."""
-    from p5t5.core.randomness import hashed
+    from p5t5.core.randomness import sample
 
     held = split.part == 1
     rows = [np.flatnonzero(groups[name] & held) for name in ("old rows", "new rows") if name in groups]
     chosen = np.zeros(len(held), bool)
     for part in rows:
-        order = np.argsort(hashed(seed, part), kind="stable")
-        chosen[part[order[: min(map(len, rows))]]] = True
+        chosen[sample(part, min(map(len, rows)), seed)] = True
     return chosen
 
 
