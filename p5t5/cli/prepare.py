@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -12,6 +13,7 @@ from p5t5.core.errors import UserError
 from p5t5.data.build import SOURCES, PreparedData, known_source, prepare_with
 from p5t5.data.records.tables import IndexedRecords
 from p5t5.data.sources.column_inference import MADE, NONE, OPTIONS
+from p5t5.data.trainability import why_not_trainable
 from p5t5.reporting.data_page import DataReport
 from p5t5.tasks.registry import TASKS
 
@@ -68,7 +70,24 @@ def summary_lines(prepared: PreparedData, report: DataReport) -> list[str]:
         lines.append(f"dropped: {number:,} row{'s' if number > 1 else ''} ({reason}){first}")
     if not info.get("dropped"):
         lines.append("dropped: nothing")
-    return [*lines, *report.lines(), *tasks(data), f"report: {prepared.folder / REPORT}"]
+    return [
+        *lines,
+        *report.lines(),
+        *tasks(data),
+        f"report: {prepared.folder / REPORT}",
+        *next_steps(prepared),
+    ]
+
+
+def next_steps(prepared: PreparedData) -> list[str]:
+    """What to type next, or why nothing can be learned from these data."""
+    if why := why_not_trainable(prepared.data):
+        return [
+            f"these data cannot be trained on: {why}. More interactions of the same users with the same items are "
+            "needed; if a wrong column was taken for users or items, name the right one"
+        ]
+    folder = shlex.quote(str(prepared.folder))
+    return [f"next: p5t5 finetune --data {folder} --out model --max_minutes 10"]
 
 
 def tasks(data: IndexedRecords) -> list[str]:

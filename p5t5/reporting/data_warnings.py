@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -11,13 +11,9 @@ import numpy as np
 
 from p5t5.data.records.building import REPEATED
 from p5t5.data.records.tables import IndexedRecords
+from p5t5.data.sources.id_spelling import differing_spellings
+from p5t5.data.sources.leaking_averages import LEAKY
 from p5t5.reporting.data_statistics import DataStatistics, day
-
-# Aggregates over all purchases, held-back ones included: as attributes they would leak (docs/evaluation.md).
-LEAKY = (
-    "salesrank alsobought alsoviewed boughttogether related popularity ratingcount averagerating avgrating "
-    "meanrating ratingnumber numratings numberofratings votecount voteaverage numreviews reviewcount"
-)
 
 
 @dataclass(frozen=True)
@@ -96,12 +92,14 @@ def _users_and_items(data: IndexedRecords, found: DataStatistics) -> list[DataWa
                 )
             )
     for ids, what in ((data.user_ids.tolist(), "user"), (data.item_ids.tolist(), "item")):
-        if (alike := _alike(ids)) is not None:
-            number, example = alike
+        if spellings := differing_spellings(ids):
+            told = "; ".join(
+                f"{number:,} by {kind} ({example})" for kind, (number, example) in spellings.items()
+            )
             out.append(
                 DataWarning(
-                    f"{number:,} {what} ids differ from another only by case or white space ({example})",
-                    "they count as different; write them alike in the file if they are the same",
+                    f"{what} ids differ from another only by their spelling: {told}",
+                    f"they count as different; are they the same id? --normalize_ids {','.join(spellings)} makes them one",
                 )
             )
     number_of = {item_id: place for place, item_id in enumerate(data.item_ids.tolist())}
@@ -161,7 +159,7 @@ def _times(data: IndexedRecords, found: DataStatistics) -> list[DataWarning]:
         out.append(
             DataWarning(
                 f"{early:,} times lie before 1980, from {day(low)}",
-                "zeros for unknown times? leave those cells empty instead",
+                f"zeros for unknown times? --missing_time {day(low)} drops those rows, --time none all times",
             )
         )
     elif early:
@@ -187,19 +185,46 @@ def _ratings(found: DataStatistics) -> list[DataWarning]:
                 "that is no rating but “was there”: leave the column out with --rating none",
             )
         ]
+    out = [
+        DataWarning(
+            f"the rating {values[place]:g} stands apart: {_percent(counts[place] / counts.sum())} of the ratings, {why}",
+            f"if it means “not rated”, --missing_rating {values[place]:g} drops those rows",
+        )
+        for place, why in _apart(values)
+    ]
     if share > 0.9:
-        return [
+        out.append(
             DataWarning(
                 f"{_percent(share)} of the ratings are {value}",
                 f"a model that always answers {value} is hard to beat: look at the rank metrics, or --rating none",
             )
-        ]
-    return []
+        )
+    return out
+
+
+def _apart(values: np.ndarray) -> list[tuple[int, str]]:
+    """Places in the sorted ``values`` of what may stand for "not rated": below zero or far from the others, and 0
+    below a scale that starts at 1."""
+    out: list[tuple[int, str]] = []
+    if len(values) < 3:
+        return out
+    rest, low, high = values[1:], values[0], values[-1]
+    span = float(rest[-1] - rest[0])
+    if low < 0 <= rest[0]:
+        out.append((0, f"below the others ({rest[0]:g} to {rest[-1]:g})"))
+    elif low == 0 and rest[0] >= 1 and high in (5, 10, 100):  # scales that start at 1, mostly
+        out.append((0, f"below a scale from {rest[0]:g} to {rest[-1]:g}"))
+    elif rest[0] - low > max(span, 1):
+        out.append((0, f"far below the others ({rest[0]:g} to {rest[-1]:g})"))
+    others = values[:-1] if not out else values[1:-1]
+    if len(others) > 1 and high - others[-1] > max(float(others[-1] - others[0]), 1):
+        out.append((len(values) - 1, f"far above the others ({others[0]:g} to {others[-1]:g})"))
+    return out
 
 
 def _catalogue(data: IndexedRecords) -> list[DataWarning]:
     out = []
-    leaky = [name for name in data.attributes if "".join(filter(str.isalnum, name.lower())) in LEAKY.split()]
+    leaky = [name for name in data.attributes if "".join(filter(str.isalnum, name.lower())) in LEAKY]
     if leaky:
         out.append(
             DataWarning(
@@ -217,18 +242,6 @@ def _catalogue(data: IndexedRecords) -> list[DataWarning]:
                 )
             )
     return out
-
-
-def _alike(ids: Sequence[str]) -> tuple[int, str] | None:
-    """(how many ids equal another without case and white space, "a, A"), or None."""
-    first: dict[str, str] = {}
-    number, example = 0, ""
-    for text in ids:
-        other = first.setdefault("".join(text.split()).casefold(), text)
-        if other is not text:
-            number += 1
-            example = example or f"{other!r}, {text!r}"
-    return (number, example) if number else None
 
 
 def _percent(share: float) -> str:

@@ -74,7 +74,7 @@ def test_k_core_and_sample(tmp_path, capsys):
         (["table", "{dir}/r.csv", "--user", "whom", "--out", "{dir}/data"], "no column whom (--user)"),
         (
             ["table", "{dir}/r.csv", "--rating", "what", "--out", "{dir}/data"],
-            "column what: 'i0': rating is not a number",
+            "column what looks like the ratings, but they cannot be read: 'i",
         ),
         (["table", "{dir}/r.csv", "--columns", "user_id", "--out", "{dir}/data"], "not OURS=THEIRS"),
         (["sequences", "--raw", "{dir}", "--out", "{dir}/data"], "has no sequences.txt"),

@@ -61,7 +61,7 @@ SUSPICIOUS = {
     "same time as the user's one before": [("a", f"i{n}", n % 5, 10**9 + n // 4) for n in range(20)],
     "all ratings are 5": [("a", f"i{n}", 5, 10**9 + n) for n in range(20)],
     "of the ratings are 4": [("a", f"i{n}", 4 - (n == 7), 10**9 + n) for n in range(20)],
-    "user ids differ from another only by case": [(["Ann", "ann"][n % 2], f"i{n}", n % 5, 10**9 + n) for n in range(20)],
+    "user ids differ from another only by their spelling: ": [(["Ann", "ann"][n % 2], f"i{n}", n % 5, 10**9 + n) for n in range(20)],
     "repeat the user, item and time": [("a", f"i{n % 18}", n % 5, 10**9 + n % 18) for n in range(20)],
     "item that the user met before": [("a", f"i{n % 4}", n % 5, 10**9 + n) for n in range(20)],
     "times lie in the future": [("a", f"i{n}", n % 5, 10**9 + n * 10**9) for n in range(20)],

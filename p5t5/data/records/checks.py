@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from p5t5.core.errors import UserError
-from p5t5.data.records.cleaning import clean_text, not_odd
+from p5t5.data.records.cleaning import clean_text, is_id, not_odd
 
 MOST_RATING_VALUES = 101
 
@@ -20,7 +20,7 @@ def check_ids(frame: pd.DataFrame, where: str, columns: tuple[str, ...], unique:
         values = frame[column]
         distinct = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else values
         for row, value in enumerate(distinct):
-            if not isinstance(value, str) or not value or not value.isprintable():
+            if not isinstance(value, str) or not is_id(value):
                 if distinct is not values:
                     row = int(np.flatnonzero(values == value)[0]) if (values == value).any() else row
                 _no_id(where, row, column, value)

@@ -25,6 +25,8 @@ _TAG = re.compile(
 )
 _COMMENT = re.compile(r"<!--.{0,2000}?-->", re.DOTALL)
 _UNSPACED_BRACKET = re.compile(r"<(?=\S)")
+JOINERS = "\u200c\u200d"  # between letters of some scripts, and inside emoji
+_NO_JOINERS = {ord(char): None for char in JOINERS}
 _DROPPED_CATEGORIES = ("Cc", "Cf", "Cs")  # controls, bidi and zero-width formats, lone surrogates
 
 
@@ -93,7 +95,8 @@ def not_odd(strings: pa.Array) -> np.ndarray:
 def clean_id(value: Any) -> str | None:
     """An id as a stripped string, other white space in it as spaces; "" where missing, None where it is no id.
 
-    Integers that a missing one made floats (7.0) are 7. No id: a list, or what holds control characters.
+    Integers that a missing one made floats (7.0) are 7. Invisible characters go, but for those that join letters and
+    emoji (👩‍🚀). No id: a list, or what holds control characters.
     """
     if type(value) is str and value.isprintable():
         return value.strip()
@@ -105,8 +108,15 @@ def clean_id(value: Any) -> str | None:
         value = int(value)
     text = str(value).strip()
     if not text.isprintable():  # of white space, only the plain space is
-        text = "".join(" " if char.isspace() else char for char in text).strip()
-    return text if text.isprintable() else None
+        text = "".join(" " if char.isspace() else char for char in text)
+        text = "".join(char for char in text if char in JOINERS or unicodedata.category(char) != "Cf").strip()
+    return text if is_id(text) else "" if not text.strip("".join(JOINERS)) else None
+
+
+def is_id(text: str) -> bool:
+    """Whether a string can be an id: not empty, and all of it can be printed."""
+    plain = text.translate(_NO_JOINERS)
+    return bool(plain) and plain.isprintable()
 
 
 def id_categories(column: pd.Series) -> tuple[pd.Categorical, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,21 @@ from p5t5.data.sampling import draw_keys, drawn
 from p5t5.data.sources import cells
 from p5t5.data.sources.batches import Batch
 from p5t5.data.sources.column_inference import OPTIONS
+from p5t5.data.sources.column_styles import FileStyle
 from p5t5.data.sources.dropped_rows import Problems
 from p5t5.data.sources.files import REMEDIES
+from p5t5.data.sources.time_units import described, in_seconds, number_style, read_times
 
 NO_RATING = "rating is not a number"
 NO_TIME = "time cannot be read"
+_RATING_REMEDY = (
+    f"write a number with a point (3.5), name another column with {OPTIONS['rating']}, or say what words mean with "
+    "--rating_levels"
+)
+_TIME_REMEDY = (
+    "write seconds, milliseconds or dates (2026-01-31, 31.01.2026), say the order of day and month with --time_format "
+    f"dmy or mdy, or name another column with {OPTIONS['timestamp']}"
+)
 WAITING = 1 << 22  # rows that are gathered before those of users who were not drawn are thrown away
 _MISSING, _UNFIT = -1, -2
 
@@ -32,9 +42,11 @@ _MISSING, _UNFIT = -1, -2
 class _Ids:
     """Ids as they are met → numbers. Each spelling is cleaned once."""
 
-    def __init__(self) -> None:
+    def __init__(self, normalize: Callable[[str], str] | None = None) -> None:
         self.ids: list[str] = []
         self._number: dict[Any, int] = {}
+        self._normalize = normalize
+        self.cleaned = 0  # spellings from which invisible characters went
 
     def numbers(self, column: pa.Array) -> np.ndarray:
         """int32 [n]; _MISSING or _UNFIT where there is no id."""
@@ -51,6 +63,10 @@ class _Ids:
 
     def _new(self, value: Any) -> int:
         clean = clean_id(value)
+        if clean and type(value) is str and len(clean) < len(value.strip()):
+            self.cleaned += 1
+        if clean and self._normalize is not None:
+            clean = self._normalize(clean)
         if not clean:
             number = _UNFIT if clean is None else _MISSING
         elif (number := self._number.get(clean, _UNFIT)) < 0:
@@ -64,23 +80,28 @@ class Collector:
     """The interactions of one data set, from any number of files.
 
     ``sample_users``: keep the rows of so many users, drawn by ``seed``, and no others even in between.
+    ``normalize``: makes spellings of ids alike.
     """
 
-    def __init__(self, sample_users: int | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        sample_users: int | None = None,
+        seed: int = 0,
+        normalize: Callable[[str], str] | None = None,
+    ) -> None:
         self.problems = Problems()
         self.rows_read = 0
-        self.users, self.items = _Ids(), _Ids()
+        self.users, self.items = _Ids(normalize), _Ids(normalize)
+        self._units: dict[str, list[str]] = {}  # how times were read → in which files
+        self._file_start = 0
         self._sample, self._seed = sample_users, seed
         self._kept: dict[str, list[Any]] = {}
         self._keys = np.zeros(0, np.uint64)
         self._seen = np.zeros(0, bool)
         self._waiting = 0
 
-    def add(self, batch: Batch, path: Path, theirs: Mapping[str, str], decimal_comma: bool = False) -> None:
-        """``theirs``: our column → the file's; ``decimal_comma``: ratings are written so (4,5).
-
-        Rows that cannot be used are counted by reason.
-        """
+    def add(self, batch: Batch, path: Path, theirs: Mapping[str, str], style: FileStyle) -> None:
+        """``theirs``: our column → the file's. Rows that cannot be used are counted by reason."""
         for row in batch.bad:
             where = f"{path.name}, line {row.line}: {row.text[:60]!r}"
             self.problems.add(row.reason, 1, where, REMEDIES[row.reason])
@@ -104,19 +125,16 @@ class Collector:
             drop(new[ours] == _UNFIT, UNFIT_ID, ours, "write the id as one line of plain characters")
             drop(new[ours] == _MISSING, MISSING_ID, ours, "fill it in; without it the row says nothing")
         if "rating" in column:
-            new["rating"], bad = cells.ratings(column["rating"], decimal_comma)
-            drop(
-                bad,
-                NO_RATING,
-                "rating",
-                f"write a number with a point (3.5), or name another column with {OPTIONS['rating']}",
-            )
+            new["rating"], bad = cells.ratings(column["rating"], style.rating.value, style.missing_rating)
+            drop(bad, NO_RATING, "rating", _RATING_REMEDY)
             remedy = f"fill it in, or keep such rows and no ratings with {OPTIONS['rating']} none"
             drop(np.isnan(new["rating"]), "rating missing", "rating", remedy)
         if "timestamp" in column:
-            new["timestamp"], new["is_date"], bad = cells.times(column["timestamp"])
-            remedy = f"write seconds, milliseconds or dates (2026-01-31, 31.01.2026), or name another column with {OPTIONS['timestamp']}"
-            drop(bad, NO_TIME, "timestamp", remedy)
+            new["timestamp"], new["is_date"], bad = read_times(column["timestamp"], style.order)
+            drop(bad, NO_TIME, "timestamp", _TIME_REMEDY)
+            if style.missing_time:
+                missing = style.is_missing_time(column["timestamp"], new["timestamp"])
+                new["timestamp"] = np.where(missing, np.nan, new["timestamp"])
             remedy = (
                 f"fill it in, or keep such rows and the order of the file with {OPTIONS['timestamp']} none"
             )
@@ -139,6 +157,41 @@ class Collector:
         if self._sample is not None and self._waiting > WAITING:
             self._thin()
 
+    def end_file(self, path: Path, column: str | None, style: FileStyle) -> None:
+        """Turns the times of the file that ends here into seconds, in the unit that its numbers are in.
+
+        ``column``: the file's name of the times, None where there are none.
+        """
+        start, self._file_start = self._file_start, len(self._kept.get("user_id", []))
+        if column is None or "timestamp" not in self._kept:
+            return
+        parts, flags = self._kept["timestamp"], self._kept["is_date"]
+        plain = [part if flag is None else part[~flag]
+                 for part, flag in zip(parts[start:], flags[start:], strict=True)]  # fmt: skip
+        unit = style.unit
+        if sum(map(len, plain)):
+            unit = unit or number_style(plain, column)
+            self._units.setdefault(described(unit), []).append(path.name)
+        if any(flag is not None and flag.any() for flag in flags[start:]):
+            self._units.setdefault("dates", []).append(path.name)
+        for place in range(start, len(parts)):
+            part, flag = parts[place], flags[place]
+            if flag is None and len(part):
+                parts[place] = in_seconds(part, unit or "seconds")
+            elif flag is not None and not flag.all():
+                part[~flag] = in_seconds(part[~flag], unit or "seconds")
+            if (bad := np.isnan(parts[place])).any():
+                where = f"{path.name}, column {column}: a number that is no {described(unit or '')}"
+                self.problems.add(NO_TIME, int(bad.sum()), where, _TIME_REMEDY)
+                self._filter(place, ~bad)
+
+    def _filter(self, place: int, mask: np.ndarray) -> None:
+        """Leaves of one part the rows of ``mask`` (bool)."""
+        for parts in self._kept.values():
+            part = parts[place]
+            if part is not None:
+                parts[place] = part.filter(pa.array(mask)) if isinstance(part, pa.Array) else part[mask]
+
     def _thin(self) -> None:
         """Leaves the rows of the users drawn so far."""
         assert self._sample is not None
@@ -151,11 +204,8 @@ class Collector:
         self._seen[present] = True
         stays = np.zeros(len(self._keys), bool)
         stays[drawn(self._keys, present, self._sample)] = True
-        masks = [stays[part] for part in self._kept["user_id"]]
-        for parts in self._kept.values():
-            for place, (part, mask) in enumerate(zip(parts, masks, strict=True)):
-                if part is not None:
-                    parts[place] = part.filter(pa.array(mask)) if isinstance(part, pa.Array) else part[mask]
+        for place, part in enumerate(self._kept["user_id"]):
+            self._filter(place, stays[part])
         self._waiting = 0
 
     def steps(self) -> list[str]:
@@ -180,33 +230,38 @@ class Collector:
         in_time: np.ndarray | None = None  # the rows' order, where whole seconds do not tell it
         for ours, ids in (("user_id", self.users), ("item_id", self.items)):
             table[ours] = pd.Categorical.from_codes(self._whole(ours), pd.Index(ids.ids, dtype=object))
+            if ids.cleaned:
+                notes.append(f"{ours}: invisible characters went from {ids.cleaned:,} ids")
         if "rating" in self._kept:
             table["rating"], note = scaled(self._whole("rating"), rating_step, where)
             notes.append(f"ratings: {note}")
         if "timestamp" in self._kept:
-            lengths = [len(part) for part in self._kept["timestamp"]]
-            flags = self._kept.pop("is_date")
-            is_date = None
-            if any(part is not None for part in flags):
-                parts = [
-                    np.zeros(n, bool) if part is None else part
-                    for part, n in zip(flags, lengths, strict=True)
-                ]
-                is_date = np.concatenate(parts)
+            del self._kept["is_date"]
             numbers = self._whole("timestamp")
-            if is_date is None and cells.is_finer_than_seconds(numbers):
+            table["timestamp"] = np.floor(numbers).astype(np.int64)
+            if (table["timestamp"] != numbers).any():
                 in_time = np.argsort(numbers, kind="stable")
-            table["timestamp"], unit = cells.as_seconds(numbers, is_date)
-            notes.append(f"times: {unit}")
+            notes.append(f"times: {self._told_units()}")
         for ours in TEXT_COLUMNS:
             if ours in self._kept:
                 table[ours] = arrow_column(pa.chunked_array(self._kept.pop(ours), pa.large_string()))
         frame = pd.DataFrame(table, copy=False)
         return frame if in_time is None else frame.iloc[in_time].reset_index(drop=True), notes
 
+    def _told_units(self) -> str:
+        """ "seconds", "dates and seconds"; with the files' names where they differ."""
+        units = sorted(self._units, key=lambda unit: (unit != "dates", -len(self._units[unit])))
+        if len({name for names in self._units.values() for name in names}) > 1 and len(units) > 1:
+            return ", ".join(f"{unit} in {_first_of(self._units[unit])}" for unit in units)
+        return " and ".join(units)
+
     def _whole(self, ours: str) -> np.ndarray:
         parts = self._kept.pop(ours)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _first_of(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _plain_text(column: pa.Array) -> pa.Array:

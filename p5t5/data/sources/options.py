@@ -110,6 +110,32 @@ class TableOptions(NamedOptions):
     rating_step: float | None = option(
         None, "round ratings to multiples of X (at most 101 values)", metavar="X"
     )
+    rating_levels: str | None = option(
+        None, "what words mean as ratings, as in bad=1,ok=2,good=3", metavar="WORD=NUMBER,…"
+    )
+    missing_rating: str | None = option(
+        None, "ratings that stand for no rating, as in -1,0; their rows are dropped", metavar="NUMBER,…"
+    )
+    time_format: str | None = option(
+        None,
+        "how times are written: dmy or mdy (order of day and month), seconds, milliseconds, microseconds, nanoseconds "
+        "(since 1970), excel (days of a spreadsheet), digits (YYYYMMDD…); default: inferred, file by file",
+        metavar="FORMAT",
+    )
+    missing_time: str | None = option(
+        None, "times that stand for no time, as in 0,1970-01-01; their rows are dropped", metavar="CELL,…"
+    )
+    normalize_ids: str | None = option(
+        None,
+        "make spellings of ids alike in all files: zeros, decimal, case, spaces, unicode, quotes, punctuation, or all",
+        metavar="KIND,…",
+    )
+    attributes: str | None = option(
+        None,
+        "columns of --items that are kept as attributes; none: no column (default: all but averages and counts over all "
+        "interactions)",
+        metavar="NAME,…",
+    )
     explanations: bool = option(True, _REVIEW_EXPLANATIONS)
     attribute_explanations: bool = option(True, _ATTRIBUTE_EXPLANATIONS)
     split: str = option("loo", _SPLIT, choices=sorted(SCHEMES))

@@ -384,7 +384,7 @@ def test_table_errors(tmp_path):
         ("", "is empty"),
         (
             "colour,price\nred,1.5\n",
-            r"which column holds the users\? There are colour, price\. .*--user NAME",
+            r"which column holds the users and which the items\? There are colour, price\. .*--user NAME",
         ),
         ("196,242,3\n1,2,3\n", r"first line is a row \(196, 242, 3\), .*--header user,item,rating"),
         ("user_id,item_id\na,x,1\n", r"r\.csv: no row can be used .*line 2: 'a,x,1': wrong number of fields"),
@@ -392,7 +392,7 @@ def test_table_errors(tmp_path):
         ('"user_id,item_id\na,x\n', "line 1: a quote is opened and not closed"),
         (
             "user_id,item_id,rating\n" + "a,x,good\n" * 30 + "a,x,5\n",
-            r"line 2, column rating: 'good': .* 30 of 31 rows",
+            r"column rating looks like the ratings, but they cannot be read: 'good', '5'\. Tried",
         ),
     ):
         path.write_bytes(content.encode())

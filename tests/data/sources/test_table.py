@@ -18,8 +18,9 @@ from support.paths import ROOT
 
 from p5t5.core.errors import UserError
 from p5t5.data.sampling import draw_keys, drawn
-from p5t5.data.sources import cells, collecting, table
+from p5t5.data.sources import collecting, table
 from p5t5.data.sources.column_inference import guess_columns
+from p5t5.data.sources.column_styles import FileStyle
 
 spec = importlib.util.spec_from_file_location("bad_inputs", ROOT / "benchmarks" / "bad_inputs.py")
 bad_inputs = importlib.util.module_from_spec(spec)
@@ -47,7 +48,7 @@ def test_bad_files_give_no_traceback_and_lose_no_good_row(made):
         ({"customer": "c", "ean": "4006381333931"}, "customer ean - -"),  # no time
         ({"user": "a", "thing": "b"}, "user thing - -"),  # the one that is left
         ({"user": "1", "item": "2", "quantity": "3"}, "user item - -"),  # no rating
-        ({"user": "1", "item": "2", "rating": "good"}, "user item - -"),  # called so, but no numbers
+        ({"user": "1", "item": "2", "rating": "good"}, "user item rating -"),  # called so: it is read, or the import stops
     ],
 )  # fmt: skip
 def test_columns_are_guessed(sample, expected):
@@ -69,10 +70,8 @@ def test_guesses_by_values_reviews_and_what_is_left_out():
         sample, {"rating": "none", "review": "none", "user_id": "item", "item_id": "user"}, "t"
     )
     assert {ours: guess.theirs for ours, guess in guesses.items()} == {"user_id": "item", "item_id": "user"}
-    _, notes = guess_columns(sample | {"rating": ["good"] * 40, "points": ["x"] * 40}, {}, "t.csv")
-    assert notes == [
-        "column rating is not our rating: few of its cells are numbers; if it is, --rating rating"
-    ]
+    _, notes = guess_columns(sample | {"text": ["1"] * 40, "points": ["x"] * 40}, {}, "t.csv")
+    assert notes == ["column text is not our review: few of its cells are texts; if it is, --review text"]
     small = {"who": ["1", "2"] * 20, "what": [str(n) for n in range(40)]}
     assert set(guess_columns(small, {}, "t.csv")[0]) == {"user_id", "item_id"}  # 1 and 2 are no ratings here
     with pytest.raises(UserError, match=r"which column holds the items\? .*Say it with --item NAME"):
@@ -93,7 +92,7 @@ def test_several_files_of_several_kinds_are_one_table(tmp_path):
     records = table.read([tmp_path / "a-*"])
     assert records.interactions["item_id"].tolist() == ["5", "4", "3", "2", "1"]
     assert records.info["rows_read"] == 5 and "a-1.csv, … a-5.parquet (5 files)" in records.info["source"]
-    assert "times: dates and seconds" in records.info["notes"]
+    assert "times: dates in a-5.parquet, seconds in a-1.csv and 3 more" in records.info["notes"]
     (tmp_path / "a-6.csv").write_text("user,item\nu,6\n")
     with pytest.raises(UserError, match=r"a-6\.csv: no column rating \(--rating\)"):
         table.read([tmp_path / "a-*"])
@@ -213,42 +212,11 @@ def test_rating_scales(tmp_path):
         read(fine, rating_step=0.0)
 
 
-@pytest.mark.parametrize(
-    ("texts", "seconds", "unit"),
-    [
-        (["1400000000", "0"], [1400000000, 0], "seconds"),
-        (["1400000000.9", " 1400000001"], [1400000000, 1400000001], "seconds"),
-        (["1400000000123", "1400000001999"], [1400000000, 1400000001], "milliseconds"),
-        (["1400000000123456"], [1400000000], "microseconds"),
-        (["1400000000123456789"], [1400000000], "nanoseconds"),
-        (["20140513", "20150101"], [1399939200, 1420070400], "dates written YYYYMMDD"),
-        (["2014-05-13", "2014-05-13T16:53:20Z"], [1399939200, 1400000000], "dates"),
-        (["2014-05-13 18:53:20+02:00", "1400000000"], [1400000000, 1400000000], "dates and seconds"),
-        (["3", "1", "2"], [3, 1, 2], "seconds"),  # an order is a time
-    ],
-)
-def test_times(texts, seconds, unit):
-    numbers, is_date, bad = cells.times(pa.array(texts))
-    assert not bad.any()
-    found, told = cells.as_seconds(numbers, is_date if is_date.any() else None)
-    assert (found.tolist(), told) == (seconds, unit)
-
-
 def test_milliseconds_tell_the_order_within_a_second(tmp_path):
     path = tmp_path / "log.csv"
     lines = ["user,item,time", "u,late,1600000000900", "u,early,1600000000100", "u,first,1599999999999"]
     path.write_text("\n".join(lines))
     assert table.read(path).interactions["item_id"].tolist() == ["first", "early", "late"]
-
-
-def test_typed_cells():
-    assert cells.times(pa.array([1, None], pa.timestamp("ms", "UTC")))[0].tolist()[0] == 0
-    assert cells.times(pa.array([1, 2], pa.date32()))[0].tolist() == [86400, 172800]
-    assert cells.ratings(pa.array([True, False]))[0].tolist() == [1, 0]  # thumbs
-    assert cells.ratings(pa.array([1.5, None, float("nan")]))[1].tolist() == [False] * 3
-    assert cells.ratings(pa.array([[1], None]))[1].tolist() == [True, False]
-    values, bad = cells.ratings(pa.array(["NA", "1_000", "１", "x", "4"]))
-    assert np.isnan(values[:4]).all() and bad.tolist() == [False, True, True, True, False]
 
 
 def test_parquet_of_other_types(tmp_path):
@@ -281,7 +249,7 @@ def test_sampling_while_reading_is_sampling_afterwards(number, seed, order):
                 "item": pa.array([str(row) for row in rows]),
             }
             batch = collecting.Batch(columns, len(rows), str)
-            collector.add(batch, ROOT / "x.csv", {"user_id": "user", "item_id": "item"})
+            collector.add(batch, ROOT / "x.csv", {"user_id": "user", "item_id": "item"}, FileStyle())
         found, _ = collector.finish("x.csv")
     finally:
         collecting.WAITING = waiting

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
-from p5t5.data.sources import cells, table
+from p5t5.data.sources import cells, rating_scales, table
 from p5t5.data.sources.column_inference import guess_columns
 
 COLUMNS = ["user_id", "item_id", "rating", "timestamp", "review", "summary"]
@@ -38,30 +37,23 @@ def test_counts_and_marks_are_no_ratings(name):
     assert "rating" not in guess_columns(sample, {}, "t.csv")[0]
 
 
-def test_true_and_false_are_no_ratings_by_their_values():
+def test_flags_are_no_ratings_by_their_values():
     sample = {"user": ["a", "b"] * 20, "item": ["x", "y"] * 20, "done": [True, False] * 20}
     assert "rating" not in guess_columns(sample, {}, "t.csv")[0]
-    assert guess_columns(sample | {"done": ["1", "0"] * 20}, {}, "t.csv")[0]["rating"].theirs == "done"
+    assert "rating" not in guess_columns(sample | {"done": ["1", "0"] * 20}, {}, "t.csv")[0]
+    named = guess_columns(sample | {"done": ["1", "0"] * 20}, {"rating": "done"}, "t.csv")[0]
+    assert named["rating"].theirs == "done"
 
 
 def test_decimal_commas():
-    assert cells.has_decimal_commas(["4,5", "3"] * 10) and not cells.has_decimal_commas(["4,5"] * 9)
+    assert cells.has_decimal_commas(["4,5", "3"] * 10) and not cells.has_decimal_commas(["4,5"] * 2)
+    assert cells.has_decimal_commas(["4,5"] * 3) and not cells.has_decimal_commas(["4,5", "3", "3", "3", "x"])
     assert not cells.has_decimal_commas(["4,5"] * 20 + ["3.5"])  # who writes both means something else
     assert not cells.has_decimal_commas(["4,5"] * 10 + ["good, but dear"] * 10)
     column = pa.array(["4,5", "-1,25", "3", "1,000,000", "x", None])
-    numbers, bad = cells.ratings(column, decimal_comma=True)
+    numbers, bad = cells.ratings(column, rating_scales.COMMAS.value)
     assert numbers.tolist()[:3] == [4.5, -1.25, 3.0] and bad.tolist() == [0, 0, 0, 1, 1, 0]
-    assert cells.ratings(column)[1].tolist() == [1, 1, 0, 1, 1, 0]
-
-
-def test_days_first_with_points():
-    column = pa.array(["31.12.1970", "1.2.1970 8:00", "02.01.1970T00:00:10Z", "13.13.1970", "1970-01-02"])
-    seconds, is_date, bad = cells.times(column)
-    day = 86_400
-    assert seconds[[0, 1, 2, 4]].tolist() == [364 * day, 31 * day + 8 * 3600, day + 10, day]
-    assert is_date.tolist() == [1, 1, 1, 0, 1] and bad.tolist() == [0, 0, 0, 1, 0]
-    assert cells.is_time("31.12.2020 14:30") and not cells.is_time("3.14.2020")
-    assert np.isnan(seconds[3])
+    assert cells.ratings(column, rating_scales.plain)[1].tolist() == [1, 1, 0, 1, 1, 0]
 
 
 def test_a_german_shop(tmp_path):
