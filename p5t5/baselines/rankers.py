@@ -139,7 +139,7 @@ class BPR(Scorer):
 
     One iteration of implicit draws as many pairs as there are interactions. Its default of 100 iterations at a learning
     rate of .01 leaves small data half trained, below popularity; here each item is drawn about DRAWS_PER_ITEM times. The
-    learning rate and the regularisation were chosen on validation rows of three data sets (docs/lab.md).
+    learning rate and the regularisation were chosen on validation rows of three data sets (dev/lab/baselines.md#bpr).
     """
 
     name = "bpr"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SEARCH_SAMPLES = 32  # samples per prompt while settings are compared
 
-SAMPLES = 128  # samples per prompt once chosen: more are better and slower (docs/lab.md)
+SAMPLES = 128  # samples per prompt once chosen: more are better and slower (dev/lab/amazon-musical-instruments.md#more-samples)
 
 # The candidates, in this order: greedy decoding, or MBR over samples of increasing diversity.
 SETTINGS = (

@@ -55,6 +55,9 @@ def test_paths_in_the_repository_exist(page):
 def test_what_code_and_recipes_say_of_the_lab_book_is_there():
     found = 0
     for path in sources():
+        assert path == Path(__file__) or "docs/lab.md" not in path.read_text(), (
+            f"{path}: the lab book is in dev/lab"
+        )
         for name, anchor in re.findall(r"dev/lab/([\w-]+\.md)(?:#([\w-]+))?", path.read_text()):
             page = ROOT / "dev" / "lab" / name
             assert page.is_file() and (not anchor or anchor in anchors(page)), f"{path}: {name}#{anchor}"
@@ -136,3 +139,9 @@ def test_the_metrics_of_the_evaluation_page_run(capsys):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "evaluation.md").read_text(), re.DOTALL)
     exec(compile(code, "docs/evaluation.md", "exec"), {})
     assert "{'hr@1': 0.5, 'hr@3': 1.0, 'ndcg@1': 0.5, 'ndcg@3': 0.815" in capsys.readouterr().out
+
+
+def test_every_page_is_reached_from_the_readme():
+    linked = set(LINK.findall((ROOT / "README.md").read_text()))
+    for page in ROOT.glob("docs/*.md"):
+        assert named(page) in linked, page.name
