@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from p5t5.core.errors import UserError
+from p5t5.core.files import digest
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class FittedArtifact:
         """The settings and a digest of each file, so that a file of another model is noticed."""
         return {
             "settings": self.settings,
-            "files": {name: _digest(content) for name, content in self.files.items()},
+            "files": {name: digest(content) for name, content in self.files.items()},
         }
 
 
@@ -36,20 +36,16 @@ def read_fitted(folder: Path, plain: Mapping[str, Any]) -> dict[str, FittedArtif
     artifacts = {}
     for name, saved in plain.items():
         files = {}
-        for file, digest in saved["files"].items():
+        for file, expected in saved["files"].items():
             if Path(file).name != file:
                 raise UserError(
                     f"{folder}: p5t5.json names the file {file!r}, which is not a plain file name."
                 )
             path = folder / file
             files[file] = path.read_bytes() if path.is_file() else b""
-            if _digest(files[file]) != digest:
+            if digest(files[file]) != expected:
                 raise UserError(
                     f"{folder}: {file} is missing or belongs to another model: copy the whole folder again, or train it again."
                 )
         artifacts[name] = FittedArtifact(dict(saved["settings"]), files)
     return artifacts
-
-
-def _digest(content: bytes) -> str:
-    return blake2b(content, digest_size=8).hexdigest()

@@ -25,6 +25,7 @@ from p5t5.evaluation.judging import Judge
 from p5t5.evaluation.results import Evaluation, Measured
 from p5t5.evaluation.rows import PROTOCOLS, check_protocols, row_metadata, rows_of
 from p5t5.fusion.blend import Fusion
+from p5t5.fusion.fitting import FUSED_TASK
 from p5t5.inference.predictor import InferenceOptions, Predictor
 from p5t5.metrics.text import require_packages
 from p5t5.tasks.base import Examples
@@ -92,7 +93,7 @@ def evaluate_checkpoint(
             continue
         examples, index = single(split, task, checkpoint.prompts, part, options, prompt, rows)
         _add_judged(out, judge, examples, index, protocols, prompt, model_name, metadata, samples)
-        if fusion is not None and task == "sequential/next_item":
+        if fusion is not None and task == FUSED_TASK:
             name, inputs = f"{model_name}+fusion", predictor.encode(examples, index)
             model, trie = predictor.model, predictor.trie
             for measured in measure_fusion(

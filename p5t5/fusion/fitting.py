@@ -26,11 +26,12 @@ from p5t5.fusion.blend import (
     standardized_popularity,
 )
 from p5t5.tasks.registry import TASKS
+from p5t5.tasks.sequential import NextItem
 
 SHORTLIST = 50  # items per part that compete with the true item
 PENALTY = 1e-3  # on squared weights, in units of the mean loss of a row
 FOLDS = 2
-FUSED_TASK = "sequential/next_item"
+FUSED_TASK = NextItem.name
 
 # (rows of interactions) → the model's log-probabilities float32 [rows, items]
 ModelTable = Callable[[np.ndarray], np.ndarray]
