@@ -150,7 +150,7 @@ def test_save_and_load(tmp_path_factory, rows):
     [
         ([[5, 6], [5, 6]], {}, "items 0 and 1 have the same identifier"),
         ([[5, 6], [-1, -1]], {}, "item 1 has an empty identifier"),
-        ([[5, 6], [-1, 7]], {}, "behind a −1"),
+        ([[5, 6], [-1, 7]], {}, "after a −1"),
         ([[5, -1], [5, 6]], {"end": False}, "the identifier of item 0 begins that of item 1"),
         ([5, 6], {}, "a table"),
     ],
