@@ -148,3 +148,33 @@ def test_explanations_from_attributes_can_be_left_out(tmp_path, capsys):
     assert code == 0 and load(tmp_path / "with").has("explanation") and "attributes" in out
     code, out, _ = run(capsys, *command, tmp_path / "without", "--attribute_explanations", "false")
     assert code == 0 and not load(tmp_path / "without").has("explanation")
+
+
+def test_sequences_of_any_file_name(tmp_path, capsys):
+    lines = [f"u{user} " + " ".join(f"i{(user + step) % 9}" for step in range(4)) for user in range(12)]
+    (tmp_path / "visits.dat").write_text("\n".join(lines) + "\n")
+    (tmp_path / "things.csv").write_text("item_id,title\n" + "".join(f"i{n},Thing {n}\n" for n in range(9)))
+    command = (
+        "sequences",
+        tmp_path / "visits.dat",
+        "--items",
+        tmp_path / "things.csv",
+        "--out",
+        tmp_path / "data",
+    )
+    code, out, err = run(capsys, *command)
+    assert (code, err) == (0, "") and "visits: 12 users, 9 items, 48 interactions" in out
+    assert "next: p5t5 finetune --data" in out
+    assert load(tmp_path / "data").titles[0].startswith("Thing ")
+    (tmp_path / "things.csv").write_text("item_id,title\nx1,Thing\n")
+    code, _, err = run(capsys, *command, "--overwrite")
+    assert code == 2 and "none of its items is in the item table" in err
+
+
+def test_data_that_cannot_be_trained_on_are_named(tmp_path, capsys):
+    (tmp_path / "r.csv").write_text("user,item,rating,time\na,x,5,1\na,y,4,2\nb,x,3,3\nb,y,1,4\n")
+    code, out, _ = run(capsys, "table", tmp_path / "r.csv", "--out", tmp_path / "data")
+    assert code == 0 and out.splitlines()[-1].startswith(
+        "these data cannot be trained on: no user has 3 interactions"
+    )
+    assert "next:" not in out

@@ -52,6 +52,11 @@ class SequencesOptions(NamedOptions):
     raw: list[str] = option(
         [], "the file of sequences, or the folder with sequences.txt, items.tsv and kg/", metavar="PATH"
     )
+    items: str | None = option(
+        None,
+        "a table of item_id, title and attributes (default: items.tsv beside the sequences)",
+        metavar="FILE",
+    )
 
 
 @dataclass(kw_only=True)

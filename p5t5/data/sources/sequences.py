@@ -17,6 +17,7 @@ from p5t5.data.records.building import make_records
 from p5t5.data.records.cleaning import unescape_html
 from p5t5.data.records.tables import Records
 from p5t5.data.sources.files import read_table
+from p5t5.data.sources.id_spelling import cause_of_misses
 from p5t5.data.sources.options import SequencesOptions, one_path
 
 # Site-wide aggregates (also_bought, sales_rank, …) may contain test purchases: never read (benchmarks.md).
@@ -25,24 +26,44 @@ LEAKY_COLUMNS = ("sales_rank", "also_bought", "also_viewed", "bought_together", 
 UNKNOWN = ("", "Unknown", "unknown", "nan", "None")
 
 
-def read(raw: str | Path, name: str | None = None, all_items: bool = False, triples: bool = True) -> Records:
-    """A folder with sequences.txt and, where there are, items.tsv and kg/."""
-    folder = Path(raw)
-    path = folder / "sequences.txt"
+def read(
+    raw: str | Path,
+    name: str | None = None,
+    all_items: bool = False,
+    triples: bool = True,
+    items: str | Path | None = None,
+) -> Records:
+    """A file of sequences, or a folder with sequences.txt; beside it, where there are, items.tsv and kg/.
+
+    ``items``: a table with item_id, title and attributes, where it is not items.tsv. UserError where a file is missing.
+    """
+    path = Path(raw) / "sequences.txt" if Path(raw).is_dir() else Path(raw)
+    folder = path.parent
     if not path.is_file():
-        raise UserError(f"--raw: {folder} has no sequences.txt (a line a user: user item item …).")
+        raise UserError(
+            f"--raw: {raw} is not a file, or has no sequences.txt (a line per user: user item item …)."
+        )
+    name = name or (Path(raw).name if Path(raw).is_dir() else path.name.split(".")[0])
     interactions = _sequences(path)
-    table = _table(folder / "items.tsv")
+    if items is not None and not Path(items).is_file():
+        raise UserError(f"--items: there is no file {items}.")
+    table = _table(folder / "items.tsv" if items is None else Path(items))
     asin = (
         dict(zip(table["asin"], table["item_id"], strict=True))
         if table is not None and "asin" in table
         else {}
     )
     graph = _graph(folder / "kg", asin) if triples and asin and (folder / "kg").is_dir() else None
-    items = None if table is None else _items(table)
-    source = f"sequences.txt of {name or folder.name}, oldest first, no ratings, no times"
+    known = None if table is None else _items(table)
+    if known is not None and not set(known["item_id"]).intersection(interactions["item_id"]):
+        raise UserError(
+            f"{path.name}: none of its items is in the item table (there {interactions['item_id'].iloc[0]!r}, here "
+            f"{known['item_id'].iloc[0]!r}): {cause_of_misses(interactions['item_id'].unique().tolist(), known['item_id'])}"
+            " write the ids alike in both files."
+        )
+    source = f"{path.name} of {name}, oldest first, no ratings, no times"
     return make_records(
-        name or folder.name, interactions, items, triples=graph, info={"source": source}, all_items=all_items
+        name, interactions, known, triples=graph, info={"source": source}, all_items=all_items
     )
 
 
@@ -125,4 +146,4 @@ def _lines(path: Path) -> list[str]:
 
 def read_source(options: SequencesOptions) -> Records:
     """``read`` with the options of `p5t5 prepare sequences`."""
-    return read(one_path(options.raw), options.name, options.all_items)
+    return read(one_path(options.raw), options.name, options.all_items, items=options.items)
