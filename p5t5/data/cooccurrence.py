@@ -1,4 +1,4 @@
-"""Which items follow which in the training rows: one matrix for the count floor, graph clusters and factors."""
+"""Which items follow which in the training rows: one matrix for the baseline, graph clusters and factors."""
 
 from __future__ import annotations
 
