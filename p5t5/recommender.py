@@ -18,10 +18,11 @@ import torch
 
 from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.checkpoint.hub import resolve
+from p5t5.checkpoint.overwriting import check_nothing_lost
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.records.cleaning import clean_text
-from p5t5.fusion.blend import Fusion
+from p5t5.fusion.blend import FILE, STATE, Fusion
 from p5t5.inference.answers import Answer, Answerer, Rating, Recommendation
 from p5t5.inference.prompt_choice import choose_prompt, choose_task
 from p5t5.inference.request import PromptFacts, fill_slots
@@ -70,8 +71,14 @@ class Recommender:
             blend.check(checkpoint.info.data.hash)
         return Recommender(checkpoint, text, blend)
 
-    def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Writes the checkpoint folder; a Recommender read from it gives the same answers."""
+    def save_pretrained(self, folder: str | os.PathLike, overwrite: bool = False) -> None:
+        """Writes the checkpoint folder; a Recommender read from it gives the same answers.
+
+        Raises UserError where the folder holds something that would be lost, such as another model or the
+        results of this one, unless ``overwrite``.
+        """
+        if not overwrite:
+            check_nothing_lost(self.checkpoint, os.fspath(folder), (FILE, STATE) if self.fusion else ())
         self.checkpoint.save(os.fspath(folder), self.card)
         if self.fusion is not None:
             self.fusion.save(os.fspath(folder))
