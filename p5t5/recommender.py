@@ -22,7 +22,7 @@ from p5t5.checkpoint.overwriting import check_nothing_lost
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.records.cleaning import clean_text
-from p5t5.fusion.blend import FILE, STATE, Fusion
+from p5t5.fusion.blend import FUSION_FILE, STATE_FILE, Fusion
 from p5t5.inference.answers import Answer, Answerer, Rating, Recommendation
 from p5t5.inference.prompt_choice import choose_prompt, choose_task
 from p5t5.inference.request import PromptFacts, fill_slots
@@ -78,7 +78,9 @@ class Recommender:
         results of this one, unless ``overwrite``.
         """
         if not overwrite:
-            check_nothing_lost(self.checkpoint, os.fspath(folder), (FILE, STATE) if self.fusion else ())
+            check_nothing_lost(
+                self.checkpoint, os.fspath(folder), (FUSION_FILE, STATE_FILE) if self.fusion else ()
+            )
         self.checkpoint.save(os.fspath(folder), self.card)
         if self.fusion is not None:
             self.fusion.save(os.fspath(folder))
