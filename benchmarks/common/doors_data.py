@@ -203,7 +203,7 @@ NETFLIX = (("netflix", "1:"), ("user", "--header"), ("not known", "unknown", "ex
 case("D15", *(table(f"netflix/{f}", lambda c: netflix_rows(c / "netflix/combined.csv"), NETFLIX, unless=("fields but", "names but")) for f in ("combined_data_1.txt", "combined.csv")))  # fmt: skip
 case("D16", table("mind/behaviors.tsv", refusal=(("item",), ("an item a row", "one item a row", "one item per row", "an item per row", "several items", "list of items", "lists of items", "explode")), options=("--header", "impression_id,user_id,time,history,impressions"), also=lambda out: "" if out.interactions["item_id"].str.fullmatch(r"N\d+").all() else "lists as items"))  # fmt: skip
 NESTED = ("nested", "flatten", "object", "struct")
-case("D45", *(table(f, lambda c: truth(json_lines(c / "json/deep.jsonl"), lambda r: r["user"]["id"], lambda r: r["item"]["id"], "rating", at("ts", "seconds")), ("user", NESTED), unless=("control character",)) for f in ("parquet/struct.parquet", "json/deep.jsonl")))  # fmt: skip
+case("D45", *(table(f, lambda c, f=f: truth(json_lines(c / "json/deep.jsonl"), lambda r: r["user"]["id"], lambda r: r["item"]["id"], "rating", at("ts", "seconds") if f.endswith("jsonl") else None), ("user", NESTED), unless=("control character",)) for f in ("parquet/struct.parquet", "json/deep.jsonl")))  # fmt: skip
 SHAPE = ("json", ("a line", "per line", "orient", "lines=true", "records"))
 case("D47", *(table(f"json/{f}.json", lambda c: truth(json_rows(c), "user_id", "item_id", "rating", at("timestamp", "seconds")), SHAPE, unless=("control character",)) for f in ("columns", "split", "wrapped")))  # fmt: skip
 RATINGS = cells("archives/ratings.txt")

@@ -16,9 +16,10 @@ from p5t5.data.explanations.build import explained
 from p5t5.data.records.building import make_records
 from p5t5.data.records.tables import IndexedRecords, Records, counts
 from p5t5.data.sampling import draw_keys, drawn
-from p5t5.data.sources import amazon, movielens, sequences, simulated, table
+from p5t5.data.sources import amazon, known, movielens, sequences, simulated, table
 from p5t5.data.sources.options import (
     AmazonOptions,
+    KnownOptions,
     MovieLensOptions,
     SequencesOptions,
     SimulatedOptions,
@@ -63,6 +64,15 @@ SOURCES: dict[str, Source] = {
         TableOptions,
         table.read_source,
     ),
+    **{
+        name: Source(
+            known.KNOWN[name].about,
+            f"p5t5 prepare {name} --raw DIR --out data/{name}",
+            KnownOptions,
+            known.reader(name),
+        )
+        for name in known.KNOWN
+    },
     "simulated": Source(
         "a simulated shop with a known best answer, for all families",
         "p5t5 prepare simulated --users 300 --out data/simulated",

@@ -7,6 +7,7 @@ CSV or JSON lines; ``also_bought`` and its kin and ``sales_rank`` are never read
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,6 @@ import pandas as pd
 
 from p5t5.core.errors import UserError
 from p5t5.data.records.building import make_records
-from p5t5.data.records.cleaning import unescape_html
 from p5t5.data.records.tables import Records
 from p5t5.data.sources.files import read_table
 from p5t5.data.sources.options import AmazonOptions, one_path
@@ -45,22 +45,16 @@ def read(
     raw = Path(raw)
     reviews = raw
     if raw.is_dir():
-        found = _only(raw, ("reviews",))
+        found = _only(raw, ("reviews",)) or _other(raw)
         if found is None:
             raise UserError(f"--raw: {raw} has no file named reviews…; name the file itself.")
         reviews, items = found, items or _only(raw, ("items", "meta"))
     interactions = _columns(read_table(reviews), REVIEW_COLUMNS, reviews, ("user_id", "item_id"))
-    for column in ("review", "summary"):
-        if column in interactions:
-            interactions[column] = [_text(value) for value in interactions[column]]
     if "timestamp" in interactions:
         interactions["timestamp"] = seconds(interactions["timestamp"])
     table = None
     if items is not None:
         table = _columns(read_table(items), ITEM_COLUMNS, Path(items), ("item_id",))
-        for column in ITEM_COLUMNS:
-            if column in table and column != "item_id":
-                table[column] = [_text(value) for value in table[column]]
     name = name or (raw.name if raw.is_dir() else raw.name.split(".")[0])
     source = f"Amazon reviews, {reviews.name}" + (f" and {Path(items).name}" if items is not None else "")
     return make_records(name, interactions, table, info={"source": source}, all_items=all_items)
@@ -85,6 +79,17 @@ def _only(folder: Path, words: tuple[str, ...]) -> Path | None:
     return found[0] if found else None
 
 
+def _other(folder: Path) -> Path | None:
+    """The one file beside meta_… (Gift_Cards_5.json.gz, Gift_Cards.jsonl.gz), as Amazon's of 2018 and 2023 are called."""
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if re.search(r"\.(?:json|jsonl|csv)(?:\.gz)?$", path.name.lower())
+    ]
+    found = [path for path in found if not path.name.lower().startswith(("meta", "items"))]
+    return found[0] if len(found) == 1 and _only(folder, ("meta",)) is not None else None
+
+
 def _columns(
     table: pd.DataFrame, names: Mapping[str, tuple[str, ...]], path: Path, needed: tuple[str, ...]
 ) -> pd.DataFrame:
@@ -98,15 +103,6 @@ def _columns(
                 f"{path.name}: no column {' or '.join(theirs)}; there are {', '.join(map(str, table.columns))}."
             )
     return pd.DataFrame(out)
-
-
-def _text(value) -> str:
-    """Plain text of a string, a number, or a (nested) list of categories."""
-    if value is None or (isinstance(value, float) and value != value):
-        return ""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(dict.fromkeys(text for part in value if (text := _text(part))))
-    return unescape_html(str(value)).strip()
 
 
 def read_source(options: AmazonOptions) -> Records:

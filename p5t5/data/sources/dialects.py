@@ -11,7 +11,8 @@ from pathlib import Path
 from p5t5.core.errors import UserError
 from p5t5.data.sources import encodings
 from p5t5.data.sources.csv_records import WHITESPACE, Dialect, records
-from p5t5.data.sources.header import comma_names, is_header, names_of, without_comment
+from p5t5.data.sources.header import comma_names, is_header, is_known_name, names_of, without_comment
+from p5t5.data.sources.known_layouts import known_names
 from p5t5.data.sources.opening import first_bytes, open_bytes, plain_suffix
 
 SEPARATORS = (",", "\t", ";", "|", "::", "||", "\x01", "^", "~", WHITESPACE)
@@ -270,12 +271,20 @@ def _named(
                 f"(separator {shown_separator(dialect.separator)})."
             )
     else:
-        has_header = said.header == "first" or (said.header != "none" and is_header(first, rest))
-        if not has_header and first != rows[0]:
+        known = known_names(path, dialect.separator, len(first)) if not is_known_name(first[0]) else None
+        has_header = said.header == "first" or (
+            said.header != "none" and known is None and is_header(first, rest)
+        )
+        if not has_header:
             first = rows[0]
         names, trailing = names_of(first, rest, width, has_header)
         dialect = replace(dialect, trailing=trailing)
-        if not has_header:
+        if known is not None and not has_header:
+            names = known
+            notes.append(
+                f"{path.name} has no header; its columns are {', '.join(names)}, as its name says (--header)"
+            )
+        elif not has_header:
             shown = ", ".join(repr(cell[:20]) for cell in first[:4]) + (", …" if len(first) > 4 else "")
             notes.append(
                 f"{path.name} has no header: its first line is a row ({shown}), its columns are called "

@@ -74,7 +74,7 @@ class DataFile:
                 if several
                 else ""
             )
-            return f"Its first line is a row ({first[:80]}), not names: say --header {names}, in the order that is right{apart}."
+            return f"Its first line is a row ({first[:80]}), not names: say --header {names} in the right order, or --separator{apart}."
         if len(self.names) == 1 and self.kind == "text":
             return "Only one column was found: name the --separator."
         several = lists_in(sample)

@@ -49,7 +49,7 @@ def is_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
             for_header, for_row = for_header + (not is_number), for_row + is_number
         elif cell in below and len(below) > 2:
             for_row += 1
-        elif len(shapes) == 1 and re.search(r"\d", below[0]):
+        elif len(shapes) == 1 and len(below) > 2 and re.search(r"\d", below[0]):
             fits = _shape(cell) in shapes
             for_header, for_row = for_header + (not fits), for_row + fits
     known = sum(plain_name(cell) in _KNOWN for cell in first)

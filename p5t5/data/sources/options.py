@@ -153,6 +153,19 @@ class TableOptions(NamedOptions):
 
 
 @dataclass(kw_only=True)
+class KnownOptions(NamedOptions):
+    """A public data set whose files are known."""
+
+    raw: list[str] = option([], "the folder, the archive, or the file of interactions", metavar="PATH")
+    rating_step: float | None = option(
+        None, "round ratings to multiples of X (at most 101 values)", metavar="X"
+    )
+    explanations: bool = option(True, _REVIEW_EXPLANATIONS)
+    attribute_explanations: bool = option(True, _ATTRIBUTE_EXPLANATIONS)
+    split: str = option("loo", _SPLIT, choices=sorted(SCHEMES))
+
+
+@dataclass(kw_only=True)
 class SimulatedOptions(SourceOptions):
     """A simulated shop."""
 
