@@ -24,6 +24,7 @@ from p5t5.data.sources.kinds import kind_of
 from p5t5.data.sources.nested import Flattening, flattening, text_of
 from p5t5.data.sources.sections import unfolded
 from p5t5.data.sources.staging import local_files
+from p5t5.data.sources.wide import LEAST, wide
 
 REMEDIES = {
     **csv_blocks.REMEDIES,
@@ -111,13 +112,11 @@ def open_file(
     separator: str | None = None,
     header: Sequence[str] | None = None,
     dialect: DialectOptions | None = None,
+    melt: bool = True,
 ) -> DataFile:
-    """What kind of file it is and which columns it has. ``header``: names for a CSV that has none."""
-    said = dialect or DialectOptions()
-    if separator is not None:
-        said = replace(said, separator=separator)
-    if header is not None:
-        said = replace(said, header=",".join(header))
+    """What kind of file it is and which columns it has. ``header``: names for a CSV that has none. ``melt``: whether
+    a matrix of users × items becomes interactions."""
+    said = _with(dialect, separator, header)
     (path,) = local_files(path)
     kind = kind_of(path)
     if kind == "text" and (sections := unfolded(path)) is not None:
@@ -133,7 +132,19 @@ def open_file(
         file = DataFile(path, kind, arrow_names, read, notes=notes)
     if len(set(file.names)) < len(file.names):
         raise UserError(f"{path}: two columns have the same name in {', '.join(file.names)}; rename one.")
-    return file
+    return _melted(file) if melt else file
+
+
+def _melted(file: DataFile) -> DataFile:
+    """A matrix as interactions; any other file as it is."""
+    matrix = wide(file.names, file.sample()) if len(file.names) > LEAST else None
+    if matrix is None:
+        return file
+
+    def read(wanted, one_line, encoded, size):
+        return matrix.melted(file.read(file.names, (), (), size), wanted)
+
+    return replace(file, names=matrix.names, read=read, notes=(*file.notes, matrix.note(file.path.name)))
 
 
 def _text_file(path: Path, said: DialectOptions) -> DataFile:
@@ -189,7 +200,7 @@ def read_table(
     (path,) = local_files(path)
     if kind_of(path) == "json":
         return _json_table(path, dialect.encoding if dialect else None)
-    file = open_file(path, separator, dialect=dialect)
+    file = open_file(path, separator, dialect=dialect, melt=False)
     if file.kind != "text":
         tables = [pa.table(batch.columns) for batch in file.batches(file.names)]
         frame = pa.concat_tables(tables).to_pandas() if tables else pd.DataFrame(columns=list(file.names))
@@ -203,6 +214,33 @@ def read_table(
         frame = pd.DataFrame(cells, dtype=object)
     frame.attrs["notes"] = list(file.notes)
     return frame
+
+
+def side_reader(
+    interactions: Sequence[Path],
+    separator: str | None,
+    header: Sequence[str] | None,
+    dialect: DialectOptions | None,
+) -> Callable[[str | Path], pd.DataFrame]:
+    """A function that reads tables beside the interactions as was said of those, but for what counts lines and columns
+    unless it is one of their files."""
+    said = _with(dialect, separator, header)
+
+    def read(path: str | Path) -> pd.DataFrame:
+        (path,) = local_files(path)
+        same = any(path.samefile(file) for file in interactions) if path.is_file() else False
+        return read_table(path, dialect=said if same else replace(said, header=None, skip_lines=None))
+
+    return read
+
+
+def _with(
+    dialect: DialectOptions | None, separator: str | None, header: Sequence[str] | None
+) -> DialectOptions:
+    said = dialect or DialectOptions()
+    if separator is not None:
+        said = replace(said, separator=separator)
+    return said if header is None else replace(said, header=",".join(header))
 
 
 def _json_table(path: Path, encoding: str | None) -> pd.DataFrame:

@@ -13,6 +13,7 @@ _KNOWN = {name for names in NAMES.values() for name in names.split()} | {
     "id", "genre", "genres", "category", "categories", "brand", "price", "year", "age", "gender", "author", "url",
     "publisher", "plays", "count", "quantity", "country", "city", "language", "type", "description", "tags", "tag",
 }  # fmt: skip
+_USERS_AND_ITEMS = set(NAMES["user_id"].split() + NAMES["item_id"].split())
 _TYPED = re.compile(r"\w+:(?:token|float|token_seq|float_seq)")
 
 
@@ -37,7 +38,10 @@ def is_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
         return True
     if not first[0] and all(first[1:]):
         return True  # the index that pandas writes
-    for_header = for_row = 0
+    for_header = int(
+        plain_name(first[0]) in _USERS_AND_ITEMS and first[0] not in [row[0] for row in rows if row]
+    )
+    for_row = 0
     for place, cell in enumerate(first):
         below = [row[place] for row in rows if place < len(row) and row[place].lower() not in _MISSING]
         if cell.lower() in _MISSING or not below:

@@ -17,6 +17,7 @@ from p5t5.data.sources.column_names import by_name, plain_name
 from p5t5.data.sources.dropped_rows import FEW
 from p5t5.data.sources.files import read_table
 from p5t5.data.sources.id_spelling import cause_of_misses
+from p5t5.data.sources.item_links import item_links
 from p5t5.data.sources.leaking_averages import leaking_columns
 from p5t5.data.sources.staging import local_files
 
@@ -172,6 +173,13 @@ def _without_leaks(
     wanted = beside.attributes if key == "item_id" else None
     leaks = leaking_columns(table, key, beside.interactions)
     if wanted is None:
+        links = item_links(table, key, others) if key == "item_id" else []
+        if links:
+            table, others = table.drop(columns=links), [name for name in others if name not in links]
+            beside.notes.append(
+                f"look at {path.name}: left out as ids of other items, which tell of everybody's interactions: "
+                f"{', '.join(links)}; keep attributes with --attributes {','.join(links)}"
+            )
         left_out = [name for name in others if name in leaks]
         if left_out:
             told = ", ".join(f"{name} ({leaks[name]})" for name in left_out)

@@ -17,7 +17,7 @@ from p5t5.data.sources.column_inference import NONE, OPTIONS, Guess, existing, g
 from p5t5.data.sources.column_names import NAMES
 from p5t5.data.sources.column_styles import ValueOptions, file_style, parsed_values, rating_scale
 from p5t5.data.sources.dialects import DialectOptions
-from p5t5.data.sources.files import DataFile, find_files, open_file, read_table
+from p5t5.data.sources.files import DataFile, find_files, open_file, side_reader
 from p5t5.data.sources.id_spelling import normalizer
 from p5t5.data.sources.options import TableOptions
 from p5t5.data.sources.rating_scales import PLAIN
@@ -74,7 +74,7 @@ def read(
     shown = names if len(names) < 4 else [names[0], f"… {names[-1]} ({len(names)} files)"]
     table, notes = collector.finish(", ".join(shown), rating_step)
     beside = Beside(
-        table, columns, guesses, paths, lambda path: read_table(path, separator), normalize, attributes
+        table, columns, guesses, paths, side_reader(paths, separator, header, dialect), normalize, attributes
     )
     item_table = None if items is None else side_table(items, "item_id", beside)
     user_table = None if users is None else side_table(users, "user_id", beside)
