@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from p5t5.cli.main import run
 from p5t5.cli.options import parse, quiet
+from p5t5.core.display import shown_title
 from p5t5.core.errors import UserError
 from p5t5.core.options import option, required
 
@@ -90,7 +91,7 @@ def _shown(question: str, answer) -> str:
     lines = [f"? {' '.join(question.split())}"]
     if answer.kind == "items":
         lines += [
-            f"{place:4d}. {item.title}  [{item.item_id}]  {item.score:.2f}"
+            f"{place:4d}. {shown_title(item.title)}  [{item.item_id}]  {item.score:.2f}"
             for place, item in enumerate(answer.items, 1)
         ]
     else:

@@ -26,6 +26,7 @@ from p5t5.data.sources.options import (
     SourceOptions,
     TableOptions,
 )
+from p5t5.data.sources.staging import from_python
 from p5t5.data.splits import k_core
 
 
@@ -104,13 +105,16 @@ class PreparedData:
         return list(self.info.get("notes", []))
 
 
-def prepare(source: str, *raw: str | Path, out: str | Path, **options: Any) -> PreparedData:
+def prepare(source: Any, *raw: Any, out: str | Path, **options: Any) -> PreparedData:
     """Reads raw files and writes a data folder: ``prepare("table", "ratings.csv", items="films.csv", out="data")``.
 
-    ``source``: a key of SOURCES. ``raw``: the files. ``options``: fields of the source's options class, which are the
+    ``source``: a key of SOURCES, or a table of Python (a ``datasets.Dataset``, a pandas DataFrame, an Arrow table), which
+    may stand for the files of ``items=`` and ``users=`` too. ``raw``: the files, as paths or URLs. ``options``: fields of the source's options class, which are the
     options of ``p5t5 prepare SOURCE``. Raises UserError where files cannot be read or used, an option is not known,
     or ``out`` holds something already (``overwrite=True`` replaces a data folder).
     """
+    if not isinstance(source, str):
+        source, raw = "table", (source, *raw)
     kind = known_source(source).options
     names = {field.name for field in dataclasses.fields(kind)}
     for name in options:
@@ -119,7 +123,11 @@ def prepare(source: str, *raw: str | Path, out: str | Path, **options: Any) -> P
             meant = f" Did you mean {near[0]}?" if near else ""
             raise UserError(f"prepare({source!r}): there is no option {name}.{meant}")
     if raw:
-        options["raw"] = [str(path) for path in raw]
+        options["raw"] = [path if isinstance(path, (str, Path)) else from_python(path) for path in raw]
+        options["raw"] = [str(path) for path in options["raw"]]
+    for name in ("items", "users", "triples"):
+        if options.get(name) is not None and not isinstance(options[name], (str, Path, int)):
+            options[name] = from_python(options[name], name)
     plain: dict[str, Any] = {
         name: str(value) if isinstance(value, Path) else value for name, value in options.items()
     }

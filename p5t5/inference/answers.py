@@ -10,6 +10,7 @@ import numpy as np
 
 from p5t5.baselines.review_regression import texts_of
 from p5t5.checkpoint.checkpoint import Checkpoint
+from p5t5.core.display import shown_title
 from p5t5.core.ragged import Ragged
 from p5t5.decoding.ranking import expected_value
 from p5t5.fusion.blend import Fusion
@@ -86,7 +87,7 @@ class Answer:
 
     def __str__(self) -> str:
         if self.kind == "items":
-            return "\n".join(f"{position:2d}. {item.title}" for position, item in enumerate(self.items, 1))
+            return "\n".join(f"{position:2d}. {shown_title(item.title)}" for position, item in enumerate(self.items, 1))
         if self.kind == "number":
             return f"{self.value:.1f}"
         return self.text if self.value is None else f"{self.text} ({self.value:.2f})"

@@ -8,10 +8,14 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from p5t5.core.errors import UserError
 from p5t5.data.sources.excel import is_workbook, sheet_as_csv
@@ -137,6 +141,32 @@ def _extracted(path: Path, member: str, names: list[str], opened: Callable[[str]
     except (OSError, RuntimeError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise UserError(f"{path}: {found[0]} cannot be unpacked: {error}.") from error
     return _unpacked(copy, "")
+
+
+def from_python(value: Any, name: str = "data") -> Path:
+    """A table of Python (a ``datasets.Dataset``, a pandas DataFrame, an Arrow table) as a Parquet file of this process.
+
+    Raises UserError for anything else, and for a DatasetDict, which holds several tables.
+    """
+    path = scratch_file(f"{name}.parquet")
+    if isinstance(value, Mapping) and value and all(hasattr(part, "to_parquet") for part in value.values()):
+        raise UserError(
+            f"there are several tables ({', '.join(map(str, value))}); give one, as in data[{next(iter(value))!r}]."
+        )
+    try:
+        if isinstance(value, pa.Table):
+            pq.write_table(value, path)
+        elif isinstance(value, pd.DataFrame):
+            value.to_parquet(path, index=False)
+        elif hasattr(value, "to_parquet"):
+            value.to_parquet(str(path))
+        else:
+            raise UserError(
+                f"a {type(value).__name__} is no table; give a path, a datasets.Dataset, a DataFrame or an Arrow table."
+            )
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise UserError(f"the {type(value).__name__} cannot be written as Parquet: {error}") from error
+    return path
 
 
 def members(path: Path) -> list[str]:

@@ -7,6 +7,7 @@ import json
 import tarfile
 import zipfile
 
+import datasets
 import fsspec
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p5t5.core.errors import UserError
+from p5t5.data.build import prepare
 from p5t5.data.sources import table
 from p5t5.data.sources.files import open_file, read_table
 
@@ -221,3 +223,19 @@ def test_a_matrix_is_melted(tmp_path_factory, data):
     (batch,) = file.batches(file.names)
     got = list(zip(*(batch.columns[name].to_pylist() for name in file.names), strict=True))
     assert got == [(f"u{r}", f"film {c}", str(cells[r, c])) for r, c in zip(*np.nonzero(cells), strict=True)]
+
+
+@pytest.mark.parametrize("make", [datasets.Dataset.from_pandas, pa.Table.from_pandas, lambda frame: frame])
+def test_tables_of_python(tmp_path, make):
+    items = pd.DataFrame({"item_id": [f"i{n}" for n in range(7)], "title": [f"Film {n}" for n in range(7)]})
+    prepared = prepare(make(FRAME), items=make(items), out=tmp_path / "out", name="shop")
+    assert prepared.counts["interactions"] == 24 and prepared.data.name == "shop"
+    assert prepared.data.items["title"].str.startswith("Film").all()
+
+
+def test_what_is_no_table_of_python_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"several tables \(train, test\)"):
+        prepare(datasets.DatasetDict({part: datasets.Dataset.from_pandas(FRAME) for part in ("train", "test")}),
+                out=tmp_path / "out")  # fmt: skip
+    with pytest.raises(UserError, match="a list is no table"):
+        prepare([1, 2], out=tmp_path / "out")
