@@ -143,14 +143,14 @@ def _width(counts: Sequence[int]) -> int:
 
 def _separator(lines: Sequence[str], tab_first: bool) -> str:
     """The separator that cuts most lines, and the first of them, into the same number of fields: the larger the better."""
-    best, best_score = ("\t" if tab_first else ","), 0.0
+    best, best_score, best_share = ("\t" if tab_first else ","), 0.0, 0.0
     filled = [line for line in lines[:_LINES] if line.strip()]
     for separator in SEPARATORS:
         if not any(
             (separator if separator != WHITESPACE else " ") in line or "\t" in line for line in filled
         ):
             continue
-        if separator == WHITESPACE and best_score > 1:
+        if separator == WHITESPACE and best_share > 0.6:
             break  # another one cuts nearly all lines: these are blanks in texts and times
         for quote in ('"', "") if len(separator) == 1 and separator != WHITESPACE else ("",):
             counts = [len(cells) for _, cells in _rows(filled, Dialect(separator, quote))]
@@ -162,7 +162,7 @@ def _separator(lines: Sequence[str], tab_first: bool) -> str:
             score = steady * (1 + 0.1 * min(width, 10)) + 0.15 * (tab_first and separator == "\t")
             score -= 0.01 * (not quote) + (0.15 if separator in ("^", "~") else 0)
             if score > best_score:
-                best, best_score = separator, score
+                best, best_score, best_share = separator, score, share
     return best
 
 
