@@ -87,7 +87,9 @@ class Answer:
 
     def __str__(self) -> str:
         if self.kind == "items":
-            return "\n".join(f"{position:2d}. {shown_title(item.title)}" for position, item in enumerate(self.items, 1))
+            return "\n".join(
+                f"{position:2d}. {shown_title(item.title)}" for position, item in enumerate(self.items, 1)
+            )
         if self.kind == "number":
             return f"{self.value:.1f}"
         return self.text if self.value is None else f"{self.text} ({self.value:.2f})"

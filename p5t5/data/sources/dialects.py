@@ -158,7 +158,9 @@ def _separator(lines: Sequence[str], tab_first: bool) -> str:
             if width < 2 or not counts:
                 continue
             share = sum(count == width for count in counts) / len(filled)
-            steady = 0.7 * share + 0.3 * (counts[0] in (width, width - 1))
+            # Among the first lines is the header, behind titles perhaps; it may lack the name of a row's number.
+            heads = any(count == width or count == width - 1 > 1 for count in counts[:3])
+            steady = 0.7 * share + 0.3 * heads
             score = steady * (1 + 0.1 * min(width, 10)) + 0.15 * (tab_first and separator == "\t")
             score -= 0.01 * (not quote) + (0.15 if separator in ("^", "~") else 0)
             if score > best_score:
