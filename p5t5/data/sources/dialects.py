@@ -153,7 +153,7 @@ def _separator(lines: Sequence[str], tab_first: bool) -> str:
         if separator == WHITESPACE and best_share > 0.6:
             break  # another one cuts nearly all lines: these are blanks in texts and times
         for quote in ('"', "") if len(separator) == 1 and separator != WHITESPACE else ("",):
-            counts = [len(cells) for _, cells in _rows(filled, Dialect(separator, quote))]
+            counts = [len(cells) for _, cells in _rows(filled, Dialect(separator, quote, spaced=bool(quote)))]
             width = _width(counts)
             if width < 2 or not counts:
                 continue
