@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from p5t5.data.sources.column_inference import NAMES, plain_name
+from p5t5.data.sources.column_names import NAMES, plain_name
 
 _NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?%?", re.ASCII)
 _MISSING = ("", "na", "n/a", "nan", "nat", "null", "none", "\\n", "-")

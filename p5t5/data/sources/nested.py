@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from p5t5.data.records.cell_texts import text_of_value
-from p5t5.data.sources.column_inference import NAMES, plain_name
+from p5t5.data.sources.column_names import NAMES, plain_name
 
 NO_ID = "\x00"  # what a list or an object becomes where one value is wanted: no id, no number
 _SURROGATE = re.compile("[\ud800-\udfff]")

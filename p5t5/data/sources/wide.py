@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from p5t5.data.sources.batches import Batch
-from p5t5.data.sources.column_inference import by_name
+from p5t5.data.sources.column_names import by_name
 from p5t5.data.sources.header import is_known_name
 
 LEAST = 6  # columns of items

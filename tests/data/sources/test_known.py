@@ -68,7 +68,8 @@ FILES = {
     },
     ("goodreads", "json"): {
         "goodreads_reviews_poetry.json": objects(
-            {"user_id": u, "book_id": i, "rating": r, "review_text": "good", "date_added": "Fri Jul 14 12:53:18 -0700 2017"} for u, i, r, _ in PAIRS
+            {"user_id": u, "book_id": i, "rating": r, "review_text": "good", "date_added": f"Sat Jul {n % 28 + 1:02} 12:{n:02}:18 -0700 2017"}
+            for n, (u, i, r, _) in enumerate(PAIRS)
         ),
         "goodreads_books_poetry.json": objects({"book_id": f"i{n}", "title": f"Film {n}", "similar_books": ["i1"]} for n in range(11)),
     },
