@@ -16,14 +16,14 @@ from p5t5.core.errors import UserError
 from p5t5.evaluation.results import Measured
 
 KEYS = ["model", "task", "prompt", "protocol"]
-METADATA_KEY = b"p5t5"
+METADATA_KEY, TOTALS_KEY = b"p5t5", b"p5t5.totals"
 
 
 def write_example_values(path: str | Path, measured: Sequence[Measured], metadata: Mapping[str, Any]) -> None:
     """One line per (model, task, prompt, protocol, metric, example): model … metric, row, user, value.
 
-    Metrics with several numbers per row (BLEU's counts, AUC's pairs) are left out. ``metadata`` (plain
-    values: which data, which part) goes into the file's metadata. Written under a temporary name first.
+    Metrics with several numbers per row (BLEU's counts, AUC's pairs) are left out; totals go into the file's metadata. ``metadata`` (plain
+    values: which data, which part) does too. Written under a temporary name first.
     """
     parts = [
         pd.DataFrame(
@@ -46,10 +46,13 @@ def write_example_values(path: str | Path, measured: Sequence[Measured], metadat
         else pd.DataFrame(columns=[*names, "row", "user", "value"])
     )
     table = pa.Table.from_pandas(columns.astype(dict.fromkeys(names, "category")), preserve_index=False)
+    totals = [[*(getattr(one, key) for key in KEYS), dict(one.totals)] for one in measured if one.totals]
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
     parquet.write_table(
-        table.replace_schema_metadata({METADATA_KEY: json.dumps(dict(metadata))}),
+        table.replace_schema_metadata(
+            {METADATA_KEY: json.dumps(dict(metadata)), TOTALS_KEY: json.dumps(totals)}
+        ),
         temporary,
         compression="zstd",
     )
@@ -61,6 +64,8 @@ def read_example_values(path: str | Path) -> tuple[list[Measured], dict[str, Any
     try:
         table = parquet.read_table(path)
         metadata = json.loads((table.schema.metadata or {})[METADATA_KEY])
+        stored = json.loads(table.schema.metadata.get(TOTALS_KEY, b"[]"))
+        totals = {tuple(names): found for *names, found in stored}
         columns = table.to_pandas()
         measured: dict[tuple, Measured] = {}
         values: dict[tuple, dict[str, np.ndarray]] = {}
@@ -69,7 +74,11 @@ def read_example_values(path: str | Path) -> tuple[list[Measured], dict[str, Any
             values.setdefault(key, {})[metric] = part["value"].to_numpy()
             rows, users = part["row"].to_numpy(), part["user"].to_numpy()
             measured[key] = Measured(
-                **dict(zip(KEYS, names, strict=True)), rows=rows, users=users, values=values[key]
+                **dict(zip(KEYS, names, strict=True)),
+                rows=rows,
+                users=users,
+                values=values[key],
+                totals=totals.get(key, {}),
             )
     except (OSError, KeyError, ValueError, pa.ArrowInvalid) as error:
         raise UserError(
