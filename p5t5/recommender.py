@@ -8,35 +8,35 @@ rec.recommend(history=["Alien (1979)", "Fargo (1996)"], k=5)
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from p5t5.checkpoint.checkpoint import Checkpoint
-from p5t5.checkpoint.hub import resolve
+from p5t5.checkpoint.hub import place_model, resolve
 from p5t5.checkpoint.overwriting import check_nothing_lost
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged
 from p5t5.data.records.cleaning import clean_text
 from p5t5.fusion.blend import FUSION_FILE, STATE_FILE, Fusion
 from p5t5.inference.answers import Answer, Answerer, Rating, Recommendation
-from p5t5.inference.prompt_choice import choose_prompt, choose_task
+from p5t5.inference.prompt_choice import choose_prompt
 from p5t5.inference.request import PromptFacts, fill_slots
-from p5t5.questions.intent import Route, Router
-from p5t5.questions.parsing import Question, read_question
-from p5t5.questions.profiles import Data, History, UserProfiles, without_item
-from p5t5.tasks.base import Decoding
-from p5t5.tasks.registry import TASKS
-from p5t5.text.prompts import PLACEHOLDER
+from p5t5.inference.reranking import MODEL, PROMOTION, SIMILAR, Reranking, most_similar, rerank
+from p5t5.questions.answering import NEXT, QuestionAnswerer
+from p5t5.questions.profiles import Data, History, UserProfiles, listed
+from p5t5.questions.request import Request
 from p5t5.updating.new_entities import add_items
 
-__all__ = ["Answer", "Rating", "Recommendation", "Recommender"]
+__all__ = ["Answer", "Rating", "Recommendation", "Recommender", "Request", "Reranking"]
 
-NEXT = "sequential/next_item"
+Item = str | int  # an id or a title
+User = str | int
+Conditions = Mapping[str, Any]
 
 
 class Recommender:
@@ -48,22 +48,26 @@ class Recommender:
         self.card = card
         self._answerer = Answerer(checkpoint, fusion)
         self._people = UserProfiles(checkpoint)
+        self._questions = QuestionAnswerer(self._answerer, self._people)
 
     @staticmethod
     def from_pretrained(
         folder_or_id: str | os.PathLike,
         device: str | torch.device | None = None,
         fusion: bool = False,
+        *,
+        dtype: str | torch.dtype | None = None,
+        revision: str | None = None,
     ) -> Recommender:
-        """From a checkpoint folder or a Hub id (offline: from its cache). UserError if there is none.
+        """From a checkpoint folder ("~" is your home) or a Hub id (offline: from its cache). UserError if there is none.
 
+        ``dtype``: of the weights, such as "bfloat16"; ``revision``: a branch, tag or commit of a Hub id.
         ``fusion``: what comes next is then ranked by the blend that `p5t5 evaluate --fusion` has fitted
         and saved beside the model, and every recommendation says ``why``; UserError if there is no such.
         """
-        folder = resolve(os.fspath(folder_or_id))
+        folder = resolve(os.path.expanduser(os.fspath(folder_or_id)), revision)
         checkpoint = Checkpoint.load(folder)
-        if device is not None:
-            checkpoint.model.to(torch.device(device))  # type: ignore[arg-type]
+        place_model(checkpoint.model, device, dtype)
         card = folder / "README.md"
         text = card.read_text("utf-8") if card.is_file() else ""
         blend = Fusion.load(folder) if fusion else None
@@ -93,130 +97,245 @@ class Recommender:
         return Recommender(add_items(self.checkpoint, items), self.card)
 
     def __call__(
-        self, text: str, k: int = 10, *, data: Data | None = None, exclude_seen: bool = True
+        self,
+        text: str,
+        k: int = 10,
+        *,
+        data: Data | None = None,
+        exclude_seen: bool = True,
+        where: Conditions | None = None,
+        without: Conditions | None = None,
+        exclude: Sequence[Item] = (),
     ) -> Answer:
         """Answers a question in plain words with ranked items, a number or a text.
 
         Titles and ids in the text are linked to the catalogue; ``data`` gives the history of a user named
-        in it. UserError for an empty text or a k beyond the catalogue.
+        in it. ``where``, ``without``, ``exclude``: as in `recommend`, beside what the text says.
+        UserError for an empty or overlong text, a k beyond the catalogue, or data of another model.
         """
-        self._check_k(k)
-        cleaned = clean_text(text)
-        if not cleaned:
-            raise UserError(
-                "the question is empty: ask something, such as “What should I watch after Fargo?”"
-            )
-        question = read_question(cleaned, self._people.linker.link(cleaned))
-        route = self._router.route(cleaned, question.links)
-        notes = self._misunderstandings(question)
-        if route.near:
-            answer = self._respond(question, route, k, data, exclude_seen, notes)
-        else:
-            notes.append("no known kind of question is near: the text went to the model as it is")
-            answer = Answer("text", text=self._answerer.plain_text(cleaned), asked=cleaned)
-        linked = tuple(self.catalogue.titles[item] for item in question.items)
-        return replace(answer, similarity=route.similarity, linked=linked, notes=tuple(notes))
+        self._checked_k(k)
+        return self.answer(
+            self.request(text),
+            k,
+            text=clean_text(text),
+            data=data,
+            exclude_seen=exclude_seen,
+            where=where,
+            without=without,
+            exclude=exclude,
+        )
 
-    def _respond(
+    def request(self, text: str) -> Request:
+        """What a question asks for, as data: `Request.as_json` writes it down."""
+        if not isinstance(text, str):
+            raise UserError(f"the question is a {type(text).__name__}: give one text.")
+        return self._questions.read(text)
+
+    def answer(
         self,
-        question: Question,
-        route: Route,
-        k: int,
-        data: Data | None,
-        exclude_seen: bool,
-        notes: list[str],
+        request: Request,
+        k: int = 10,
+        *,
+        text: str = "",
+        data: Data | None = None,
+        exclude_seen: bool = True,
+        where: Conditions | None = None,
+        without: Conditions | None = None,
+        exclude: Sequence[Item] = (),
     ) -> Answer:
-        """The answer to a question whose task is known; adds notes on what was assumed."""
-        facts = self._facts(question, route.task, data, notes)
-        if TASKS[route.task].decoding is Decoding.CANDIDATES and len(facts.candidates) < 2 <= route.names:
-            return Answer("text", text=self._no_choice(question), task=route.task)
-        filled = fill_slots([facts], self._answerer.options, self._answerer.attributes)
-        planned = choose_task(self.checkpoint.prompts, route.task, filled, self._learnt, route.by_prompt)
-        if planned is None:
-            return Answer("text", text=self._cannot(route.task, question), task=route.task)
-        task, place = planned
-        if task != route.task:
-            notes.append(f"asked as {task}: with what is known, this model cannot be asked {route.task}")
-        prompt = self.checkpoint.prompts[place]
-        slots = set(PLACEHOLDER.findall(prompt.input))
-        if slots & {"rated_history", "rated_titles"}:
-            notes += self._took_for_ratings(question, facts)
-        if slots & filled.empty:
-            unread = question.user is not None and data is None
-            notes.append(
-                "the history of the user is not in the question: name the data folder (--data, data=) to have it read"
-                if unread
-                else "no history was found in the question: the answer is for anybody"
-            )
-        seen = [*facts.history, *question.items] if exclude_seen else []
-        answer = self._answerer.answer(task, place, facts, k, seen)
-        return replace(answer, task=task, prompt=prompt.id)
+        """Answers a request. ``text``: the question in words, from which the prompt's wording is chosen."""
+        return self._questions.answer(
+            request,
+            self._checked_k(k),
+            text=text,
+            data=data,
+            exclude_seen=exclude_seen,
+            where=where,
+            without=without,
+            exclude=self._people.items(exclude, "exclude"),
+        )
 
     def recommend(
         self,
         history: History | None = None,
         *,
-        user: str | None = None,
+        user: User | None = None,
         data: Data | None = None,
         k: int = 10,
         exclude_seen: bool = True,
-        allow: Sequence[str] | None = None,
+        allow: Sequence[Item] | None = None,
+        exclude: Sequence[Item] = (),
+        where: Conditions | None = None,
+        without: Conditions | None = None,
+        reranking: Reranking | None = None,
     ) -> list[Recommendation]:
         """The k best items for a history (ids or titles, oldest first), or for a user of ``data``.
 
-        ``allow``: recommend only among these items.
+        - ``allow``: recommend only among these items; ``exclude``: never these.
+        - ``where``, ``without``: attribute → a value, a list of values, or (lowest, highest) of a number, with None for
+          an open end: ``where={"genre": "Comedy", "year": (1990, 1999)}``.
+        - ``reranking``: diversity, boosts and promotions (see `Recommender.reranking`).
+
+        Fewer than k where fewer are allowed. UserError where none is, and for names and attributes that the
+        catalogue lacks.
         """
-        self._check_k(k)
         facts = self._people.person(user, history, data)
-        seen = Ragged.from_lists([facts.history if exclude_seen else []])
-        allowed = None if allow is None else np.array([self._people.item(item) for item in allow], np.int64)
-        return self._answerer.recommend(NEXT, self._prompt(NEXT, facts), [facts], k, seen, allowed)[0]
+        keep = self._keep(allow, exclude, where, without)
+        return self._recommended([facts], k, exclude_seen, keep, reranking)[0]
 
     def recommend_many(
         self,
-        users: Sequence[str],
+        users: Sequence[User],
         data: Data,
         *,
         k: int = 10,
         exclude_seen: bool = True,
+        allow: Sequence[Item] | None = None,
+        exclude: Sequence[Item] = (),
+        where: Conditions | None = None,
+        without: Conditions | None = None,
+        reranking: Reranking | None = None,
         token_budget: int = 8192,
         progress: Callable[[int], None] | None = None,
     ) -> list[list[Recommendation]]:
         """`recommend` for many users of ``data``, in batches; ``progress`` is told the users just done."""
-        self._check_k(k)
-        people = [self._people.person(user, None, data) for user in users]
+        self._checked_k(k)
+        people = [self._people.person(user, None, data) for user in listed(users, "users", "user ids")]
+        keep = self._keep(allow, exclude, where, without)
         known = np.array([person.user is not None for person in people], bool)
-        out: list[list[Recommendation]] = [[] for _ in users]
+        out: list[list[Recommendation]] = [[] for _ in people]
         for rows in (np.flatnonzero(known), np.flatnonzero(~known)):
-            if not len(rows):
-                continue
-            part = [people[row] for row in rows]
-            seen = Ragged.from_lists([person.history if exclude_seen else [] for person in part])
-            place = self._prompt(NEXT, *part)
-            answers = self._answerer.recommend(
-                NEXT, place, part, k, seen, token_budget=token_budget, progress=progress
-            )
-            for row, answer in zip(rows.tolist(), answers, strict=True):
-                out[row] = answer
+            if len(rows):
+                part = [people[row] for row in rows]
+                answers = self._recommended(part, k, exclude_seen, keep, reranking, token_budget, progress)
+                for row, answer in zip(rows.tolist(), answers, strict=True):
+                    out[row] = answer
         return out
 
     def rank(
         self,
         history: History | None,
-        candidates: Sequence[str],
+        candidates: Sequence[Item],
         *,
-        user: str | None = None,
+        user: User | None = None,
         data: Data | None = None,
+        exclude: Sequence[Item] = (),
+        where: Conditions | None = None,
+        without: Conditions | None = None,
     ) -> list[Recommendation]:
-        """The candidates (ids or titles), best first for this history or user."""
-        if not len(candidates):
+        """The candidates (ids or titles) that meet the conditions, best first for this history or user."""
+        items = self._people.items(candidates, "candidates")
+        if not items:
             raise UserError("candidates: give at least one item to rank")
-        items = list(dict.fromkeys(self._people.item(item) for item in candidates))
+        keep = self._keep(None, exclude, where, without)
+        items = [item for item in items if keep[item]]
+        if not items:
+            return []
         facts = replace(self._people.person(user, history, data), candidates=items)
-        return self._answerer.rank(NEXT, self._prompt(NEXT, facts), facts)
+        return [_explained(one) for one in self._answerer.rank(NEXT, self._prompt(NEXT, facts), facts)]
+
+    def similar(self, item: Item, k: int = 10, **conditions: Any) -> list[Recommendation]:
+        """The k items most like one item, by the cosine of the model's item vectors; ``score`` is the cosine.
+
+        ``conditions``: ``allow``, ``exclude``, ``where``, ``without`` as in `recommend`.
+        """
+        index, k = self._people.item(item), self._checked_k(k)
+        keep = self._keep(
+            *(
+                conditions.pop(n, d)
+                for n, d in (("allow", None), ("exclude", ()), ("where", None), ("without", None))
+            )
+        )
+        if conditions:
+            raise UserError(f"similar: there is no option {next(iter(conditions))!r}.")
+        items, cosines = most_similar(self._questions.vectors, index)
+        ids, titles = self.catalogue.item_ids, self.catalogue.titles
+        kept = [(i, c) for i, c in zip(items.tolist(), cosines.tolist(), strict=True) if keep[i]][:k]
+        return [Recommendation(ids[i], titles[i], cosine, {SIMILAR: 1.0}) for i, cosine in kept]
+
+    def reranking(
+        self,
+        *,
+        diversity: float = 0.0,
+        boosts: Mapping[Item, float] | None = None,
+        promotions: Sequence[Item] = (),
+        promoted_share: float = 0.2,
+        pool: int = 100,
+    ) -> Reranking:
+        """How `recommend` is to put its list in another order, items by id or title (see `Reranking`)."""
+        raised = {self._people.item(item): float(value) for item, value in (boosts or {}).items()}
+        promoted = self._people.items(promotions, "promotions")
+        return Reranking(diversity, raised, promoted, promoted_share, pool)
+
+    def _recommended(
+        self,
+        people: Sequence[PromptFacts],
+        k: int,
+        exclude_seen: bool,
+        keep: np.ndarray,
+        reranking: Reranking | None,
+        token_budget: int = 8192,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[list[Recommendation]]:
+        k = self._checked_k(k)
+        seen = Ragged.from_lists([person.history if exclude_seen else [] for person in people])
+        allow = None if keep.all() else np.flatnonzero(keep)
+        changes = reranking is not None and reranking.changes
+        number = min(max(k, reranking.pool), len(self.catalogue)) if changes and reranking else k
+        if changes and reranking and (reranking.boosts or reranking.promotions):
+            number = int(keep.sum())  # what is boosted may stand anywhere
+        ranked = self._answerer.recommend(
+            NEXT, self._prompt(NEXT, *people), people, number, seen, allow, token_budget, progress
+        )
+        ranked = [[_explained(one) for one in found] for found in ranked]
+        if not changes or reranking is None:
+            return [found[:k] for found in ranked]
+        return [self._reranked(found, k, reranking) for found in ranked]
+
+    def _reranked(self, found: list[Recommendation], k: int, how: Reranking) -> list[Recommendation]:
+        index = self.catalogue.index_of
+        by_item = {index[one.item_id]: one for one in found}
+        order = rerank(list(by_item), [one.score for one in found], self._questions.vectors, k, how)
+        return [
+            replace(
+                by_item[item],
+                why={reason: 1.0}
+                if reason == PROMOTION
+                else {**by_item[item].why, **({reason: 1.0} if reason else {})},
+            )
+            for item, _, reason in order
+        ]
+
+    def _keep(
+        self,
+        allow: Sequence[Item] | None,
+        exclude: Sequence[Item],
+        where: Conditions | None,
+        without: Conditions | None,
+    ) -> np.ndarray:
+        """bool [items]: what may be recommended. UserError where nothing may."""
+        keep = np.ones(len(self.catalogue), bool)
+        if where or without:
+            attributes = self._people.vocabulary.attributes
+            keep = attributes.meets(attributes.check(where, "where"), attributes.check(without, "without"))
+        if allow is not None:
+            named = np.zeros(len(keep), bool)
+            named[self._people.items(allow, "allow")] = True
+            keep &= named
+        keep[self._people.items(exclude, "exclude")] = False
+        if not keep.any():
+            raise UserError(
+                "no item of the catalogue meets allow, exclude, where and without together: ask for less."
+            )
+        return keep
 
     def rate(
-        self, item: str, *, user: str | None = None, history: History | None = None, data: Data | None = None
+        self,
+        item: Item,
+        *,
+        user: User | None = None,
+        history: History | None = None,
+        data: Data | None = None,
     ) -> Rating:
         """The expected rating of an item, for a user or for a history of (item, rating) pairs.
 
@@ -228,7 +347,7 @@ class Recommender:
         assert isinstance(value, Rating)
         return value
 
-    def explain(self, item: str, *, user: str | None = None, feature: str = "") -> str:
+    def explain(self, item: Item, *, user: User | None = None, feature: str = "") -> str:
         """Why the item suits the user, in a sentence; ``feature``: a word the sentence should be about."""
         facts = replace(
             self._people.person(user, None, None), item=self._people.item(item), feature=clean_text(feature)
@@ -236,7 +355,7 @@ class Recommender:
         task = "explanation/explain_feature" if feature else "explanation/explain"
         return self._answerer.answer(task, self._prompt(task, facts), facts).text
 
-    def summarize(self, review: str, *, user: str | None = None, item: str | None = None) -> str:
+    def summarize(self, review: str, *, user: User | None = None, item: Item | None = None) -> str:
         """A headline for a review."""
         if not clean_text(review):
             raise UserError("the review is empty: there is nothing to sum up")
@@ -246,104 +365,13 @@ class Recommender:
         task = "review/headline"
         return self._answerer.answer(task, self._prompt(task, facts), facts).text
 
-    # -- what a question is about
-
-    @cached_property
-    def _router(self) -> Router:
-        return Router(self.checkpoint.prompts, TASKS)
-
-    @property
-    def _learnt(self) -> list[str]:
-        return list(self.checkpoint.info.tasks or [])
-
-    def _facts(self, question: Question, task: str, data: Data | None, notes: list[str]) -> PromptFacts:
-        """The slots' values for this task, and notes on what was assumed."""
-        choosing = TASKS[task].decoding is Decoding.CANDIDATES
-        choice = question.choice if choosing and len(question.choice) > 1 else ()
-        if TASKS[task].decoding is Decoding.ITEMS:
-            history: tuple[int, ...] = question.items
-        elif choosing:
-            history = tuple(item for item in question.items if item not in choice)
-        else:
-            history = question.others
-        feelings = question.feelings or {}
-        if any(feelings.get(item, 1) > 0 for item in history):
-            history = tuple(item for item in history if feelings.get(item, 1) > 0)
-        known = [item for item in question.items if item in history or item in question.others]
-        said = {item: value for item, value in (question.ratings or {}).items() if item in known}
-        rated = self._people.rated(said, {item: feelings[item] for item in known if item in feelings})
-        person = PromptFacts()
-        if data is not None and question.user is not None:
-            person = self._people.of_data(question.user, data)
-            if TASKS[task].family != "sequential":  # "how would I rate it" of what was rated already
-                person = without_item(person, question.item)
-        guess = None
-        if question.guess is not None and len(self.checkpoint.rating_values):
-            guess = int(self._people.rating_place([question.guess])[0])
-        return PromptFacts(
-            user=question.user,
-            item=question.item,
-            history=[*person.history, *history],
-            rated=[*person.rated, *rated],
-            candidates=choice,
-            review=question.review or "",
-            feature=question.feature or "",
-            guess=guess,
-        )
-
-    def _misunderstandings(self, question: Question) -> list[str]:
-        notes = []
-        for link in question.unclear:
-            named = " or ".join(self.catalogue.titles[item] for item in link.items)
-            notes.append(f"“{question.text[link.start : link.end]}” could be {named}: say which")
-        if question.review is None:
-            for link in self._people.linker.near(question.text, question.links):
-                meant = " or ".join(self.catalogue.titles[item] for item in link.items[:3])
-                written = question.text[link.start : link.end]
-                notes.append(f"“{written}” is not in the catalogue: do you mean {meant}?")
-        if question.stranger:
-            notes.append(f"{question.stranger} is not known to the model")
-        return notes
-
-    def _no_choice(self, question: Question) -> str:
-        found = ", ".join(self.catalogue.titles[item] for item in question.items)
-        return (
-            "To choose, two items or more must be found in the catalogue: name each by its title or id. "
-            f"Found: {found or 'none'}."
-        )
-
-    def _took_for_ratings(self, question: Question, facts: PromptFacts) -> list[str]:
-        """A note on ratings that were not said as numbers."""
-        guessed = [
-            f"{self.catalogue.titles[item]} {self.checkpoint.rating_values[place]:g}"
-            for item, place in facts.rated
-            if item in (question.feelings or {}) and item not in (question.ratings or {})
-        ]
-        return [f"took what was said for ratings: {', '.join(guessed)}"] if guessed else []
-
-    def _cannot(self, task: str, question: Question) -> str:
-        """A sentence on why there is no answer."""
-        if question.unclear:
-            return f"Which one is meant? {self._misunderstandings(question)[0]}."
-        if self._learnt and task not in self._learnt:
-            return f"This model has not learnt to answer such questions ({task}); it knows {', '.join(self._learnt)}."
-        if TASKS[task].reads_review and not question.review:
-            return "No review was found in the question: paste it behind a colon or in quotes."
-        if not question.items:
-            return (
-                "No item of the catalogue was found in the question: name one by its title (and year) or id, "
-                'as in "I liked …, what next?" or "How many stars would I give …?".'
-            )
-        return (
-            "More must be known for this question: name a user that the model knows, or say what you liked."
-        )
-
     # -- prompts
 
     def _prompt(self, task: str, *facts: PromptFacts) -> int:
         """The wording to ask with; UserError where the model cannot be asked this."""
-        if self._learnt and task not in self._learnt:
-            raise UserError(f"the model was not trained for {task}; it knows {', '.join(self._learnt)}.")
+        learnt = self._questions.learnt
+        if learnt and task not in learnt:
+            raise UserError(f"the model was not trained for {task}; it knows {', '.join(learnt)}.")
         filled = fill_slots(facts, self._answerer.options, self._answerer.attributes)
         for allow_empty in (False, True):
             place = choose_prompt(self.checkpoint.prompts, task, filled, allow_empty=allow_empty)
@@ -353,8 +381,15 @@ class Recommender:
             f"{task}: none of the model's wordings can be filled; give a user that the model knows."
         )
 
-    def _check_k(self, k: int) -> None:
+    def _checked_k(self, k: Any) -> int:
+        if isinstance(k, bool) or not isinstance(k, int | np.integer):
+            raise UserError(f"k is {k!r}, but must be a whole number.")
         if not 1 <= k <= len(self.catalogue):
             raise UserError(
                 f"k is {k}, but must lie between 1 and the catalogue's {len(self.catalogue)} items."
             )
+        return int(k)
+
+
+def _explained(one: Recommendation) -> Recommendation:
+    return one if one.why else replace(one, why={MODEL: 1.0})

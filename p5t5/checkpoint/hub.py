@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from p5t5.core.errors import UserError
@@ -29,20 +30,40 @@ def set_dropout(model: P5T5ForConditionalGeneration, rate: float) -> None:
             module.dropout = rate  # type: ignore[assignment]
 
 
-def resolve(folder_or_id: str | Path) -> Path:
-    """The folder itself, or the local copy of a Hub repository (offline: from the cache only).
+def resolve(folder_or_id: str | Path, revision: str | None = None) -> Path:
+    """The folder itself ("~" is your home), or the local copy of a Hub repository (offline: from the cache only).
 
-    Raises UserError where there is neither.
+    ``revision``: a branch, tag or commit of a Hub repository. Raises UserError where there is neither, and for a
+    revision of a folder.
     """
-    if Path(folder_or_id).is_dir():
-        return Path(folder_or_id)
+    folder = Path(folder_or_id).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise UserError(f"revision {revision!r}: {folder} is a folder, and only Hub ids have revisions.")
+        return folder
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(str(folder_or_id)))
+        return Path(snapshot_download(str(folder_or_id), revision=revision))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
             f"there is no folder {folder_or_id}, and no repository of that name could be read from the Hub "
             f"({type(error).__name__}). Check the path; without a network, put the model in a folder."
         ) from error
+
+
+def place_model(model: nn.Module, device: str | torch.device | None, dtype: str | torch.dtype | None) -> None:
+    """The model on another device or in another type; UserError where there is none such."""
+    if dtype is not None:
+        kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+        if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+            raise UserError(f"dtype {dtype!r}: choose float32, bfloat16 or float16.")
+        model.to(kind)
+    if device is not None:
+        try:
+            model.to(torch.device(device))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise UserError(
+                f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}"
+            ) from error

@@ -29,6 +29,15 @@ class QueryOptions:
     k: int = option(10, "how many items to list")
     data: str = option("", "a data folder: the histories of the users that questions name")
     include_seen: bool = option(False, "recommend items of the history too")
+    where: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "conditions beside what the question says: genre=Comedy year=1990..1999 (several of one: any)"
+        },
+    )
+    without: list[str] = field(default_factory=list, metadata={"help": "as --where, to be left out"})
+    exclude: list[str] = field(default_factory=list, metadata={"help": "items never to list: ids or titles"})
+    show_request: bool = option(False, "show what the question was read as, as JSON")
     json: bool = option(False, "one JSON object a line instead of text")
 
 
@@ -46,16 +55,26 @@ def _main(argv: Sequence[str] | None) -> int:
         example=EXAMPLE,
         words="text",
     )
-    from p5t5.inference.answers import Answer
+    from p5t5.questions.attributes import written_conditions
     from p5t5.recommender import Recommender
 
+    where, without = (
+        written_conditions(options.where, "--where"),
+        written_conditions(options.without, "--without"),
+    )
     quiet()
     recommender = Recommender.from_pretrained(options.model)
     code = 0
     for question in options.text or _lines():
         try:
-            answer: Answer = recommender(
-                question, options.k, data=options.data or None, exclude_seen=not options.include_seen
+            answer = recommender(
+                question,
+                options.k,
+                data=options.data or None,
+                exclude_seen=not options.include_seen,
+                where=where,
+                without=without,
+                exclude=options.exclude,
             )
         except UserError as error:
             if len(options.text) == 1 or not 1 <= options.k <= len(recommender.catalogue):
@@ -65,13 +84,15 @@ def _main(argv: Sequence[str] | None) -> int:
             print(json.dumps(refused, ensure_ascii=False) if options.json else shown, flush=True)
             code = 2  # the other questions are answered all the same
             continue
+        request = recommender.request(question).as_json(recommender.catalogue.item_ids)
+        read = {"request": request} if options.show_request else {}
         if options.json:
-            print(
-                json.dumps({"question": question, **dataclasses.asdict(answer)}, ensure_ascii=False),
-                flush=True,
-            )
+            found = {"question": question, **read, **dataclasses.asdict(answer)}
+            print(json.dumps(found, ensure_ascii=False), flush=True)
         else:
             print(_shown(question, answer), flush=True)
+            if options.show_request:
+                print(f"  · request {json.dumps(request, ensure_ascii=False)}", flush=True)
     return code
 
 

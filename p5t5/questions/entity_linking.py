@@ -25,7 +25,7 @@ _NUMBER_WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine"
 _NUMBERS = {str(number): word for number, word in enumerate(_NUMBER_WORDS, 2)}
 _NUMBERS |= {word: digits for digits, word in _NUMBERS.items()}
 _INITIALS = re.compile(r"\b\w(?: \w\b)+")
-_YEAR_BEHIND = re.compile(r"\s*\((\d{4})\)\s*$")
+_YEAR_BEHIND = re.compile(r"\s*\((\d{4})\)\s*(?:\([A-Z]{1,3}\)\s*)?$")  # "(1995) (V)": V for video
 _PARENTHESIS = re.compile(r"\(([^()]*)\)")
 _ID = r"(?:\s*(?:ids?|no\.?|numbers?|nr\.?)\b)?\s*[#:]?\s*[\"“'_]?(?P<id>[\w.\-]+)"
 _ITEM_ID = re.compile(rf"\b(?:item|product|movie|film|title|article|asin)(?P<plural>s?){_ID}", re.IGNORECASE)
@@ -70,7 +70,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class _Token:
+class Token:
     word: str
     other: str  # with "ue" for "ü"
     start: int
@@ -79,7 +79,7 @@ class _Token:
 
 def normalize(text: str) -> str:
     """The words of ``text`` without case, accents, punctuation and apostrophes: "& " is "and"."""
-    return " ".join(token.word for token in _tokens(text))
+    return " ".join(token.word for token in tokens_of(text))
 
 
 def title_keys(title: str, year: str = "") -> Iterator[tuple[int, str]]:
@@ -93,17 +93,20 @@ def title_keys(title: str, year: str = "") -> Iterator[tuple[int, str]]:
     bare = title[: behind.start()] if behind else title
     year = behind.group(1) if behind else year
     main = _PARENTHESIS.sub(" ", bare)
-    forms = _article_forms(main)
+    forms = article_forms(main)
     spellings = [(2, bare), *((2, form) for form in forms)]
-    spellings += [(3, form) for other in _PARENTHESIS.findall(bare) for form in _article_forms(other)]
+    others = [other for other in _PARENTHESIS.findall(bare) if len(other.strip()) > 2 and not other.isdigit()]
+    spellings += [(3, form) for other in others for form in article_forms(other)]
     words = normalize(forms[-1]).split()
     if words and words[0] in everyday_language()["words"]["articles"] and len("".join(words[1:])) >= 7:
         spellings.append((3, " ".join(words[1:])))
     joined = _INITIALS.sub(lambda match: match.group().replace(" ", ""), " ".join(words))
-    spellings += [(3, joined), (3, " ".join(_NUMBERS.get(word, word) for word in words))]
+    spellings.append((3, joined))
+    if len(words) > 1:  # "seven" is a title, "7" a number
+        spellings.append((3, " ".join(_NUMBERS.get(word, word) for word in words)))
     head = re.split(r"\sor:|:|\s[-–—]\s", main)[0]
     if head != main and len(normalize(head).split()) > 1:
-        spellings += [(4, form) for form in _article_forms(head)]
+        spellings += [(4, form) for form in article_forms(head)]
     if behind:
         yield 0, normalize(title)
         yield 0, normalize(spelled_out(title))
@@ -156,7 +159,7 @@ class Linker:
 
     def link(self, text: str) -> list[Link]:
         """The links of ``text``, left to right and without overlaps; the longest match wins."""
-        found = [*self._title_links(text), *self._id_links(text)]
+        found = [*((count, link) for count, _, link in self.title_links(text)), *self.id_links(text)]
         found.sort(key=lambda match: (-match[0], match[1].start))
         taken: list[Link] = []
         for _, link in found:
@@ -164,10 +167,10 @@ class Linker:
                 taken.append(link)
         return sorted(taken, key=lambda link: link.start)
 
-    def _title_links(self, text: str) -> Iterator[tuple[float, Link]]:
-        """(words matched, link) of every title in the text, overlapping ones too."""
-        tokens = list(_tokens(text))
-        quoted = [match.span() for match in _QUOTED.finditer(text)]
+    def title_links(self, text: str) -> Iterator[tuple[float, int, Link]]:
+        """(words matched, rank of the spelling, link) of every title in the text, overlapping ones too."""
+        tokens = list(tokens_of(text))
+        quoted = quoted_spans(text)
         for first, token in enumerate(tokens):
             longest = max(self._longest.get(token.word, 0), self._longest.get(token.other, 0))
             for count in range(min(longest, len(tokens) - first), 0, -1):
@@ -179,7 +182,7 @@ class Linker:
                     continue
                 rank, items = self._titles[key]
                 start, end = token.start, tokens[first + count - 1].end
-                if _crosses_sentence(text[start:end]) and rank > 2:
+                if crosses_sentence(text[start:end]) and rank > 2:
                     continue
                 said = re.match(r"\s*\(\s*(\d{4})\s*\)", text[end:])
                 if rank > 1 and said:  # a year that the title's own spelling did not match
@@ -187,11 +190,11 @@ class Linker:
                     if not items:
                         continue
                     end += said.end()
-                elif rank > 1 and not _evident(text, tokens, first, count, quoted):
+                elif rank > 1 and not is_evident(text, tokens, first, count, quoted):
                     continue
                 if rank < 2 and text[end : end + 1] == ")" and "(" in text[start:end]:
                     end += 1
-                yield count, Link(ITEM if len(items) == 1 else AMBIGUOUS, start, end, items)
+                yield count, rank, Link(ITEM if len(items) == 1 else AMBIGUOUS, start, end, items)
 
     def near(self, text: str, links: Sequence[Link]) -> list[Link]:
         """Names outside ``links`` that are one letter (or two swapped) away from titles: what may be meant.
@@ -200,7 +203,7 @@ class Linker:
         """
         tokens = [
             token
-            for token in _tokens(text)
+            for token in tokens_of(text)
             if all(token.end <= link.start or link.end <= token.start for link in links)
         ]
         everyday = everyday_language()["words"]["everyday"]
@@ -213,7 +216,7 @@ class Linker:
                 key = " ".join(token.word for token in part)
                 if len(key) < 5 or all(token.word in everyday for token in part):
                     continue
-                if _crosses_sentence(text[start:end]) or any(start < link.start < end for link in links):
+                if crosses_sentence(text[start:end]) or any(start < link.start < end for link in links):
                     continue
                 in_quotes = any(left <= start and end <= right for left, right in quoted)
                 if count == 1 and not in_quotes and not _stands_out(text, start):
@@ -223,13 +226,29 @@ class Linker:
                     found.append(Link(AMBIGUOUS, start, end, tuple(sorted(items))))
         return sorted(found, key=lambda link: link.start)
 
+    def named(self, key: str) -> tuple[int, tuple[int, ...]] | None:
+        """(rank, items) of a normalised spelling."""
+        return self._titles.get(key)
+
+    def item_of_id(self, written: str) -> int | None:
+        """The item with this id."""
+        return _lookup(self._item_index, written)
+
+    def longest_from(self, words: Sequence[str]) -> int:
+        """Words of the longest title that begins with one of these."""
+        return max((self._longest.get(word, 0) for word in words), default=0)
+
+    def year_of(self, item: int, unknown: int) -> int:
+        """The year of an item, ``unknown`` where none is known."""
+        return int(self._year[item]) if self._year[item].isdigit() else unknown
+
     def _near(self, item: int, year: int) -> bool:
         """Whether a year said by a person can mean this item: release dates differ by country."""
         known = self._year[item]
         return not known.isdigit() or abs(int(known) - year) <= 1
 
-    def _id_links(self, text: str) -> Iterator[tuple[float, Link]]:
-        """As _title_links; at equal length a title wins over an id."""
+    def id_links(self, text: str) -> Iterator[tuple[float, Link]]:
+        """As title_links; at equal length a title wins over an id."""
         for match in _ITEM_ID.finditer(text):
             span, more = match.span("id"), match.group("plural")
             item = _lookup(self._item_index, match.group("id"))
@@ -272,12 +291,17 @@ def replace_links(text: str, links: Sequence[Link], names: dict[str, str]) -> st
     return "".join([*out, text[place:]])
 
 
-def _tokens(text: str) -> Iterator[_Token]:
+def quoted_spans(text: str) -> list[tuple[int, int]]:
+    """Where quotes stand, marks included."""
+    return [match.span() for match in _QUOTED.finditer(text)]
+
+
+def tokens_of(text: str) -> Iterator[Token]:
     for match in _WORD.finditer(text):
         word = "and" if match.group() == "&" else _plain(match.group())
         if word:
             other = word if match.group().isascii() else _plain(spelled_out(match.group()))
-            yield _Token(word, other, match.start(), match.end())
+            yield Token(word, other, match.start(), match.end())
 
 
 def _plain(word: str) -> str:
@@ -297,7 +321,7 @@ def _is_name(item_id: str) -> bool:
     return len(words) > 1 or (item_id.isalpha() and len(item_id) > 3)
 
 
-def _article_forms(title: str) -> list[str]:
+def article_forms(title: str) -> list[str]:
     """The title as it stands, and with an article behind a last comma moved to the front."""
     head, comma, tail = title.strip().rpartition(",")
     if comma and normalize(tail) in everyday_language()["words"]["articles"]:
@@ -327,15 +351,17 @@ def _lookup(index: dict[str, int], written: str) -> int | None:
     return None
 
 
-def _crosses_sentence(span: str) -> bool:
+def crosses_sentence(span: str) -> bool:
     return re.search(r"(?:\w{4}\.|[!?])\s+[A-Z]|\n", span) is not None
 
 
-def _evident(text: str, tokens: list[_Token], first: int, count: int, quoted: list[tuple[int, int]]) -> bool:
+def is_evident(text: str, tokens: list[Token], first: int, count: int, quoted: list[tuple[int, int]]) -> bool:
     """Whether words that spell a title are meant as one (see the module's docstring)."""
     words, part = everyday_language()["words"], tokens[first : first + count]
     start, end = part[0].start, part[-1].end
     if any(left <= start and end <= right and right - left <= end - start + 4 for left, right in quoted):
+        return True
+    if re.match(r"\s*\((?:the|a|an)\s", text[end:]):  # "seven (the one with …)"
         return True
     content = [token for token in part if token.word not in words["articles"]] or part
     if all(token.word in words["calendar"] for token in content):
@@ -351,9 +377,19 @@ def _evident(text: str, tokens: list[_Token], first: int, count: int, quoted: li
     if count > 1 or all(capitals):
         return True
     before = tokens[first - 1].word if first else ""
+    if (
+        first > 1
+        and before in ("the", "my", "a", "an", "both", "our")
+        and tokens[first - 2].word in words["before"]
+    ):
+        before = tokens[first - 2].word
     behind = tokens[first + 1].word if first + 1 < len(tokens) else ""
     free_before = (
         not before or before in words["before"] or bool(re.search(r"[,;:(/\-.!?]\s*$", text[:start]))
     )
-    free_behind = not behind or behind in words["behind"] or bool(re.match(r"\s*[,;:)/\-.!?]", text[end:]))
+    free_behind = (
+        not behind
+        or behind in words["behind"]
+        or bool(re.match(r"\s*(?:[,;:)/\-.!?=<>]|\d+\s*(?:/|%|out|stars?|points?|of)|[^\w\s])", text[end:]))
+    )
     return free_before and free_behind

@@ -1,246 +1,356 @@
-"""What a cleaned question says, apart from which task it is: who, which items in which role, how rated.
+"""A question in plain words → a Request: what is asked, of whom, within which conditions. No model is involved.
 
-Roles are read off the words around each linked item: "I loved Alien. Would I like Heat?" knows Alien
-and asks about Heat. No grammar, a few dozen cue words.
+vocabulary = Vocabulary.of_items(items)          # item_id, title, a column for each attribute
+parse_request("three comedies like Fargo, nothing before 1990", vocabulary)
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
-from p5t5.questions.entity_linking import AMBIGUOUS, ITEM, USER, Link
+from p5t5.core.errors import UserError
+from p5t5.data.records.cleaning import clean_text
+from p5t5.questions import intent_rules as rules
+from p5t5.questions.conditions import Conditions, read_conditions
+from p5t5.questions.entity_linking import normalize
+from p5t5.questions.feelings import BARE, DISLIKED, LIKED, SEEN, SIMILAR, UNSEEN, Feelings, read_feelings
+from p5t5.questions.language import ENGLISH, language_of
+from p5t5.questions.marking import masked_text, named_items
 from p5t5.questions.masking import pasted_text
+from p5t5.questions.mention_context import Mention
+from p5t5.questions.mentions import asking_words
+from p5t5.questions.people import find_people
+from p5t5.questions.request import Request
+from p5t5.questions.vocabulary import Vocabulary
+from p5t5.questions.wishes import unmet_wishes
 
-_KNOWN_CUE = re.compile(
-    r"\b(?:loved|liked|enjoyed|adored|watched|saw|seen|bought|own|owned|finished|played|gave|rated|hated|disliked|after"
-    r"|history|so far|ratings|favou?rites?|fan of|based on|given|having|since|already|know|knows|tried|read"
-    r"|(?<!\bwould )(?<!\bwill )(?<!\bdo )(?<!\bmight )(?<!\bshould )\b(?:i|we|they) (?:also |really |just )*(?:like|love|enjoy|hate|adore|dislike)|vein of|similar to|something like"
-    r"|anything like|did(?:n't| not) (?:like|enjoy))\b",
+__all__ = ["MAX_LENGTH", "Vocabulary", "parse_request"]
+
+MAX_LENGTH = 2000
+BOUND = "bound"  # the role of an item that only says how new the others should be
+_REVIEW_WORDS = re.compile(
+    r"\b(?:reviews?|headline|title|summar\w*|sum (?:\w+ ){0,4}up|tl;?dr|shorten|gist|condense|boil|rating|ratings|stars?|score|comments?|feedback|wrote|says|said|text|opinion|subject line|heading|in a few words|compress|one line)\b",
     re.IGNORECASE,
 )
-_ASKED_CUE = re.compile(
-    r"\b(?:would|will|should|shall|could|which|choose|pick|select|between|among|candidates|options|one of|either"
-    r"|how many|how much|what rating|what score|predict|guess|why|explain|is|does|recommend|rate|rank|about)\b",
+_HEADLINE = re.compile(
+    r"\b(?:headline|title|summar\w*|sum\b|tl;?dr|shorten|short version|gist|condense|boil|subject line|heading|in a few words|compress|one line|in brief|call (?:this|it)|phrase)\b",
     re.IGNORECASE,
 )
-_LIST_GAP = re.compile(r"^(?:\s|,|;|/|&|\"|'|“|”|\band\b|\bor\b|\bvs\.?|\bversus\b)*$", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"[.!?]+(?=\s|$)")
-_FEELINGS = (  # the last one that matches before an item tells how it was liked, from −1 to 1
-    (
-        1.0,
-        re.compile(
-            r"\b(?:lov(?:ed?|ing)|ador(?:ed?|ing)|favou?rites?|best|masterpiece|fan of)\b", re.IGNORECASE
-        ),
-    ),
-    (0.5, re.compile(r"\b(?:liked?|enjoy(?:ed)?|good|great)\b", re.IGNORECASE)),
-    (
-        -0.5,
-        re.compile(
-            r"\b(?:dislik\w+|(?:did|do|was|were|am)(?:n't| not) (?:\w+ )?(?:like|enjoy|a fan)|bored?)\b",
+_SCORE = re.compile(
+    r"\b(?:ratings?|rated?|stars?|scores?|positive|negative|grade|marks?|points|how (?:happy|good|satisfied))\b",
+    re.IGNORECASE,
+)
+_CALLED_REVIEW = re.compile(r"\b(?:reviews?|comments?|feedback|wrote|says|said)\b", re.IGNORECASE)
+_SPLIT = re.compile(
+    r"(?<=[.!?])[\"”')]*\s+|,?\s+(?:and|but|also|plus|oh and)(?: also)? (?=(?:how|what|which|who|when|where|would|will|should|is|does|can|could|do you)\b)|\s+(?=also,? (?:how|what|which|who|when|would|will|should|is)\b)|;\s+|\n+",
+    re.IGNORECASE,
+)
+_STRONG = re.compile(
+    r"\?|\b(?:recommend\w*|suggest\w*|what(?:['’]s)? next|what (?:should|else|now|to|could|can)|next\b|more\b|anything|something|ideas|show me|find me|give me|list|top \w+|need|want|best|any|looking for|hit me)\b",
+    re.IGNORECASE,
+)
+_ITEM_WORDS = re.compile(
+    r"\b(?:movies?|films?|books?|novels?|stories|songs?|albums?|games?|products?|flicks?|shows?|series|read|gift)\b",
+    re.IGNORECASE,
+)
+_TRUE_OF_THAT = re.compile(
+    r"^\W*(?:is|am|was) (?:that|this|it|i) (?:correct|right|true|so|fair|accurate)\b", re.IGNORECASE
+)
+_WANTED = ("recommend", "similar")
+_WITH_CONDITIONS = ("recommend", "similar", "choose", "lookup", "like", "rate", "explain", "verify")
+
+
+def parse_request(text: str, vocabulary: Vocabulary) -> Request:
+    """The request that ``text`` makes. UserError for an empty text or one of more than 2,000 characters."""
+    if len(text) > 10 * MAX_LENGTH or len(cleaned := clean_text(text)) > MAX_LENGTH:
+        raise UserError(
+            f"the question has {len(text)} characters, but at most {MAX_LENGTH} are read: ask in fewer words."
+        )
+    cleaned = " ".join(re.sub("[⟦⟧]", " ", cleaned).split(" "))  # what items are masked with
+    if not cleaned.strip():
+        raise UserError("the question is empty: ask something, such as “What should I watch after Fargo?”")
+    review = pasted_text(cleaned)
+    around = cleaned.replace(review, " ") if review else ""
+    if (
+        review
+        and _REVIEW_WORDS.search(around)
+        and (_HEADLINE.search(around) or _SCORE.search(around) or _CALLED_REVIEW.search(around))
+    ):
+        return _of_review(cleaned, review, vocabulary)
+    links = [link for link in vocabulary.linker.link(cleaned) if link.kind == "user"]
+    people, people_spans = find_people(cleaned, links, vocabulary.find_user)
+    mentions = [
+        mention
+        for mention in vocabulary.finder.find(cleaned)
+        if all(mention.end <= left or right <= mention.start for left, right in people_spans)
+    ]
+    plain = masked_text(cleaned, mentions, people_spans, [])
+    language = language_of(re.sub(r"⟦\w*⟧", " ", plain))
+    if language != ENGLISH:
+        return Request("help", language=language)
+    mentions, unknown = named_items(cleaned, mentions, people_spans, vocabulary)
+    masked = masked_text(cleaned, mentions, people_spans, unknown)
+    quiet = all(cleaned[mention.start].islower() or mention.start == 0 for mention in mentions)
+    if not people and ((quiet and rules.is_greeting(cleaned)) or (not mentions and rules.is_service(masked))):
+        return Request("help")
+    return _Reading(
+        cleaned, masked, mentions, people, [cleaned[a:b] for a, b in unknown], vocabulary
+    ).request()
+
+
+def _of_review(text: str, review: str, vocabulary: Vocabulary) -> Request:
+    """A pasted review: a headline for it, or the rating that goes with it."""
+    around = text.replace(review, " … ")
+    headline, score = _HEADLINE.search(around), _SCORE.search(around)
+    intent = "headline" if headline or not score else "review_score"
+    if (
+        headline
+        and score
+        and re.search(
+            r"\b(?:how many|what|which|guess|predict|tell me the) (?:stars?|rating|score|points)\b|\brating\b",
+            around,
             re.IGNORECASE,
-        ),
-    ),
-    (-1.0, re.compile(r"\b(?:hat(?:ed?|ing)|awful|terrible|worst|detest\w*)\b", re.IGNORECASE)),
-)
-_DIGITS = {
-    "one": 1,
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "six": 6,
-    "seven": 7,
-    "eight": 8,
-    "nine": 9,
-    "ten": 10,
-}
-_NUMBER = r"(\d{1,2}(?:\.\d)?|" + "|".join(_DIGITS) + r")"
-_RATED_BEHIND = re.compile(
-    rf"^[\s\"”',:=(\-–]*(?:(?:a|an|with|was|is|got|gets|only|exactly|just)\s+)*{_NUMBER}\b(?!\s*(?:films?|movies?|items?|more|times|and then))",
-    re.IGNORECASE,
-)
-_RATED_BEFORE = re.compile(
-    rf"\b{_NUMBER}\s*(?:stars?|points?)?(?:\s*(?:/|out of)\s*\w+)?\s*(?:to|for)\s*(?:the\s+)?[\"“']?$",
-    re.IGNORECASE,
-)
-_GUESS = re.compile(
-    rf"\b{_NUMBER}\s*(?:-?\s*stars?|points?|out of|/)|\b(?:a|an|with)\s+{_NUMBER}\b", re.IGNORECASE
-)
-_FEATURE = (
-    re.compile(
-        r"\b(?:focus(?:ing|ed)? on|mention(?:s|ing)?|talk(?:ing)? about|speak(?:ing)? (?:of|about)|because of|regarding"
-        r"|with regard to|in terms of|when it comes to|respect to|especially|word on|feature|by)\s+(?:its|the|their|how)?\s*"
-        r"[\"“']?([a-z][\w\-]{2,})"
-    ),
-    re.compile(r"\bthe ([a-z][\w\-]{2,}) of\b"),
-)
+        )
+    ):
+        intent = "review_score"
+    links = [link for link in vocabulary.linker.link(around) if link.kind == "user"]
+    people, _ = find_people(around, links, vocabulary.find_user)
+    return Request(intent, people=tuple(people), review=review)
 
 
-@dataclass(frozen=True)
-class Question:
-    """``text`` is cleaned; items are catalogue rows in the order they are named.
+class _Reading:
+    """One question on its way to a Request."""
 
-    - ``known``: what the person has met; ``asked``: what the question is about, perhaps a choice.
-    - ``ratings``: known item → the number said of it; ``feelings``: known item → −1 (hated) to 1 (loved).
-    - ``user``: the number of a known user; ``stranger``: how an unknown user was spelled.
-    - ``review``: a pasted text; ``feature``: what an explanation should speak of; ``guess``: a rating
-      to be confirmed. ``unclear``: names that fit several items.
-    """
+    def __init__(
+        self,
+        text: str,
+        masked: str,
+        mentions: Sequence[Mention],
+        people: Sequence[str],
+        unknown: Sequence[str],
+        vocabulary: Vocabulary,
+    ) -> None:
+        self.text, self.masked, self.mentions, self.people = text, masked, mentions, people
+        self.unknown, self.vocabulary = unknown, vocabulary
+        self.items = [mention.item for mention in mentions]
+        self.conditions: Conditions = read_conditions(masked, vocabulary.attributes, self.items)
+        self.feelings: Feelings = read_feelings(masked)
+        self.feelings.role.update(dict.fromkeys(self.conditions.bounds, BOUND))
 
-    text: str
-    links: tuple[Link, ...] = ()
-    known: tuple[int, ...] = ()
-    asked: tuple[int, ...] = ()
-    last_list: tuple[int, ...] = ()
-    ratings: dict[int, float] | None = None
-    feelings: dict[int, float] | None = None
-    user: int | None = None
-    stranger: str = ""
-    review: str | None = None
-    feature: str | None = None
-    guess: float | None = None
-    unclear: tuple[Link, ...] = ()
+    def request(self) -> Request:
+        parts = self._parts()
+        intent, part = self._intent(parts)
+        if not intent:
+            return Request("help", unknown=tuple(self.unknown))
+        roles = self._roles(intent, part, len(parts) > 1)
+        found = self.conditions if intent in _WITH_CONDITIONS else Conditions()
+        unmet = list(found.unmet)
+        if intent in _WANTED:
+            unmet += unmet_wishes(self.masked, found.spans)
+        several = [m for m in self.mentions if len(m.items) > 1]
+        request = Request(
+            intent,
+            items=_once(roles["items"]),
+            liked=_once(roles["liked"]),
+            disliked=_once(roles["disliked"]),
+            seen=_once(roles["seen"]),
+            candidates=_once(roles["candidates"]),
+            ratings=self._ratings(intent),
+            people=tuple(self.people),
+            where=found.where,
+            without=found.without,
+            count=found.count,
+            newer_than=found.newer_than,
+            older_than=found.older_than,
+            unknown=tuple(dict.fromkeys(self.unknown)),
+            unclear=tuple(self.text[m.start : m.end] for m in several),
+            could_be=tuple(m.items for m in several),
+            unmet=tuple(dict.fromkeys(unmet)),
+            parts=max(1, len(parts)),
+            feature=rules.feature_of(self.masked) if intent == "explain" else "",
+            respelled=tuple(
+                (self.text[m.start : m.end], m.item) for m in self.mentions if m.respelled and m.item >= 0
+            ),
+        )
+        if request.newer_than is not None or request.older_than is not None:
+            request = self._without_bounds(request)
+        return request
 
-    @property
-    def items(self) -> tuple[int, ...]:
-        return tuple(dict.fromkeys(link.item for link in self.links if link.kind == ITEM))
+    # -- what is asked
 
-    @property
-    def item(self) -> int | None:
-        """The one item asked about: the last in that role, or the last named at all."""
-        named = self.asked or self.items
-        return named[-1] if named else None
+    def _numbers(self, start: int, end: int) -> list[int]:
+        return [int(number) for number in re.findall(r"⟦(\d+)⟧", self.masked[start:end])]
 
-    @property
-    def others(self) -> tuple[int, ...]:
-        """What is known, beside the item asked about."""
-        return tuple(item for item in self.items if item != self.item and item not in self.asked)
+    def _role(self, number: int) -> str:
+        if number in self.feelings.ratings:
+            return "rated"
+        return self.feelings.role.get(number, BARE)
 
-    @property
-    def choice(self) -> tuple[int, ...]:
-        """The items to choose from: those asked about, or the last list of several, or all."""
-        for items in (self.asked, self.last_list):
-            if len(items) > 1:
-                return items
-        return self.items
+    def _parts(self) -> list[rules.Part]:
+        """The stretches that ask for something of their own."""
+        ends = [match.end() for match in _SPLIT.finditer(self.masked)]
+        bounds = [0, *ends, len(self.masked)]
+        out: list[rules.Part] = []
+        for start, end in itertools.pairwise(bounds):
+            part = self.masked[start:end]
+            if not part.strip():
+                continue
+            numbers = self._numbers(start, end)
+            if _TRUE_OF_THAT.match(part) and self.mentions:
+                return [rules.Part("verify", 0, end)]
+            intent = rules.intent_of(part, [self._role(number) for number in numbers])
+            if not intent or (intent == "recommend" and not _STRONG.search(part)):
+                continue
+            out.append(rules.Part(intent, start, end))
+        return self._merged(out)
+
+    def _merged(self, parts: list[rules.Part]) -> list[rules.Part]:
+        """Parts of one question told in several sentences are one part."""
+        kept: list[rules.Part] = []
+        for part in parts:
+            last = kept[-1] if kept else None
+            if last is None:
+                kept.append(part)
+                continue
+            new = [n for n in self._numbers(part.start, part.end) if self._role(n) in (BARE, SIMILAR)]
+            wants = part.intent in _WANTED and last.intent in (*_WANTED, "choose")
+            same = part.intent == last.intent and not (new and part.intent not in ("choose",))
+            if wants or same or (part.intent == "choose" and last.intent in (*_WANTED, "like")):
+                intent = (
+                    "choose"
+                    if "choose" in (part.intent, last.intent)
+                    else ("similar" if "similar" in (part.intent, last.intent) else last.intent)
+                )
+                kept[-1] = rules.Part(intent, last.start, part.end)
+            elif part.intent == "recommend" and not re.search(
+                r"\?|\b(?:recommend|suggest|what)\b", self.masked[part.start : part.end], re.IGNORECASE
+            ):
+                continue
+            elif last.intent == "recommend" and not re.search(
+                r"\?|\b(?:recommend|suggest|what|next)\b", self.masked[last.start : last.end], re.IGNORECASE
+            ):
+                kept[-1] = part
+            else:
+                kept.append(part)
+        return kept
+
+    def _intent(self, parts: list[rules.Part]) -> tuple[str, rules.Part | None]:
+        roles = [self._role(number) for number in range(len(self.mentions))]
+        bare = sum(role in (BARE, UNSEEN) for role in roles) + self.masked.count("⟦x")
+        if parts:
+            first = parts[0]
+            if (
+                first.intent in _WANTED
+                and bare > 1
+                and (rules.CHOOSE.search(self.masked) and self._choice_is_asked())
+            ):
+                return "choose", None
+            return first.intent, first
+        if bare > 1 and (rules.CHOOSE.search(self.masked) or re.search(r"⟧\W*\bor\b", self.masked)):
+            return "choose", None
+        whole = rules.intent_of(self.masked, roles)
+        if whole:
+            return whole, None
+        if self.mentions:
+            return (
+                "similar" if all(role == BARE for role in roles) and len(roles) == 1 else "recommend"
+            ), None
+        if self.people or self.conditions.where or self.conditions.without or self.conditions.count:
+            return "recommend", None
+        if self.unknown and any(len(name.split()) > 1 or name[:1].isupper() for name in self.unknown):
+            return "recommend", None
+        return ("recommend" if self._is_of_items() else ""), None
+
+    def _is_of_items(self) -> bool:
+        """Whether it speaks of films, books, or what the catalogue's titles are made of, if of nothing else."""
+        words = normalize(self.masked).split()
+        if _ITEM_WORDS.search(self.masked):
+            return True
+        if any(word in asking_words() for word in words) and unmet_wishes(self.masked, self.conditions.spans):
+            return True
+        return sum(len(word) > 4 and word in self.vocabulary.finder.title_words for word in words) * 2 >= max(
+            len(words), 2
+        )
+
+    def _choice_is_asked(self) -> bool:
+        return (
+            re.search(
+                r"\bwhich (?:one|of)\b|\bpick\b|\bchoose\b|\bdecide\b|\beither\b|⟧\W*\b(?:or|vs)\b\W*⟦|\bbest choice\b|\blist\s*:|\bselect\b|\brank\b",
+                self.masked,
+                re.IGNORECASE,
+            )
+            is not None
+        )
+
+    # -- who stands where
+
+    def _roles(self, intent: str, part: rules.Part | None, several: bool) -> dict[str, list[int]]:
+        out: dict[str, list[int]] = {
+            name: [] for name in ("items", "liked", "disliked", "seen", "candidates")
+        }
+        inside = set(range(len(self.mentions)))
+        if part is not None:
+            inside = set(self._numbers(part.start, part.end))
+        asked = self._asked(intent, inside, part)
+        for number, item in enumerate(self.items):
+            role = self._role(number)
+            if item < 0 or (number in self.feelings.ratings and not (intent == "verify" and number in asked)):
+                continue
+            if number in asked:
+                out["candidates" if intent == "choose" else "items"].append(item)
+            elif role == LIKED:
+                out["liked"].append(item)
+            elif role == DISLIKED:
+                out["disliked"].append(item)
+            elif role == SEEN or (
+                role == BARE and intent == "recommend" and not (several and number not in inside)
+            ):
+                out["seen"].append(item)
+            elif role == SIMILAR:
+                out["liked" if intent != "similar" else "items"].append(item)
+        return out
+
+    def _asked(self, intent: str, inside: set[int], part: rules.Part | None) -> set[int]:
+        """The markers that the question is about."""
+        everything = range(len(self.mentions))
+        if intent == "recommend":
+            return set()
+        if intent == "lookup":
+            return inside or set(everything)
+        if intent == "similar":
+            return {n for n in everything if self._role(n) in (SIMILAR, BARE)}
+        if intent == "choose":
+            bare = {n for n in everything if self._role(n) in (BARE, UNSEEN)}
+            return bare if bare else set(everything)
+        fit = {
+            n
+            for n in inside
+            if self._role(n) in (BARE, UNSEEN) or (intent == "verify" and self._role(n) == "rated")
+        }
+        if intent == "verify" and len(fit) > 1:
+            fit = {max(fit)}
+        if fit:
+            return fit
+        outside = {n for n in everything if self._role(n) in (BARE, UNSEEN)}
+        if outside:
+            return {max(outside)}
+        rest = [n for n in sorted(inside or set(everything)) if self._role(n) != "rated"]
+        return {rest[-1]} if rest else set()
+
+    def _ratings(self, intent: str) -> dict[int, tuple[float, float | None]]:
+        return {self.items[n]: value for n, value in self.feelings.ratings.items() if self.items[n] >= 0}
+
+    def _without_bounds(self, request: Request) -> Request:
+        """An item that only says how new the others should be is no taste."""
+        bounds = {request.newer_than, request.older_than}
+        if request.intent == "recommend":
+            return replace(request, seen=tuple(item for item in request.seen if item not in bounds))
+        rest = tuple(item for item in request.items if item not in bounds)
+        return replace(request, items=rest or request.items)
 
 
-def read_question(text: str, links: Sequence[Link]) -> Question:
-    """``text`` must be cleaned, ``links`` be what a Linker found in it."""
-    items = [link for link in links if link.kind == ITEM]
-    roles = _roles(text, items)
-    known = tuple(
-        dict.fromkeys(link.item for link, role in zip(items, roles, strict=True) if role == "known")
-    )
-    asked = tuple(
-        dict.fromkeys(link.item for link, role in zip(items, roles, strict=True) if role == "asked")
-    )
-    ratings, feelings = _opinions(text, items, roles)
-    users = [link for link in links if link.kind == USER]
-    strangers = [text[link.start : link.end] for link in users if link.user < 0]
-    return Question(
-        text=text,
-        links=tuple(links),
-        known=known,
-        asked=asked,
-        last_list=_last_list(text, items),
-        ratings=ratings,
-        feelings=feelings,
-        user=next((link.user for link in users if link.user >= 0), None),
-        stranger=strangers[0] if strangers else "",
-        review=pasted_text(text),
-        feature=_feature(text, links),
-        guess=_guess(text, items, roles),
-        unclear=tuple(link for link in links if link.kind == AMBIGUOUS),
-    )
-
-
-def _gaps(text: str, items: Sequence[Link]) -> list[str]:
-    """The text before each link, back to the link before it."""
-    starts = [0, *(link.end for link in items)]
-    return [text[start : link.start] for start, link in zip(starts, items)]  # noqa: B905 (one start too many)
-
-
-def _roles(text: str, items: Sequence[Link]) -> list[str]:
-    """ "known" or "asked" for each link: by the last cue before it in its sentence, else as a whole sentence goes."""
-    roles, role = [], ""
-    for link, gap in zip(items, _gaps(text, items), strict=True):
-        *ended, part = _SENTENCE_END.split(gap)
-        if ended or not role:
-            role = "asked" if _is_question(text, link) else "known"
-        cues = [(match.end(), "known") for match in _KNOWN_CUE.finditer(part)]
-        cues += [(match.end(), "asked") for match in _ASKED_CUE.finditer(part)]
-        role = max(cues)[1] if cues else role
-        roles.append(role)
-    return roles
-
-
-def _is_question(text: str, link: Link) -> bool:
-    end = _SENTENCE_END.search(text, link.end)
-    return end is not None and "?" in end.group()
-
-
-def _last_list(text: str, items: Sequence[Link]) -> tuple[int, ...]:
-    """The last run of two or more items with nothing but commas, "and", "or" between them."""
-    runs: list[list[int]] = []
-    for place, gap in enumerate(_gaps(text, items)):
-        if place and _LIST_GAP.match(gap):
-            runs[-1].append(items[place].item)
-        else:
-            runs.append([items[place].item])
-    long = [tuple(dict.fromkeys(run)) for run in runs if len(set(run)) > 1]
-    return long[-1] if long else ()
-
-
-def _opinions(
-    text: str, items: Sequence[Link], roles: Sequence[str]
-) -> tuple[dict[int, float], dict[int, float]]:
-    """Ratings and feelings said of the known items; a feeling goes on through a list of names."""
-    ratings, feelings, feeling = {}, {}, 0.0
-    behind = [*_gaps(text, items)[1:], text[items[-1].end :]] if items else []
-    for link, role, before, after in zip(items, roles, _gaps(text, items), behind, strict=True):
-        if _SENTENCE_END.search(before):
-            feeling = 0.0
-        found = [(m.end(), strength) for strength, pattern in _FEELINGS for m in pattern.finditer(before)]
-        feeling = min(found, key=lambda cue: (-cue[0], cue[1]))[1] if found else feeling
-        number = _RATED_BEHIND.search(after) or _RATED_BEFORE.search(before)
-        if role != "known":
-            continue
-        if number:
-            ratings[link.item] = _value(number.group(1))
-        if feeling:
-            feelings[link.item] = feeling
-    return ratings, feelings
-
-
-def _guess(text: str, items: Sequence[Link], roles: Sequence[str]) -> float | None:
-    """The rating that is to be confirmed: a number of stars in the part that asks."""
-    asked = [link for link, role in zip(items, roles, strict=True) if role == "asked"]
-    if not asked:
-        return None
-    known = [link.end for link, role in zip(items, roles, strict=True) if role == "known"]
-    starts = [*known, *(match.end() for match in _SENTENCE_END.finditer(text, 0, asked[-1].start))]
-    start = max((place for place in starts if place <= asked[-1].start), default=0)
-    behind = _RATED_BEHIND.search(text[asked[-1].end :])
-    if behind:
-        return _value(behind.group(1))
-    part = text[start : asked[-1].start] + " " + text[asked[-1].end :]
-    number = _GUESS.search(part)
-    return _value(next(group for group in number.groups() if group)) if number else None
-
-
-def _feature(text: str, links: Sequence[Link]) -> str | None:
-    """The word that a question about a feature names."""
-    for link in reversed(links):
-        text = text[: link.start] + "X" + text[link.end :]
-    for pattern in _FEATURE:
-        match = pattern.search(text)
-        if match and match.group(1) not in ("the", "user", "item", "this", "that", "which", "what", "reason"):
-            return match.group(1)
-    return None
-
-
-def _value(number: str) -> float:
-    return float(_DIGITS.get(number.lower(), 0) or number)
+def _once(items: Sequence[int]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(items))

@@ -30,6 +30,14 @@ class RecommendOptions:
     users_file: str = option("", "a file with one user id per line")
     k: int = option(10, "items per user")
     include_seen: bool = option(False, "recommend items of the history too")
+    where: list[str] = option(
+        [], "only items that meet these: genre=Comedy year=1990..1999 (several of one: any)"
+    )
+    without: list[str] = option([], "as --where, to be left out")
+    exclude: list[str] = option([], "items never to recommend: ids or titles")
+    diversity: float = option(
+        0.0, "0: the model's order; towards 1: each item as unlike those above it as can be"
+    )
     fusion: bool = option(False, "rank by the fusion that `p5t5 evaluate --fusion` saved beside the model")
     token_budget: int = option(8192, "prompt tokens per batch, padding included")
     overwrite: bool = option(False, "replace a file in --out that does not hold recommendations")
@@ -58,11 +66,17 @@ def recommend_with(options: RecommendOptions, *, log: Log = LOG) -> pd.DataFrame
     from tqdm import tqdm
 
     from p5t5.data.records.loading import load
+    from p5t5.questions.attributes import written_conditions
     from p5t5.recommender import Recommender
 
+    where, without = (
+        written_conditions(options.where, "--where"),
+        written_conditions(options.without, "--without"),
+    )
     data = load(Path(options.data))
     users = _users(options, data.user_ids.tolist())
     recommender = Recommender.from_pretrained(options.model, fusion=options.fusion)
+    reranking = recommender.reranking(diversity=options.diversity) if options.diversity else None
     rows = []
     with tqdm(total=len(users), unit=" users", desc="recommending") as bar:
         for start in range(0, len(users), USERS_AT_ONCE):
@@ -74,6 +88,10 @@ def recommend_with(options: RecommendOptions, *, log: Log = LOG) -> pd.DataFrame
                 exclude_seen=not options.include_seen,
                 token_budget=options.token_budget,
                 progress=bar.update,
+                where=where,
+                without=without,
+                exclude=options.exclude,
+                reranking=reranking,
             )
             rows += [
                 (user, rank, item.item_id, item.title, item.score)
