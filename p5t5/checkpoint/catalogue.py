@@ -16,6 +16,7 @@ from p5t5.decoding.trie import Trie
 
 CATALOGUE_FILE, TRIE_FILE = "catalogue.parquet", "trie.safetensors"
 ITEM_BIAS = "item_bias"
+ITEM_COUNT = "item_count"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,17 @@ class Catalogue:
     def index_of(self) -> dict[str, int]:
         """item_id → item number."""
         return {item_id: number for number, item_id in enumerate(self.item_ids)}
+
+    @property
+    def item_count(self) -> np.ndarray | None:
+        """int64 [items]: training interactions with each item, 0 for items that came later; None where none were kept."""
+        return self.items[ITEM_COUNT].to_numpy(np.int64) if ITEM_COUNT in self.items else None
+
+    def set_item_count(self, count: np.ndarray) -> None:
+        """Keeps these [items], in this very table: UserError where their number is another."""
+        if len(count) != len(self):
+            raise UserError(f"catalogue: {len(self)} items, but {len(count)} values in {ITEM_COUNT!r}")
+        self.items[ITEM_COUNT] = np.asarray(count, np.int64)
 
     @property
     def item_bias(self) -> np.ndarray | None:

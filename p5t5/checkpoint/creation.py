@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from p5t5.baselines.base import item_counts
 from p5t5.checkpoint.catalogue import Catalogue
 from p5t5.checkpoint.checkpoint import Checkpoint, user_key
 from p5t5.checkpoint.embedding_init import (
@@ -102,6 +103,7 @@ def create_checkpoint(
         describe_items(data.items, words=options.max_words),
         items.spellings(),
     )
+    catalogue.set_item_count(item_counts(split))
     spelled = [] if users is None else users.spellings()
     keys = [user_key(user) for user in data.user_ids]
     info = _info(split, model, options, items, users, identity)

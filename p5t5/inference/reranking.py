@@ -129,8 +129,8 @@ def popularity(checkpoint: Checkpoint, standing: np.ndarray | None = None) -> np
     """
     if standing is not None and standing.any():
         return standing.astype(np.float64)
-    items = checkpoint.catalogue.items
-    if "item_count" in items:
-        return items["item_count"].to_numpy(np.float64)
+    count = checkpoint.catalogue.item_count
+    if count is not None and count.any():
+        return count.astype(np.float64)
     bias = checkpoint.catalogue.item_bias
     return None if bias is None else bias.astype(np.float64)

@@ -299,13 +299,15 @@ class QuestionAnswerer:
             notes.append("no history was found in the question: the answer is for anybody")
             facts = PromptFacts()
             return self._ranked(Request("recommend"), route, facts, k, keep, notes)
-        notes.append("no history was found in the question: these are what most people like")
+        counted = counts is not None or self.catalogue.item_count is not None
+        best = "these are what most people like" if counted else "these are what is rated best"
+        notes.append(f"no history was found in the question: {best}")
         order = np.argsort(-np.where(np.isfinite(standing), standing, -np.inf), kind="stable")
-        best = order[keep[order]][:k]
+        shown = order[keep[order]][:k]
         ids, titles = self.catalogue.item_ids, self.catalogue.titles
         items = tuple(
             Recommendation(ids[item], titles[item], float(standing[item]), {POPULAR: 1.0})
-            for item in best.tolist()
+            for item in shown.tolist()
         )
         return Answer("items", items=items, similarity=route.similarity)
 

@@ -60,7 +60,7 @@ class ItemAttributes:
     def of_items(items: pd.DataFrame) -> ItemAttributes:
         """From an item table (item_id, title, a column an attribute), or a catalogue's ``attributes`` texts."""
         titles = items["title"].astype(str).tolist() if "title" in items else [""] * len(items)
-        skipped = {"item_id", "title", "attributes", "identifier", "tokens", "item_bias"}
+        skipped = {"item_id", "title", "attributes", "identifier", "tokens", "item_bias", "item_count"}
         columns = {str(c): items[c].tolist() for c in items.columns if c not in skipped}
         if "attributes" in items and not columns:
             columns = _from_texts(items["attributes"].astype(str).tolist())

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from p5t5.checkpoint.catalogue import ITEM_BIAS, Catalogue
+from p5t5.checkpoint.catalogue import ITEM_BIAS, ITEM_COUNT, Catalogue
 from p5t5.checkpoint.checkpoint import Checkpoint, user_key
 from p5t5.checkpoint.creation import check_distinct, tokens_of
 from p5t5.checkpoint.info import CheckpointInfo
@@ -53,7 +53,7 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
     if not len(new):
         return checkpoint
     known = checkpoint.catalogue.items
-    described_by = known.drop(columns=["identifier", ITEM_BIAS], errors="ignore")
+    described_by = known.drop(columns=["identifier", ITEM_BIAS, ITEM_COUNT], errors="ignore")
     table = pd.concat([described_by, new], ignore_index=True).fillna("")
     texts = catalogue_texts(table)
     seed = int(checkpoint.info.options.seed)
@@ -80,6 +80,8 @@ def add_items(checkpoint: Checkpoint, items: pd.DataFrame) -> Checkpoint:
     catalogue = Catalogue.build(
         table["item_id"].tolist(), tokens[order], table["title"].tolist(), attributes, spellings
     )
+    if (count := checkpoint.catalogue.item_count) is not None:
+        catalogue.set_item_count(np.append(count, np.zeros(len(new), np.int64))[order])
     if (bias := checkpoint.catalogue.item_bias) is not None:
         catalogue.set_item_bias(np.append(bias, np.full(len(new), np.nan, np.float32))[order])
     info = _with_names(checkpoint.info, "item", named, {"stage": "add_items", "items": len(new)})
