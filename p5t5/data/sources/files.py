@@ -75,7 +75,7 @@ class DataFile:
                 if several
                 else ""
             )
-            return f"Its first line is a row ({first[:80]}), not names: say --header {names} in the right order, or --separator{apart}."
+            return f"It has no header: its first line is a row ({first[:80]}), not names: say --header {names} in the right order, or another --separator{apart}."
         if len(self.names) == 1 and self.kind == "text":
             return "Only one column was found: name the --separator."
         several = lists_in(sample)

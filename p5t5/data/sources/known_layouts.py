@@ -7,9 +7,9 @@ from pathlib import Path
 
 # (name, separator, number of columns) → the columns' names
 _LAYOUTS = (
-    (r"ratings\.dat|ml-1m\.ratings.*|ml-10m\.ratings.*", "::", 4, "user_id item_id rating timestamp"),
-    (r"movies\.dat", "::", 3, "item_id title genres"),
-    (r"users\.dat", "::", 5, "user_id gender age occupation zip"),
+    (r"ratings\.\w+|ml-1m\.ratings.*|ml-10m\.ratings.*", "::", 4, "user_id item_id rating timestamp"),
+    (r"movies\.\w+", "::", 3, "item_id title genres"),
+    (r"users\.\w+", "::", 5, "user_id gender age occupation zip"),
     (r"tags\.dat", "::", 4, "user_id item_id tag timestamp"),
     (r"u\.data|u[1-5ab]\.(?:base|test)", "\t", 4, "user_id item_id rating timestamp"),
     (r"u\.user", "|", 5, "user_id age gender occupation zip"),
