@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from p5t5.core.errors import UserError
+from p5t5.core.files import atomic_path
 from p5t5.decoding.trie import Trie
 
 CATALOGUE_FILE, TRIE_FILE = "catalogue.parquet", "trie.safetensors"
@@ -115,9 +116,8 @@ class Catalogue:
         self.trie.save(folder / TRIE_FILE)
         present = self.tokens >= 0
         tokens = [row[keep] for row, keep in zip(self.tokens, present, strict=True)]
-        temporary = folder / f"{CATALOGUE_FILE}.tmp"
-        self.items.assign(tokens=tokens).to_parquet(temporary, index=False)
-        temporary.replace(folder / CATALOGUE_FILE)
+        with atomic_path(folder / CATALOGUE_FILE) as temporary:
+            self.items.assign(tokens=tokens).to_parquet(temporary, index=False)
 
     @staticmethod
     def load(folder: str | Path) -> Catalogue:

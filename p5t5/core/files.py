@@ -56,8 +56,11 @@ def digest(content: str | bytes) -> str:
 
 def sha256(path: str | Path) -> str:
     """64 hex digits: the SHA-256 of a file."""
+    found = hashlib.sha256()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
 
 
 def finished_work(folder: str | Path) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from p5t5.core.errors import UserError
+from p5t5.core.files import atomic_write
 from p5t5.metrics.direction import lower_is_better
 from p5t5.metrics.intervals import (
     CHUNK,
@@ -231,10 +232,8 @@ def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes a JSON list, one row per line, under a temporary name first."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
-    temporary.write_text("[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n")
-    temporary.replace(path)
+    atomic_write(path, "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n")
 
 
 def find(rows: Iterable[Mapping[str, Any]], **fields: Any) -> Mapping[str, Any] | None:

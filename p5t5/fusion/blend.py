@@ -18,6 +18,7 @@ import numpy as np
 from p5t5.baselines.base import Scorer, item_counts, top_of
 from p5t5.baselines.registry import RANKERS, default_scorers
 from p5t5.core.errors import UserError
+from p5t5.core.files import atomic_path, atomic_write
 from p5t5.core.ragged import Ragged
 from p5t5.data.splits import Split
 
@@ -172,9 +173,8 @@ class Fusion:
                 f"{part.name}/{name}": np.array(value, order="C") for name, value in part.state().items()
             }
         (folder / FUSION_FILE).unlink(missing_ok=True)
-        temporary = folder / f"{STATE_FILE}.tmp"
-        save_file(state, temporary)
-        temporary.replace(folder / STATE_FILE)
+        with atomic_path(folder / STATE_FILE) as temporary:
+            save_file(state, temporary)
         plain = {
             "format": FORMAT,
             "kind": self.kind,
@@ -186,9 +186,7 @@ class Fusion:
             },
             **self.metadata,
         }
-        temporary = folder / f"{FUSION_FILE}.tmp"
-        temporary.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(folder / FUSION_FILE)
+        atomic_write(folder / FUSION_FILE, json.dumps(plain, indent=1) + "\n")
 
     def check(self, data_hash: str) -> None:
         """Raises UserError unless the fusion was fitted on the data with this hash."""

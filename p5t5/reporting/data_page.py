@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from p5t5.core.files import atomic_write
 from p5t5.data.records.tables import IndexedRecords
 from p5t5.reporting.data_statistics import DataStatistics, data_statistics, histogram
 from p5t5.reporting.data_warnings import DataWarning, data_warnings
@@ -41,9 +41,7 @@ class DataReport:
 
     def write(self, path: Path) -> None:
         """Writes the page atomically; it is self-contained."""
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(self.page(), encoding="utf-8")
-        os.replace(temporary, path)
+        atomic_write(path, self.page())
 
     def page(self) -> str:
         """The page as HTML."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from p5t5.core.errors import UserError
+from p5t5.core.files import atomic_write
 from p5t5.data.splits import split_label
 from p5t5.evaluation.results import SEEN_PROMPTS, find
 from p5t5.metrics.direction import lower_is_better
@@ -99,12 +99,8 @@ def write_report(
     - ``curves``: stage ("pretrain", "finetune") → lines of its metrics.jsonl.
     - ``data``: facts about the data, name → value. ``notes``: sentences, such as on tasks that are off.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
     html = render_report(rows, comparisons, samples, calibration, curves or {}, data or {}, notes)
-    temporary.write_text(html, encoding="utf-8")
-    os.replace(temporary, path)
+    atomic_write(path, html)
 
 
 def render_report(

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from p5t5.core.errors import UserError
+from p5t5.core.files import atomic_write
 from p5t5.tasks.registry import TASKS
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -98,12 +99,7 @@ def dump_prompts(prompts: Sequence[Prompt], path: str | os.PathLike) -> None:
         if prompt.rate == 1:
             del row["rate"]
         rows.append(row)
-    target = Path(path)
-    temporary = target.with_name(target.name + ".partial")
-    temporary.write_text(
-        yaml.safe_dump(rows, sort_keys=False, allow_unicode=True, width=1_000), encoding="utf-8"
-    )
-    temporary.replace(target)
+    atomic_write(Path(path), yaml.safe_dump(rows, sort_keys=False, allow_unicode=True, width=1_000))
 
 
 def lint(prompts: Sequence[Prompt]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from p5t5.core.errors import UserError
+from p5t5.core.files import sha256
 
 MANIFEST = "manifest.json"
 STATE = "state.json"
@@ -96,7 +97,7 @@ def damage(checkpoint: Path) -> str | None:
         path = checkpoint / name
         if not path.is_file():
             return f"{name} is missing"
-        if _sha256(path) != expected:
+        if sha256(path) != expected:
             return f"{name} does not match its SHA-256"
     return None
 
@@ -120,7 +121,7 @@ def _write_manifest(folder: Path) -> None:
     """Writes the files' hashes, flushed to disk before the folder appears under its final name."""
     digests = {}
     for path in sorted(folder.iterdir()):
-        digests[path.name] = _sha256(path)
+        digests[path.name] = sha256(path)
         _flush(path)
     manifest = folder / MANIFEST
     manifest.write_text(_manifest(digests), encoding="utf-8")
@@ -131,14 +132,6 @@ def _manifest(digests: Any) -> str:
     """The manifest's text, with a hash of itself: otherwise its damage would be attributed to another file."""
     own = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
     return json.dumps({"sha256": digests, "own": own}, indent=1) + "\n"
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _flush(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import sys
 import time
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from p5t5.core.errors import UserError
+from p5t5.core.files import atomic_write
 from p5t5.training.checkpointing import (
     clear_leftovers,
     damage,
@@ -164,9 +164,7 @@ class RunFolder:
                 record = json.loads(line)
                 if record["step"] <= step:
                     self.history.append(record)
-        temporary = path.with_name(path.name + ".new")
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in self.history), encoding="utf-8")
-        os.replace(temporary, path)
+        atomic_write(path, "".join(json.dumps(record) + "\n" for record in self.history))
 
     def _on_main(self, work) -> Any:
         """Runs ``work`` on the main process; all processes get its result, or raise its UserError together."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -160,8 +161,9 @@ def test_sequential_and_direct_are_off_and_say_so(shop):
 
 
 def test_newer_data_are_refused(shop):
-    with pytest.raises(UserError, match=r"trained on the random split.*its own data only"):
-        split_newer_data({"split": "random", "data": {"hash": "other"}}, shop)
+    info = INFO.copy(split="random", data=replace(INFO.data, hash="other"))
+    with pytest.raises(UserError, match=r"trained on the random split.*only be used with its own data"):
+        split_newer_data(info, shop)
 
 
 # ---------------------------------------------------------------- explanations
@@ -250,7 +252,7 @@ def test_tables_and_cards_name_it():
     first, second = readme_table([ours, theirs]).split(f"\n\nSplit: {MARK}.\n\n")
     assert first.startswith("Split: loo.\n\n| task |") and "0.7000" not in first and "**0.5000**" in first
     assert "**0.7000**" in second and "0.5000" not in second
-    card = fill_model_card(card_template(), [theirs], {**INFO, "split": "random"})
+    card = fill_model_card(card_template(), [theirs], INFO.copy(split="random"))
     assert card.count(MARK) == 2
     assert split_label("loo") == "loo"
 
@@ -258,7 +260,7 @@ def test_tables_and_cards_name_it():
 def test_a_report_names_it_and_is_about_one_split(tmp_path):
     write_report(tmp_path / "one.html", [row(scheme="random")])
     assert "split random 8:1:1 (P5&#x27;s; leaks the future)" in (tmp_path / "one.html").read_text()
-    with pytest.raises(UserError, match="of the splits loo, random: a report is about one"):
+    with pytest.raises(UserError, match="mix the splits loo, random: .*one report per split"):
         write_report(tmp_path / "two.html", [row(), row(scheme="random")])
 
 
@@ -302,7 +304,7 @@ def test_the_commands(road, capsys):
             "evaluate --data {road}/data --model {road}/model --out {road}/x.json --fusion true",
             "random split has none",
         ),
-        ("update --data {road}/more --model {road}/model --out {road}/x", "its own data only"),
+        ("update --data {road}/more --model {road}/model --out {road}/x", "only be used with its own data"),
         ("evaluate --data {road}/more --model {road}/model --out {road}/x.json", "."),
         ("finetune --data {road}/data --model {road}/model --out {road}/x --split loo", "--split"),
         ("finetune --data {road}/data --out {road}/x --split random --tasks direct=1", "no task is left"),
