@@ -260,7 +260,7 @@ def test_tables_and_cards_name_it():
 def test_a_report_names_it_and_is_about_one_split(tmp_path):
     write_report(tmp_path / "one.html", [row(scheme="random")])
     assert "split random 8:1:1 (P5&#x27;s; leaks the future)" in (tmp_path / "one.html").read_text()
-    with pytest.raises(UserError, match="mix the splits loo, random: .*one report per split"):
+    with pytest.raises(UserError, match=r"mix the splits loo, random: .*one report per split"):
         write_report(tmp_path / "two.html", [row(), row(scheme="random")])
 
 
