@@ -392,4 +392,5 @@ def is_evident(text: str, tokens: list[Token], first: int, count: int, quoted: l
         or behind in words["behind"]
         or bool(re.match(r"\s*(?:[,;:)/\-.!?=<>]|\d+\s*(?:/|%|out|stars?|points?|of)|[^\w\s])", text[end:]))
     )
-    return free_before and free_behind
+    common = words["common"] | words["everyday"] | words["articles"]
+    return free_before and (free_behind or (len(part[0].word) > 3 and part[0].word not in common))

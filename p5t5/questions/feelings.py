@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from p5t5.questions.feeling_words import AVERSE, BAD, BASE_FORMS, DISPLEASED, GOOD, PLEASED
 from p5t5.questions.said_ratings import read_ratings
 
 LIKED, DISLIKED, SEEN, SIMILAR, BARE, UNSEEN = "liked", "disliked", "seen", "similar", "", "unseen"
@@ -18,34 +19,16 @@ _LOVE = re.compile(
     r"(?:(?:❤️?|😍|👍|🥰|<3)|\b(?:lov(?:e|es|ed|ing)|luv(?:s|ed)?|lik(?:ed|es|ing)|enjoy(?:s|ed|ing)?|ador(?:e|es|ed|ing)|dig|digs|dug|prefer(?:s|red)?|devour(?:s|ed)|treasure[sd]?"
     r"|(?:big |huge |great |die[- ]?hard |massive |real )*fans? of|fond of|in love with|keen on|crazy about|mad about|obsessed with|hooked on|into|happy with|pleased with|impressed (?:by|with)"
     r"|favou?rites?(?: \w+){0,4}? (?:is|are|was|were|include|includes)|favou?rites?\s*:|can['’]?t get enough of|cannot get enough of|thumbs up (?:for|to)|best (?:\w+ )?(?:is|was|are)"
-    r"|care for|get into|got into|highlights? (?:was|were|is|are)|worship(?:s|ped)?|blown away by|knocked out by|moved by|thinks?(?= ⟦\d+⟧ (?:is|was|are))|appreciate[sd]?|hot on))(?!\w)",
+    r"|care for|get into|got into|highlights? (?:was|were|is|are)|worship(?:s|ped)?|blown away by|knocked out by|moved by|thinks?(?= ⟦\d+⟧ (?:is|was|are))|appreciate[sd]?|likes?(?=\s*:)|hot on))(?!\w)",
     re.IGNORECASE,
-)
-_BASE = frozenset(
-    [
-        "love",
-        "like",
-        "enjoy",
-        "adore",
-        "dig",
-        "prefer",
-        "treasure",
-        "appreciate",
-        "hate",
-        "dislike",
-        "detest",
-        "despise",
-        "loathe",
-        "luv",
-        "worship",
-    ]
 )
 _SUBJECT = re.compile(
     r"(?:\b(?:i|we|you|they|people|who|and|but|kids|children|parents|friends|users|guys|both|all|both of us|viewers|readers|us|girls|boys)|(?:he|she|it|wife|husband|dad|mum|mom|son|daughter|friend)\s+(?:did|does|do)|⟦u\d*⟧)(?:\s+(?:do|really|also|just|always|both|all|quite|absolutely|already|too|still|truly|definitely|totally|did|generally|mostly|only|simply|sure|secretly|even|especially))*\s*$",
     re.IGNORECASE,
 )
 _HATE = re.compile(
-    r"\b(?:hat(?:e|es|ed|ing)|dislik(?:e|es|ed|ing)|detest(?:s|ed)?|despis(?:e|es|ed)|loath(?:e|es|ed)|can(?:['’]?t|not) (?:stand|bear|abide)|could(?:n['’]t| not) (?:stand|bear|finish)|(?:gave|give|giving) up on"
+    rf"\b(?:{AVERSE}|"
+    r"hat(?:e|es|ed|ing)|dislik(?:e|es|ed|ing)|detest(?:s|ed)?|despis(?:e|es|ed)|loath(?:e|es|ed)|can(?:['’]?t|not) (?:stand|bear|abide)|could(?:n['’]t| not) (?:stand|bear|finish)|(?:gave|give|giving) up on"
     r"|regret(?:s|ted)?(?: \w+ing)?|scared of|afraid of|bored (?:\w+ )?(?:by|with|of)|sick of|tired of|fed up with|disappointed (?:by|with|in)|annoyed by|sent back|returned|sold(?: my)?|walked out of|fell asleep (?:during|in|at|over|watching)"
     r"|thumbs down (?:for|to)|worst (?:\w+ )?(?:is|was|are)|none of that|avoid(?:ed)?|👎|🤮|refuses? to (?:watch|read|see)|allergic to|struggled (?:with|through))(?!\w)",
     re.IGNORECASE,
@@ -61,19 +44,21 @@ _BAD = (
     r"|annoying|tedious|harsh|worst|poor|stupid|silly nonsense|weak|painful|bored|not for me|no good|no fun|thumbs down|hate|yawn|mess|a bore|dud|flop|junk|faulty|broken|👎|💩|😴|🤮|forgettable|cheap and nasty|slow|disaster|mediocre|pretentious|too long"
 )
 _VERB_GOOD = re.compile(
-    r"\b(?:convinced (?:me|us)|more of (?:that|it|the same|those|this)|what an? (?!bore|mess|waste|shame|disappointment|let|flop|dud|disaster|snooze)\w+|which (?:i|we|he|she|they) (?:really )?(?:loved?|liked?|enjoyed|adored?)|(?:even )?better than (?:people|everyone|they|its|the)|favou?rites?|masterpieces?|genius|ruled|rules|rocks?|rocked|rock|blew (?:me|us|him|her|them) away|moved (?:me|us)|changed my life|killed me|cracked me up|pleased (?:me|us|him|her)|had (?:me|us) in (?:stitches|tears)|works? (?:great|well|perfectly|fine)|worked (?:great|well)|fits? perfectly"
+    rf"\b(?:{PLEASED}|"
+    r"convinced (?:me|us)|more of (?:that|it|the same|those|this)|what an? (?!bore|mess|waste|shame|disappointment|let|flop|dud|disaster|snooze)\w+|which (?:i|we|he|she|they) (?:really )?(?:loved?|liked?|enjoyed|adored?)|(?:even )?better than (?:people|everyone|they|its|the)|favou?rites?|masterpieces?|genius|ruled|rules|rocks?|rocked|rock|blew (?:me|us|him|her|them) away|moved (?:me|us)|changed my life|killed me|cracked me up|pleased (?:me|us|him|her)|had (?:me|us) in (?:stitches|tears)|works? (?:great|well|perfectly|fine)|worked (?:great|well)|fits? perfectly"
     r"|delivers?|nailed it|is (?:just )?what i play|on repeat|(?:is|was|are|were) (?:right up my|more my|my) (?:\w+ )?(?:alley|cup of tea|thing|jam)|my cup of tea|hit the spot|made my (?:day|week|year)|grew on me|never gets old|stole my heart|quite the contrary|but i did(?! not)|turned out to be such fun"
     r"|we all love|i (?:really )?(?:love|loved|like|liked|enjoyed|adored?) (?:it|them|that|both|all|this|every)|(?:love|loved|liked?|enjoyed|adored) (?:it|them|that|both|all|this)|(?:happy|pleased|in love) with (?:it|them)|he watches|she watches)(?!\w)",
     re.IGNORECASE,
 )
 _VERB_BAD = re.compile(
-    r"(?:\b(?:suck(?:s|ed)?|stinks?|stank|bored (?:me|us|him|her)|bores me|annoy(?:s|ed) (?:me|us)|left (?:me|us) cold|fell flat|falls flat|put (?:me|us|him|her) to sleep|sent (?:me|us) to sleep|made (?:me|us) yawn|confused (?:me|us)|disappointed (?:me|us)|let (?:me|us) down|gave (?:me|us|him|her) nightmares"
+    rf"(?:\b(?:{DISPLEASED}|"
+    r"suck(?:s|ed)?|stinks?|stank|bored (?:me|us|him|her)|bores me|annoy(?:s|ed) (?:me|us)|left (?:me|us) cold|fell flat|falls flat|put (?:me|us|him|her) to sleep|sent (?:me|us) to sleep|made (?:me|us) yawn|confused (?:me|us)|disappointed (?:me|us)|let (?:me|us) down|gave (?:me|us|him|her) nightmares"
     r"|did(?:n['’]t| not)? (?:do )?(?:nothing|anything|a thing|much) for|does(?:n['’]t| not)? (?:do )?(?:nothing|anything) for|leaves? (?:me|us) cold|keeps? falling (?:out|apart)|broke (?:after|within|down)|fell apart|never again|not (?:my|our|his|her) (?:cup of tea|thing|jam)|was(?:n['’]t| not) (?:for|my|our)|is(?:n['’]t| not) (?:for|my|our)"
     r"|drove (?:me|us) (?:mad|nuts|crazy)|did not|didn['’]t(?! (?:hate|mind|expect))|not at all|i (?:really )?(?:hated?|disliked?) (?:it|them|that|all|both)|hated (?:it|them|that|every)|(?:hate|loathe|despise|dislike) (?:it|them|that|all|both)|did(?:n['’]t| not) (?:like|enjoy|love|convince|finish|work)|i did hate|drags?|dragged|gave up|sent (?:it|them) back"
     r"|returned (?:it|them)|which i (?:disliked|hated)|could(?:n['’]t| not) finish)(?!\w))",
     re.IGNORECASE,
 )
-_ADJECTIVE = re.compile(rf"(?<!\w)(?:(?P<good>{_GOOD})|(?P<bad>{_BAD}))(?!\w)", re.IGNORECASE)
+_ADJECTIVE = re.compile(rf"(?<!\w)(?:(?P<good>{_GOOD}|{GOOD})|(?P<bad>{_BAD}|{BAD}))(?!\w)", re.IGNORECASE)
 _NOT = re.compile(
     r"(?:\b(?:not|never|no|hardly|neither|nor|nothing|isn['’]?t|wasn['’]?t|aren['’]?t|weren['’]?t|didn['’]?t|don['’]?t|doesn['’]?t|couldn['’]?t|can['’]?t|cannot|won['’]?t|haven['’]?t)\b|n['’]t\b)(?:\W+\w+){0,3}\W*$",
     re.IGNORECASE,
@@ -201,12 +186,14 @@ def _denied(before: str) -> bool:
 
 def _role(sentence: str, start: int, group: _Group, end: int, previous: str, later: bool) -> str:
     before, behind = sentence[start : group.start], sentence[group.end : end]
-    if _UNSEEN.search(before[-40:]) and not _LOVE.search(before[-12:]):
-        return UNSEEN
     word = _SIMILAR.search(before)
+    if not word and _UNSEEN.search(before[-40:]) and not _LOVE.search(before[-12:]):
+        return UNSEEN
     if word and _like_of(sentence[: group.start]) in ("", "as"):
         denied = re.search(
-            r"\b(?:not|nothing|isn['’]?t|don['’]?t want (?:anything|something))\s*$", before[: word.start()]
+            r"\b(?:not|nothing|never|n['’]t|don['’]?t)\b(?:\s+[\w'’]+){0,5}\s*$",
+            before[: word.start()],
+            re.IGNORECASE,
         )
         return DISLIKED if denied else SIMILAR
     if _SIMILAR_BEHIND.match(behind) and not re.match(r"\s*like\b(?! (?:movies|films|books|stuff))", behind):
@@ -280,12 +267,12 @@ def _before(sentence: str, start: int, group: _Group) -> str:
         return LIKED if _EXPECTED.search(sentence) else BARE
     for match, feeling in cues:
         between = before[match.end() :]
-        if re.match(r"\s*[,;.:!)]\s", between) and "favo" not in match.group().lower():
+        if re.match(r"\s*[,;.!)]\s", between) and "favo" not in match.group().lower():
             continue
         if re.search(r"\b(?:but|yet|whereas|while|though)\b", between, re.IGNORECASE):
             continue
         if (
-            match.group().lower() in _BASE
+            match.group().lower() in BASE_FORMS
             and not _SUBJECT.search(sentence[: start + match.start()])
             and sentence[: start + match.start()].strip()
         ) and not _denied(sentence[max(0, start + match.start() - 14) : start + match.start()]):
@@ -370,7 +357,7 @@ def _feeling_in(part: str, neither: bool) -> str:
     for match in _ADJECTIVE.finditer(part):
         good = match.group("good") is not None
         if not re.search(
-            r"(?:\b(?:is|was|are|were|be|been|really|so|such|very|pretty|quite|absolutely|just|simply|a|an|the|my|our|all|turned out|most|as|seemed|felt|found it|both|total|totally|complete|pure|sheer|too|even|not|never|ever|an? \w+)|['’]s|[=:!,\-–—…(]|\.\.)\s*$|^\W*$",
+            r"(?:\b(?:is|was|are|were|be|been|really|so|such|very|pretty|quite|absolutely|just|simply|a|an|the|my|our|all|turned out|most|as|seemed|felt|found it|both|total|totally|complete|pure|sheer|too|way|far|much|rather|kind of|even|not|never|ever|an? \w+)|['’]s|[=:!,\-–—…(]|\.\.)\s*$|^\W*$",
             part[: match.start()],
             re.IGNORECASE,
         ):
