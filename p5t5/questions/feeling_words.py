@@ -18,7 +18,7 @@ BAD = (
     r"|a let-?down|a pass|over-?hyped|too (?:slow|loud|dark|silly|violent|scary|sad|weird|sweet|noisy|heavy|complicated)|thumbs[- ]down|no way|hell no|nah"
 )
 PLEASED = (
-    r"won (?:me|us|him|her) over|swept (?:me|us) away|stuck with (?:me|us)|touched (?:me|us)|impressed (?:me|us)|hooked (?:me|us)"
+    r"could watch (?:it )?(?:all day|forever|again)|(?:giggled|laughed|smiled|flew|raced|binged) (?:all )?(?:through|at)|won (?:me|us|him|her) over|swept (?:me|us) away|stuck with (?:me|us)|touched (?:me|us)|impressed (?:me|us)|hooked (?:me|us)"
     r"|had (?:me|us) (?:hooked|laughing|glued|crying)|made (?:me|us|him|her) (?:laugh|smile|cry|happy)|kept (?:me|us) (?:hooked|awake all night)"
 )
 DISPLEASED = (
@@ -32,7 +32,7 @@ DISPLEASED = (
 AVERSE = (
     r"(?:was|am|is|are|were) (?:not|never) (?:into|taken with|keen on|impressed (?:by|with)|fond of|happy with|convinced by)|no fan of"
     r"|unimpressed (?:by|with)|let down by|put off by|turned off by|traumati[sz]ed by|irritated by|disgusted by|cringed? at"
-    r"|yawned (?:at|through|during)|slept through|suffered through|sat through|had to stop|stopped (?:watching|reading)|abandoned|ditched|no more(?: of)?|dislikes?(?=\s*:)"
+    r"|yawned (?:at|through|during)|slept through|suffered through|sat through|had to stop|stopped (?:watching|reading)|abandoned|ditched|no more(?: of)?|enough of|do without|terrified (?:by|of)|force(?:d)? (?:my|our)sel(?:f|ves) through|a no (?:for|to)|bad(?=\s*:)|worst(?=\s*:)|dislikes?(?=\s*:)"
 )
 # Verbs in their base form: an opinion only behind somebody whose it is.
 BASE_FORMS = frozenset(

@@ -19,7 +19,7 @@ _LOVE = re.compile(
     r"(?:(?:❤️?|😍|👍|🥰|<3)|\b(?:lov(?:e|es|ed|ing)|luv(?:s|ed)?|lik(?:ed|es|ing)|enjoy(?:s|ed|ing)?|ador(?:e|es|ed|ing)|dig|digs|dug|prefer(?:s|red)?|devour(?:s|ed)|treasure[sd]?"
     r"|(?:big |huge |great |die[- ]?hard |massive |real )*fans? of|fond of|in love with|keen on|crazy about|mad about|obsessed with|hooked on|into|happy with|pleased with|impressed (?:by|with)"
     r"|favou?rites?(?: \w+){0,4}? (?:is|are|was|were|include|includes)|favou?rites?\s*:|can['’]?t get enough of|cannot get enough of|thumbs up (?:for|to)|best (?:\w+ )?(?:is|was|are)"
-    r"|care for|get into|got into|highlights? (?:was|were|is|are)|worship(?:s|ped)?|blown away by|knocked out by|moved by|thinks?(?= ⟦\d+⟧ (?:is|was|are))|appreciate[sd]?|likes?(?=\s*:)|hot on))(?!\w)",
+    r"|care for|get into|got into|highlights? (?:was|were|is|are)|worship(?:s|ped)?|blown away by|knocked out by|moved by|thinks?(?= ⟦\d+⟧ (?:is|was|are))|appreciate[sd]?|likes?(?=\s*:)|good(?=\s*:)|best(?=\s*:)|a yes (?:for|to)|could(?:n['’]t| not) put down|(?:giggled|laughed|flew|raced) (?:all )?through|hot on))(?!\w)",
     re.IGNORECASE,
 )
 _SUBJECT = re.compile(
@@ -96,6 +96,11 @@ _TURN = re.compile(
 )
 _ASKING = re.compile(
     r"\b(?:what(?! an? )|which(?! (?:i|we|he|she|they|was|is|were)\b)|any|anything(?! for (?:me|us|him|her))|recommend\w*|suggest\w*|more(?! of (?:that|it|the same|those|this))|another|others?|next|now|else|ideas?|show|give me|who|how|should|would|could|can you|tips|something|somebody|find me|i want|i need|looking for|show me|please|pls|is there|why)\b",
+    re.IGNORECASE,
+)
+# Of an item named in a statement, not in a question: a "no" near it is no liking.
+_REFUSED = re.compile(
+    r"\b(?:not|never|no|nobody|hardly|without|mistake|regret|wish)\b|n['’]t\b(?!\s+(?:get enough|put (?:it )?down|stop|wait|miss|believe how|be better|beat|seen?|read|sure|know|decide))",
     re.IGNORECASE,
 )
 _LIKE_IT = re.compile(
@@ -221,7 +226,16 @@ def _role(sentence: str, start: int, group: _Group, end: int, previous: str, lat
         )
     ):
         return previous
+    if felt != SEEN and _REFUSED.search(re.split(r"[,;:]|\bbut\b", before)[-1] + " … " + _statement(behind)):
+        return DISLIKED
     return felt or BARE
+
+
+def _statement(behind: str) -> str:
+    """What is stated of a group right behind it, up to a question, a turn or the next clause."""
+    asking = _ASKING.search(behind)
+    part = behind[: asking.start()] if asking else behind
+    return re.split(r"[,;:?]|\bbut\b", part)[0]
 
 
 def _like_of(before: str) -> str:
