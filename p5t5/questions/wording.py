@@ -30,13 +30,14 @@ def misunderstandings(request: Request, vocabulary: Vocabulary) -> list[str]:
         said = ", ".join(f"“{wish}”" for wish in request.unmet)
         notes.append(f"the catalogue does not say which items are {said}: this wish was left out of account")
     if len(request.people) > 1:
+        first, *others = (f"user {person}" for person in request.people)
         notes.append(
-            f"{len(request.people)} people are named, but one is answered for: user {request.people[0]}. "
+            f"{len(request.people)} people are named: this is for {first}, not for {' or '.join(others)}. "
             "Ask for the others one by one"
         )
     if request.parts > 1:
         notes.append(
-            f"{request.parts} questions were asked, and the first is answered: ask the others one by one"
+            f"{request.parts} questions were asked, and only the first is answered: ask the others one by one"
         )
     return notes
 
