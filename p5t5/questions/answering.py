@@ -42,6 +42,7 @@ TASKS_OF = {
     "review_score": ("review/score",),
 }
 LISTS = ("recommend", "similar")
+KNOWN_TASKS = {task for tasks in TASKS_OF.values() for task in tasks}  # others were added to the registry
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,12 @@ class QuestionAnswerer:
         )
         notes = wording.misunderstandings(request, vocabulary)
         linked = tuple(self.catalogue.titles[item] for item in request.named)
+        route = self._route(request, text)
+        if route.near and route.task not in KNOWN_TASKS:
+            person = self._person(request, data, notes)
+            facts = replace(person.facts, item=request.named[-1] if request.named else None)
+            answer = self._ask(request, route, replace(person, facts=facts), k, notes)
+            return replace(answer, linked=linked, notes=tuple(dict.fromkeys(notes)))
         if request.intent == "help":
             reply = wording.help_text(request.language, self.catalogue.titles)
             return Answer("text", text=reply, notes=tuple(notes))
@@ -107,7 +114,6 @@ class QuestionAnswerer:
         if refusal:
             task = TASKS_OF[request.intent][0]
             return Answer("text", text=refusal, task=task, linked=linked, notes=tuple(notes))
-        route = self._route(request, text)
         person = self._person(request, data, notes)
         if request.intent in LISTS:
             answer = self._list(request, route, person, k, data, exclude_seen, exclude, notes)
@@ -129,7 +135,9 @@ class QuestionAnswerer:
         return route
 
     def _tasks(self, request: Request, route: Route, guess: int | None) -> list[str]:
-        """The tasks of the intent, the one whose prompts are nearest first."""
+        """The tasks of the intent, the one whose prompts are nearest first; or the added task that is nearest."""
+        if route.near and route.task not in KNOWN_TASKS:
+            return [route.task]
         tasks = list(TASKS_OF[request.intent])
         if request.intent == "verify":
             tasks = tasks[:1] if guess is not None else tasks[1:]

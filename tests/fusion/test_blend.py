@@ -166,7 +166,7 @@ def test_evaluate_recommend_and_recommender(checkpoint, tmp_path):
     three = [item.item_id for item in found]
     assert [item.item_id for item in recommender.rank(None, three[::-1], user=user, data=data)] == three
     plain = Recommender.from_pretrained(folder)
-    assert plain.recommend(user=user, data=data, k=3)[0].why == {}
+    assert plain.recommend(user=user, data=data, k=3)[0].why == {"model": 1.0}
     table = tmp_path / "found.jsonl"
     assert (
         recommend_command.main([*words, "--out", str(table), "--users", user, "--k", "3", "--fusion", "true"])
