@@ -32,7 +32,7 @@ OPTIONS = {
 }
 MADE = ("feature", "explanation")  # columns that few have, and that `prepare` can make from others
 NONE = "none"  # `--rating none`: leave the column out
-_COMPARED = 200  # cells of which it is told how finely they tell the time
+_COMPARED = 200  # cells that are looked at to see how fine the times are
 _ID_WORDS = re.compile(
     r"id|uuid|guid|no|nr|num|number|nummer|code|sku|ean|upc|gtin|isbn|asin|phone|tel|zip|plz|key|hash|ref|barcode"
 )

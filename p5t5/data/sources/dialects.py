@@ -1,4 +1,4 @@
-"""How a text table writes its rows, told by looking at its beginning: separator, quotes, header and the lines before it."""
+"""How a text table writes its rows, found by looking at its beginning: separator, quotes, header and the lines before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of any kind that we read, told by their content: text tables, JSON, Parquet, Arrow. Text stays text."""
+"""Files of any kind that we read, recognized by content: text tables, JSON, Parquet, Arrow. Text stays text."""
 
 from __future__ import annotations
 

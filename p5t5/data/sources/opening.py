@@ -1,4 +1,4 @@
-"""The bytes of a file as UTF-8 text, whatever compressed it and whatever its encoding: told by content, not by name."""
+"""The bytes of a file as UTF-8 text, whatever compressed it and whatever its encoding: recognized by content, not by name."""
 
 from __future__ import annotations
 
