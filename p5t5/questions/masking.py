@@ -92,7 +92,7 @@ def _merge(text: str) -> str:
 
 
 def _pasted(text: str) -> tuple[int, int] | None:
-    """The span of prose behind a colon, or behind a sentence that speaks of a review; no question at its end."""
+    """The span of prose behind a colon, or after a sentence that mentions a review, without a question at its end."""
     match = _PASTED.search(text)
     if not match or match.group(1).startswith("[item"):
         return None
@@ -105,7 +105,7 @@ def _pasted(text: str) -> tuple[int, int] | None:
 
 
 def _keep_opener(match: re.Match) -> str:
-    """ "Is Heat (1995)" → "Is [item]": a capital at the start of a sentence is no part of the title."""
+    """ "Is Heat (1995)" → "Is [item]": a capital at the start of a sentence is not part of the title."""
     words, kept = match.group().split(), 0
     everyday = everyday_language()["words"]["everyday"] - everyday_language()["words"]["articles"]
     while kept < len(words) - 2 and words[kept].lower() in everyday:

@@ -265,7 +265,7 @@ class _Reading:
         return ("recommend" if self._is_of_items() else ""), None
 
     def _is_of_items(self) -> bool:
-        """Whether it speaks of films, books, or what the catalogue's titles are made of, if of nothing else."""
+        """Whether the text at least mentions films, books or words of the catalogue's titles."""
         words = normalize(self.masked).split()
         if _ITEM_WORDS.search(self.masked):
             return True

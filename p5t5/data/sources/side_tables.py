@@ -22,7 +22,7 @@ from p5t5.data.sources.leaking_averages import leaking_columns
 from p5t5.data.sources.staging import local_files
 
 TRIPLES = ("head", "relation", "tail")
-FULL_MATCH = 0.95  # a table that lacks more of the ids is spoken of
+FULL_MATCH = 0.95  # below this share of matching ids the miss is reported
 
 
 @dataclass
