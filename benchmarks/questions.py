@@ -122,7 +122,7 @@ def _conditions(given: Mapping[str, Any] | None) -> dict[str, frozenset[str] | R
 def _noted(intent: str, said: Mapping[str, Any]) -> bool:
     return (
         intent == "help"
-        or any(said.get(name) for name in ("unknown", "unclear", "unmet"))
+        or any(said.get(name) for name in ("unknown", "unclear", "unmet", "assumed"))
         or len(said.get("people") or ()) > 1
         or (said.get("parts") or 1) > 1
         or (said.get("language") or "en") != "en"
@@ -160,7 +160,7 @@ def reading_of_request(request: Any, titles: Sequence[str]) -> Reading:
     said |= {"ratings": {titles[int(item)]: value for item, value in dict(request.ratings).items()}}
     said |= {name: dict(getattr(request, name)) for name in ("where", "without")}
     said |= {name: title(getattr(request, name)) for name in ("newer_than", "older_than")}
-    plain = ("intent", "people", "count", "language", "unknown", "unclear", "unmet", "parts")
+    plain = ("intent", "people", "count", "language", "unknown", "unclear", "unmet", "assumed", "parts")
     return _reading(said | {name: getattr(request, name) for name in plain})
 
 

@@ -4,7 +4,8 @@ python scripts/readme_tables.py            rewrite the pages
 python scripts/readme_tables.py --check    exit 1 if one is out of date
 
 A marker names result rows (`results/NAME.json`), a benchmark's lines (`results/NAME.jsonl`; those of
-`benchmarks/ablation.py`, `benchmarks/forgetting.py` and `benchmarks/search.py` have tables of their own), a program's
+`benchmarks/ablation.py`, `benchmarks/forgetting.py`, `benchmarks/search.py` and `benchmarks/questions.py` have tables of
+their own), a program's
 output (`results/NAME.txt`), or a leaderboard (`leaderboard DATASET`, `leaderboard DATASET 5` for the best five systems):
 what `benchmarks/quality.py` measured (`results/leaderboard-DATASET.json`, where it exists) among what papers say
 (`results/published.json`).
@@ -44,6 +45,17 @@ HEADS = (
 PROMPT_NAMES = {"": "", "seen": ", seen prompts", "held_out": ", held-out prompts"}
 TASK = "sequential/next_item"
 UNKNOWN = "–"
+KINDS = {
+    "K4": "something like it",
+    "K5": "conditions",
+    "K6": "dislikes",
+    "K7": "nothing or unknown names",
+    "K13": "ratings",
+    "K24": "spellings",
+    "K25": "no question, languages",
+    "K26": "several",
+    "K27": "facts",
+}
 
 
 def filled(text: str) -> str:
@@ -126,6 +138,8 @@ def lines_table(path: Path) -> str:
         return arms_table(lines)
     if lines and "identity" in lines[0]:
         return trials_table(lines[1:])
+    if lines and "kind" in lines[0]:
+        return questions_table(lines)
     names = [name for name in SIDES if any(_shown(line["detail"].get(name)) for line in lines)]
     rows = [["case", "value", *names], ["---"] * (2 + len(names))]
     rows += [
@@ -150,6 +164,42 @@ def trials_table(lines: Sequence[dict[str, Any]]) -> str:
         who = str(line["trial"] or "0, the recipe")
         rows.append([who, shown, str(line["steps"]), *(f"{line['params'][name]:g}" for name in names)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def questions_table(lines: Sequence[dict[str, Any]]) -> str:
+    """A line a kind of question and part of the benchmark, over all its catalogues."""
+    head = (
+        "kind",
+        "part",
+        "questions",
+        "intent",
+        "items F1",
+        "conditions",
+        "false answers",
+        "needless notes",
+    )
+    rows: list[Sequence[str]] = [head, ("---", "---", *["--:"] * 6)]
+    over_all = [line for line in lines if line["data"] == "all"]
+    for kind in dict.fromkeys(line["kind"] for line in over_all):
+        for line in (line for line in over_all if line["kind"] == kind):
+            f1 = line["items_f1"]
+            rows.append(
+                (
+                    f"{kind} {KINDS.get(kind, '')}".strip(),
+                    line["part"].replace("_", " ").replace("dev", "development"),
+                    str(line["questions"]),
+                    _percent(line["intent"]),
+                    UNKNOWN if f1 is None else f"{f1:.3f}",
+                    _percent(line["conditions"]),
+                    _percent(line["false_answers"]),
+                    _percent(line["needless_notes"]),
+                )
+            )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _percent(share: float | None) -> str:
+    return UNKNOWN if share is None else f"{share:.1%}"
 
 
 def arms_table(lines: Sequence[dict[str, Any]]) -> str:

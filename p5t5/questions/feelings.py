@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from p5t5.questions.clauses import ASKING, Group, groups_of, sentences_of
 from p5t5.questions.feeling_words import AVERSE, BAD, BASE_FORMS, DISPLEASED, GOOD, PLEASED
+from p5t5.questions.opinions import opinion_of, phrase_about
 from p5t5.questions.said_ratings import read_ratings
 
 LIKED, DISLIKED, SEEN, SIMILAR, BARE, UNSEEN = "liked", "disliked", "seen", "similar", "", "unseen"
@@ -85,17 +87,8 @@ _SIMILAR_BEHIND = re.compile(
     r"^\s*[-‑]?\s*(?:(?:type|style|like|similar|esque|kind(?: of)?|ish)\b)(?:\s+(?:of )?(?:movies?|films?|books?|stuff|things?|ones?|thing|please|to|\w+s)\b)?",
     re.IGNORECASE,
 )
-_LIST = re.compile(
-    r"^(?:\s|,|;|/|&|\+|\"|'|“|”|‘|’|\(|\)|\b(?:and|or|nor|vs|versus|then|also|plus|as well as|the|both|a|my|even|finally|followed by|over|with|probably|maybe)\b\.?|⟦[ux]\d*⟧)*$",
-    re.IGNORECASE,
-)
-_SENTENCE = re.compile(r"(?<=[.!?;])[\"”')]*\s+|\.{2,}\s*|\n+|\s[-–—]\s|[!?]+(?=[A-Z⟦])")
 _TURN = re.compile(
     r"\b(?:but|though|although|whereas|yet|while|however|on the other hand|except|only|because)\b|,(?!\s*(?:and|or)?\s*⟦)|\band (?=i\b|we\b|he\b|she\b)|\bso\b",
-    re.IGNORECASE,
-)
-_ASKING = re.compile(
-    r"\b(?:what(?! an? )|which(?! (?:i|we|he|she|they|was|is|were)\b)|any|anything(?! for (?:me|us|him|her))|recommend\w*|suggest\w*|more(?! of (?:that|it|the same|those|this))|another|others?|next|now|else|ideas?|show|give me|who|how|should|would|could|can you|tips|something|somebody|find me|i want|i need|looking for|show me|please|pls|is there|why)\b",
     re.IGNORECASE,
 )
 # Of an item named in a statement, not in a question: a "no" near it is no liking.
@@ -107,6 +100,7 @@ _LIKE_IT = re.compile(
     r"\b(?:anything|something|(?:movies|films|books|things|others|ones)|more)\s+(?:like|similar to|close to|comparable to|along the lines of|resembling)\s+(?:it|that|this|those|them|these|that one|this one)\b",
     re.IGNORECASE,
 )
+_POLAR = re.compile(r"^\W*(?:will|would|should|could|can|does|do|is|are|am)\b", re.IGNORECASE)
 _BE = re.compile(r"\b(?:be|become)(?: an?)?\s*$", re.IGNORECASE)
 _COULD_NOT = re.compile(r"\b(?:could|couldn['’]t|can['’]?t|cannot)\b[^,.]{0,12}$|not$", re.IGNORECASE)
 _ASKED_OF = re.compile(
@@ -124,25 +118,18 @@ class Feelings:
     groups: list[list[int]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Group:
-    numbers: tuple[int, ...]
-    start: int
-    end: int
-
-
 def read_feelings(text: str) -> Feelings:
     """``text``: a cleaned question whose items are markers ⟦0⟧, ⟦1⟧ …"""
     out = Feelings()
     out.ratings = read_ratings(text)
-    last: _Group | None = None
-    for sentence in _sentences(text):
-        groups = _groups(sentence, out.ratings)
+    last: Group | None = None
+    for sentence in sentences_of(text):
+        groups = groups_of(sentence, out.ratings)
         if not groups and last is not None:
             feeling = _alone(sentence)
             if feeling and all(out.role.get(number, BARE) in (BARE, SEEN) for number in last.numbers):
                 out.role.update(dict.fromkeys(last.numbers, feeling))
-            last = last if feeling is None and not _ASKING.search(sentence) else None
+            last = last if feeling is None and not ASKING.search(sentence) else None
             continue
         previous = ""
         for index, group in enumerate(groups):
@@ -163,34 +150,15 @@ def read_feelings(text: str) -> Feelings:
     return out
 
 
-def _sentences(text: str) -> list[str]:
-    out: list[str] = []
-    start = 0
-    for match in _SENTENCE.finditer(text):
-        out.append(text[start : match.end()])
-        start = match.end()
-    return [*out, text[start:]]
-
-
-def _groups(sentence: str, ratings: dict[int, tuple[float, float | None]]) -> list[_Group]:
-    """Markers side by side, in one group: they share what is said of them."""
-    groups: list[_Group] = []
-    for match in re.finditer(r"⟦(\d+)⟧", sentence):
-        number = int(match.group(1))
-        gap = sentence[groups[-1].end : match.start()] if groups else ""
-        if groups and _LIST.match(gap) and groups[-1].numbers[-1] not in ratings:
-            groups[-1] = _Group((*groups[-1].numbers, number), groups[-1].start, match.end())
-        else:
-            groups.append(_Group((number,), match.start(), match.end()))
-    return groups
-
-
 def _denied(before: str) -> bool:
     return _NOT.search(before) is not None
 
 
-def _role(sentence: str, start: int, group: _Group, end: int, previous: str, later: bool) -> str:
+def _role(sentence: str, start: int, group: Group, end: int, previous: str, later: bool) -> str:
     before, behind = sentence[start : group.start], sentence[group.end : end]
+    said = phrase_about(before, behind, start > 0, end < len(sentence))
+    if said is not None and said.words > 1:
+        return said.feeling
     word = _SIMILAR.search(before)
     if not word and _UNSEEN.search(before[-40:]) and not _LOVE.search(before[-12:]):
         return UNSEEN
@@ -211,7 +179,7 @@ def _role(sentence: str, start: int, group: _Group, end: int, previous: str, lat
     if person:
         return DISLIKED if _denied(before) else LIKED
     felt = _before(sentence, start, group)
-    after = _behind(sentence, group, behind)
+    after = "" if _POLAR.search(before) and "?" in behind else _behind(sentence, group, behind)
     if felt in (LIKED, DISLIKED):
         return felt
     if after:
@@ -228,12 +196,12 @@ def _role(sentence: str, start: int, group: _Group, end: int, previous: str, lat
         return previous
     if felt != SEEN and _REFUSED.search(re.split(r"[,;:]|\bbut\b", before)[-1] + " … " + _statement(behind)):
         return DISLIKED
-    return felt or BARE
+    return said.feeling if said is not None else felt or BARE
 
 
 def _statement(behind: str) -> str:
     """What is stated of a group right behind it, up to a question, a turn or the next clause."""
-    asking = _ASKING.search(behind)
+    asking = ASKING.search(behind)
     part = behind[: asking.start()] if asking else behind
     return re.split(r"[,;:?]|\bbut\b", part)[0]
 
@@ -262,7 +230,7 @@ def _like_of(before: str) -> str:
     return "as"
 
 
-def _before(sentence: str, start: int, group: _Group) -> str:
+def _before(sentence: str, start: int, group: Group) -> str:
     """The feeling that the words before a group take it for their object."""
     before = sentence[start : group.start]
     best: tuple[int, str] | None = None
@@ -343,9 +311,9 @@ def _seen_before(sentence: str, start: int, before: str) -> str:
     return BARE
 
 
-def _behind(sentence: str, group: _Group, behind: str) -> str:
+def _behind(sentence: str, group: Group, behind: str) -> str:
     """The feeling that the words behind a group say of it."""
-    asking = _ASKING.search(behind)
+    asking = ASKING.search(behind)
     part = behind[: asking.start()] if asking else behind
     if re.search(r"(?:^|\b(?:so|well|now)\s+)[\"'“]?\s*$", part) and not part.strip():
         return ""
@@ -383,10 +351,13 @@ def _feeling_in(part: str, neither: bool) -> str:
 
 def _alone(sentence: str) -> str | None:
     """The feeling of a sentence that names no item: "Loved it!", "never again.", "masterpiece"."""
-    asking = _ASKING.search(sentence)
+    asking = ASKING.search(sentence)
     part = sentence[: asking.start()] if asking else sentence
     if not part.strip() or len(part.split()) > 14:
         return None
+    said = opinion_of("", part)
+    if said is not None and said.words > 1:
+        return said.feeling
     return _feeling_in(part, False) or (
         DISLIKED
         if re.match(r"\s*(?:hated|hate)\b", part, re.IGNORECASE)

@@ -21,7 +21,7 @@ LOOKUP = re.compile(
     rf"|how many (?:pages|minutes|chapters|strings|watts|parts|volumes|oscars|copies|ratings|reviews|people|users|customers)|what (?:does|do) (?:the )?{M} (?:cost|weigh|measure)|what(?:['’]s| is| was) the (?:price|weight|length|runtime|genre|author|director|year|plot|release|average|title|name|brand|category|publisher|isbn|cast|ending)"
     rf"|what (?:genre|kind of (?:movie|film|book)|category|brand|colou?r|size|language|price|format)s? (?:is|are|was|does|has)|(?:is|are|was|do you have|have you got|got|do you (?:sell|stock|carry)) (?:the |a |an )?{_TITLED}[^?]{{0,20}}(?:in (?:your|the) (?:catalogu?e|list|shop|store|collection|library|database|range|stock)|in stock|available|based on|out on|on netflix|in colou?r|a true story|still made|sold out)"
     rf"|do you (?:have|sell|stock|carry|know) (?:the |a |an )?{_TITLED}\s*\??$|what is {_TITLED} about\b|what happens in|where (?:was|is|can|does|do)|list (?:all|every)|show me (?:everything|all)(?: (?:that )?(?:user|⟦u)|.*\b(?:watched|bought|read|rated|seen))|everything (?:that )?(?:user|⟦u)|(?:watch|purchase|order|rating|reading) history of"
-    rf"|(?:last|latest|first|most recent|previous) (?:movie|film|item|book|thing|product|order|purchase|rating|read) (?:of |by |that |which )?(?:user|⟦u|i )|how often|how many times|what(?:['’]s| is) the (?:difference|average)|which (?:movies|films|books|items|products|ones) (?:did|has|have) (?:user|⟦u|i))",
+    rf"|(?<!is the )(?<!was the )(?:last|latest|first|most recent|previous) (?:movie|film|item|book|thing|product|order|purchase|rating|read) (?:of |by |that |which )?(?:user|⟦u|i )|(?<!count of )how often|(?<!count of )how many times|what(?:['’]s| is) the (?:difference|average)|which (?:movies|films|books|items|products|ones) (?:did|has|have) (?:user|⟦u|i))",
     _I,
 )
 _PAST = re.compile(
@@ -34,12 +34,12 @@ _MY_PAST = re.compile(
     _I,
 )
 EXPLAIN = re.compile(
-    rf"\b(?:why\b(?! not\b)|explain|reasons? (?:why|to|for|you|that|behind|i|we|⟦u)|what(?:['’]s| is| are| was) the reasons?|for what reason|convince me|justify|justification|how come|on what grounds|what makes|sell {M} to me|talk me into|what speaks for|what would (?:i|{U}|user) (?:appreciate|say|like|love|enjoy|see)"
+    rf"\b(?:(?<!get )(?<!see )(?<!understand )(?<!understood )(?<!know )why\b(?! not\b)|explain|reasons? (?:why|to|for|you|that|behind|i|we|⟦u)|what(?:['’]s| is| are| was) the reasons?|for what reason|convince me|justify|justification|how come|on what grounds|what makes|sell {M} to me|talk me into|what speaks for|what would (?:i|{U}|user) (?:appreciate|say|like|love|enjoy|see)"
     rf"[^?]{{0,20}}(?:about|in|of)|what does {U} (?:like|love|see)|what(?:['’]s| is) (?:so )?(?:great|good|special|it) (?:about|in)|what do people (?:like|love|see)|tell me why|give me a reason|rationale|the case for|appeal of|what(?:['’]s| is) (?:the )?appeal|appeals? to)",
     _I,
 )
 _TRUE = re.compile(
-    rf"\b(?:is|isn['’]t|was) (?:it|that) (?:true|right|correct|so|accurate|the case|likely|certain|a fact|a safe bet|fair to say)|\b(?:is|am i) (?:that )?(?:right|correct)\b|\bcorrect\?|\bright\?|\btrue or false|\bconfirm\b|\bdoes {M} follow\b|\bcan i expect {U}",
+    rf"\b(?:is|isn['’]t|was) (?:it|that) (?:true|right|correct|so|accurate|the case|likely|certain|a fact|a safe bet|fair to say)|\b(?:is|am i) (?:that )?(?:right|correct)\b(?! (?:up|on|for|in|at)\b)|\bcorrect\?|\bright\?|\btrue or false|\bconfirm\b|\bdoes {M} follow\b|\bcan i expect {U}",
     _I,
 )
 _NUMBER = r"(?:\d{1,3}(?:\.\d)?|one|two|three|four|five|six|seven|eight|nine|ten)"

@@ -24,6 +24,7 @@ from p5t5.questions.mention_context import Mention
 from p5t5.questions.mentions import asking_words
 from p5t5.questions.people import find_people
 from p5t5.questions.request import Request
+from p5t5.questions.unread import unread_opinions
 from p5t5.questions.vocabulary import Vocabulary
 from p5t5.questions.wishes import unmet_wishes
 
@@ -171,6 +172,7 @@ class _Reading:
             unmet=tuple(dict.fromkeys(unmet)),
             parts=max(1, len(parts)),
             feature=rules.feature_of(self.masked) if intent == "explain" else "",
+            assumed=_once(self._assumed(roles["seen"])),
             respelled=tuple(
                 (self.text[m.start : m.end], m.item) for m in self.mentions if m.respelled and m.item >= 0
             ),
@@ -339,6 +341,12 @@ class _Reading:
             return {max(outside)}
         rest = [n for n in sorted(inside or set(everything)) if self._role(n) != "rated"]
         return {rest[-1]} if rest else set()
+
+    def _assumed(self, seen: Sequence[int]) -> list[int]:
+        """Those of the seen items of which something was said that was not understood."""
+        numbers = {number for number, item in enumerate(self.items) if item in seen}
+        unread = unread_opinions(self.masked, numbers) if numbers else set()
+        return [self.items[number] for number in sorted(unread)]
 
     def _ratings(self, intent: str) -> dict[int, tuple[float, float | None]]:
         return {self.items[n]: value for n, value in self.feelings.ratings.items() if self.items[n] >= 0}

@@ -30,6 +30,7 @@ class Request:
     - ``unknown``: names not in the catalogue; ``unclear``: names of several items (``could_be``: which);
       ``unmet``: wishes that the data cannot express; ``parts``: how many questions were asked.
     - ``respelled``: (as written, item) where a typing error was repaired.
+    - ``assumed``: items of ``seen`` about which something is said that was not understood.
     - ``review``: a pasted text; ``feature``: what an explanation should speak of.
     """
 
@@ -53,6 +54,7 @@ class Request:
     unmet: tuple[str, ...] = ()
     parts: int = 1
     respelled: tuple[tuple[str, int], ...] = ()
+    assumed: tuple[int, ...] = ()
     review: str = ""
     feature: str = ""
 
@@ -67,7 +69,7 @@ class Request:
         """Plain JSON values, items by their ids; what says nothing is left out."""
         out: dict[str, Any] = {}
         for name, value in asdict(self).items():
-            if name in ROLES:
+            if name in (*ROLES, "assumed"):
                 value = [item_ids[item] for item in value]
             elif name == "ratings":
                 value = {item_ids[item]: list(rating) for item, rating in value.items()}
@@ -106,7 +108,7 @@ class Request:
 
         out: dict[str, Any] = {}
         for name, value in given.items():
-            if name in ROLES:
+            if name in (*ROLES, "assumed"):
                 value = tuple(item(one) for one in value)
             elif name == "ratings":
                 value = {

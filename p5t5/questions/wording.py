@@ -26,6 +26,11 @@ def misunderstandings(request: Request, vocabulary: Vocabulary) -> list[str]:
         meant = f": do you mean {' or '.join(near)}?" if near else ""
         notes.append(f"“{written}” is not in the catalogue{meant}")
     notes += [f"took “{written}” for {titles[item]}" for written, item in request.respelled]
+    if request.assumed:
+        names = ", ".join(titles[item] for item in request.assumed)
+        notes.append(
+            f"took {names} as known to you, without an opinion: say “I liked …” or “I disliked …” if there is one"
+        )
     if request.unmet:
         said = ", ".join(f"“{wish}”" for wish in request.unmet)
         notes.append(f"the catalogue does not say which items are {said}: this wish was left out of account")
