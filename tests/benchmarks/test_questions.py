@@ -114,7 +114,9 @@ def as_request(reading, titles):
     for key in ("where", "without"):
         request[key] = {k: tuple(v) for k, v in reading.get(key, {}).items()}
     request |= {"intent": reading["intent"], "count": reading.get("count")}
-    return SimpleNamespace(**request, language=reading.get("language", "en"), parts=reading.get("parts", 1))
+    return SimpleNamespace(
+        **request, assumed=(), language=reading.get("language", "en"), parts=reading.get("parts", 1)
+    )
 
 
 @pytest.mark.parametrize("name", bench.DATA_SETS)
