@@ -50,6 +50,8 @@ class Recommender:
         self._people = UserProfiles(checkpoint)
         self._questions = QuestionAnswerer(self._answerer, self._people)
 
+    vocabulary = property(lambda self: self._people.vocabulary, doc="What finds titles, ids and attributes.")
+
     @staticmethod
     def from_pretrained(
         folder_or_id: str | os.PathLike,
