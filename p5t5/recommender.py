@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -20,37 +18,54 @@ from p5t5.checkpoint.checkpoint import Checkpoint
 from p5t5.checkpoint.hub import place_model, resolve
 from p5t5.checkpoint.overwriting import check_nothing_lost
 from p5t5.core.errors import UserError
-from p5t5.core.ragged import Ragged
 from p5t5.data.records.cleaning import clean_text
 from p5t5.fusion.blend import FUSION_FILE, STATE_FILE, Fusion
 from p5t5.inference.answers import Answer, Answerer, Rating, Recommendation
-from p5t5.inference.prompt_choice import choose_prompt
-from p5t5.inference.request import PromptFacts, fill_slots
-from p5t5.inference.reranking import MODEL, PROMOTION, SIMILAR, Reranking, most_similar, rerank
+from p5t5.inference.asks import Plan, together
+from p5t5.inference.reranking import Reranking
 from p5t5.questions.answering import NEXT, QuestionAnswerer
-from p5t5.questions.profiles import Data, History, UserProfiles, listed
+from p5t5.questions.operations import Conditions, Item, Operations, User
+from p5t5.questions.profiles import Data, History, Recent, UserProfiles, listed
 from p5t5.questions.request import Request
+from p5t5.questions.vocabulary import Vocabulary
 from p5t5.updating.new_entities import add_items
 
 __all__ = ["Answer", "Rating", "Recommendation", "Recommender", "Request", "Reranking"]
 
-Item = str | int  # an id or a title
-User = str | int
-Conditions = Mapping[str, Any]
-
 
 class Recommender:
-    """Answers for one checkpoint. Holds no interactions: pass ``history=`` or ``data=`` with a user."""
+    """Answers for one checkpoint. Holds no interactions: pass ``history=`` or ``data=`` with a user.
 
-    def __init__(self, checkpoint: Checkpoint, card: str = "", fusion: Fusion | None = None) -> None:
+    ``recent``: what a user (by id) did after the data was written, as (item id, rating or None), oldest first.
+    ``operations``: the methods below as plans, for `together`.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        card: str = "",
+        fusion: Fusion | None = None,
+        recent: Recent | None = None,
+    ) -> None:
         self.checkpoint, self.fusion = checkpoint, fusion
         self.catalogue = checkpoint.catalogue
         self.card = card
         self._answerer = Answerer(checkpoint, fusion)
-        self._people = UserProfiles(checkpoint)
+        self._people = UserProfiles(checkpoint, recent)
         self._questions = QuestionAnswerer(self._answerer, self._people)
+        self.operations = Operations(self._questions)
 
-    vocabulary = property(lambda self: self._people.vocabulary, doc="What finds titles, ids and attributes.")
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What finds titles, ids, attributes and, where the model knows some, users in texts."""
+        return self._people.vocabulary
+
+    def together(self, plans: Sequence[Plan[Answer]]) -> list[Answer | Exception]:
+        """The answers to many plans (of `operations` and `plan`) at once: what they ask of the model goes in one batch.
+
+        Equal to one after the other, up to the rounding of a batch; where one fails, its exception stands for it.
+        """
+        return together(self._answerer.answer_all, plans)
 
     @staticmethod
     def from_pretrained(
@@ -60,10 +75,11 @@ class Recommender:
         *,
         dtype: str | torch.dtype | None = None,
         revision: str | None = None,
+        recent: Recent | None = None,
     ) -> Recommender:
         """From a checkpoint folder ("~" is your home) or a Hub id (offline: from its cache). UserError if there is none.
 
-        ``dtype``: of the weights, such as "bfloat16"; ``revision``: a branch, tag or commit of a Hub id.
+        ``dtype``: of the weights, such as "bfloat16"; ``revision``: a branch, tag or commit of a Hub id. ``recent``: as above.
         ``fusion``: what comes next is then ranked by the blend that `p5t5 evaluate --fusion` has fitted
         and saved beside the model, and every recommendation says ``why``; UserError if there is no such.
         """
@@ -75,7 +91,7 @@ class Recommender:
         blend = Fusion.load(folder) if fusion else None
         if blend is not None:
             blend.check(checkpoint.info.data.hash)
-        return Recommender(checkpoint, text, blend)
+        return Recommender(checkpoint, text, blend, recent)
 
     def save_pretrained(self, folder: str | os.PathLike, overwrite: bool = False) -> None:
         """Writes the checkpoint folder; a Recommender read from it gives the same answers.
@@ -115,7 +131,7 @@ class Recommender:
         in it. ``where``, ``without``, ``exclude``: as in `recommend`, beside what the text says.
         UserError for an empty or overlong text, a k beyond the catalogue, or data of another model.
         """
-        self._checked_k(k)
+        self.operations.checked_k(k)
         return self.answer(
             self.request(text),
             k,
@@ -146,16 +162,25 @@ class Recommender:
         exclude: Sequence[Item] = (),
     ) -> Answer:
         """Answers a request. ``text``: the question in words, from which the prompt's wording is chosen."""
-        return self._questions.answer(
-            request,
-            self._checked_k(k),
-            text=text,
-            data=data,
-            exclude_seen=exclude_seen,
-            where=where,
-            without=without,
-            exclude=self._people.items(exclude, "exclude"),
+        return self._answerer.run(
+            self.plan(
+                request,
+                k,
+                text=text,
+                data=data,
+                exclude_seen=exclude_seen,
+                where=where,
+                without=without,
+                exclude=exclude,
+            )
         )
+
+    def plan(
+        self, request: Request, k: int = 10, *, exclude: Sequence[Item] = (), **how: Any
+    ) -> Plan[Answer]:
+        """`answer` as a plan, for `together`."""
+        excluded = self._people.items(exclude, "exclude")
+        return self._questions.plan(request, self.operations.checked_k(k), exclude=excluded, **how)
 
     def recommend(
         self,
@@ -181,9 +206,14 @@ class Recommender:
         Fewer than k where fewer are allowed. UserError where none is, and for names and attributes that the
         catalogue lacks.
         """
-        facts = self._people.person(user, history, data)
-        keep = self._keep(allow, exclude, where, without)
-        return self._recommended([facts], k, exclude_seen, keep, reranking)[0]
+        plan = self.operations.recommend(
+            self._people.person(user, history, data),
+            k,
+            keep=self.operations.keep(allow, exclude, where, without),
+            exclude_seen=exclude_seen,
+            reranking=reranking,
+        )
+        return list(self._answerer.run(plan).items)
 
     def recommend_many(
         self,
@@ -201,17 +231,24 @@ class Recommender:
         progress: Callable[[int], None] | None = None,
     ) -> list[list[Recommendation]]:
         """`recommend` for many users of ``data``, in batches; ``progress`` is told the users just done."""
-        self._checked_k(k)
+        k, does = self.operations.checked_k(k), self.operations
         people = [self._people.person(user, None, data) for user in listed(users, "users", "user ids")]
-        keep = self._keep(allow, exclude, where, without)
-        known = np.array([person.user is not None for person in people], bool)
-        out: list[list[Recommendation]] = [[] for _ in people]
-        for rows in (np.flatnonzero(known), np.flatnonzero(~known)):
-            if len(rows):
-                part = [people[row] for row in rows]
-                answers = self._recommended(part, k, exclude_seen, keep, reranking, token_budget, progress)
-                for row, answer in zip(rows.tolist(), answers, strict=True):
-                    out[row] = answer
+        keep = does.keep(allow, exclude, where, without)
+        prompts: dict[bool, int] = {}  # one for those whom the model knows, one for the others
+        for known in (True, False):
+            part = [person for person in people if (person.user is not None) == known]
+            if part:
+                prompts[known] = does.prompt(NEXT, *part)
+        asks = [
+            does.asked(person, k, keep, exclude_seen, reranking, prompts[person.user is not None])
+            for person in people
+        ]
+        answers = self._answerer.answer_all(asks, token_budget=token_budget, progress=progress, shown=False)
+        out = []
+        for answer, ask in zip(answers, asks, strict=True):
+            if isinstance(answer, Exception):
+                raise answer
+            out.append(list(does.listed(answer, ask, k, reranking).items))
         return out
 
     def rank(
@@ -227,33 +264,20 @@ class Recommender:
     ) -> list[Recommendation]:
         """The candidates (ids or titles) that meet the conditions, best first for this history or user."""
         items = self._people.items(candidates, "candidates")
-        if not items:
-            raise UserError("candidates: give at least one item to rank")
-        keep = self._keep(None, exclude, where, without)
-        items = [item for item in items if keep[item]]
-        if not items:
-            return []
-        facts = replace(self._people.person(user, history, data), candidates=items)
-        return [_explained(one) for one in self._answerer.rank(NEXT, self._prompt(NEXT, facts), facts)]
+        keep = self.operations.keep(None, exclude, where, without) if items else None
+        plan = self.operations.rank(self._people.person(user, history, data), items, keep)
+        return list(self._answerer.run(plan).items)
 
     def similar(self, item: Item, k: int = 10, **conditions: Any) -> list[Recommendation]:
         """The k items most like one item, by the cosine of the model's item vectors; ``score`` is the cosine.
 
         ``conditions``: ``allow``, ``exclude``, ``where``, ``without`` as in `recommend`.
         """
-        index, k = self._people.item(item), self._checked_k(k)
-        keep = self._keep(
-            *(
-                conditions.pop(n, d)
-                for n, d in (("allow", None), ("exclude", ()), ("where", None), ("without", None))
-            )
-        )
-        if conditions:
-            raise UserError(f"similar: there is no option {next(iter(conditions))!r}.")
-        items, cosines = most_similar(self._questions.vectors, index)
-        ids, titles = self.catalogue.item_ids, self.catalogue.titles
-        kept = [(i, c) for i, c in zip(items.tolist(), cosines.tolist(), strict=True) if keep[i]][:k]
-        return [Recommendation(ids[i], titles[i], cosine, {SIMILAR: 1.0}) for i, cosine in kept]
+        unknown = sorted(set(conditions) - {"allow", "exclude", "where", "without"})
+        if unknown:
+            raise UserError(f"similar: there is no option {unknown[0]!r}.")
+        index, keep = self._people.item(item), self.operations.keep(**conditions)
+        return self.operations.similar(index, k, keep)
 
     def reranking(
         self,
@@ -269,68 +293,6 @@ class Recommender:
         promoted = self._people.items(promotions, "promotions")
         return Reranking(diversity, raised, promoted, promoted_share, pool)
 
-    def _recommended(
-        self,
-        people: Sequence[PromptFacts],
-        k: int,
-        exclude_seen: bool,
-        keep: np.ndarray,
-        reranking: Reranking | None,
-        token_budget: int = 8192,
-        progress: Callable[[int], None] | None = None,
-    ) -> list[list[Recommendation]]:
-        k = self._checked_k(k)
-        seen = Ragged.from_lists([person.history if exclude_seen else [] for person in people])
-        allow = None if keep.all() else np.flatnonzero(keep)
-        changes = reranking is not None and reranking.changes
-        number = min(max(k, reranking.pool), len(self.catalogue)) if changes and reranking else k
-        if changes and reranking and (reranking.boosts or reranking.promotions):
-            number = int(keep.sum())  # what is boosted may stand anywhere
-        ranked = self._answerer.recommend(
-            NEXT, self._prompt(NEXT, *people), people, number, seen, allow, token_budget, progress
-        )
-        ranked = [[_explained(one) for one in found] for found in ranked]
-        if not changes or reranking is None:
-            return [found[:k] for found in ranked]
-        return [self._reranked(found, k, reranking) for found in ranked]
-
-    def _reranked(self, found: list[Recommendation], k: int, how: Reranking) -> list[Recommendation]:
-        index = self.catalogue.index_of
-        by_item = {index[one.item_id]: one for one in found}
-        order = rerank(list(by_item), [one.score for one in found], self._questions.vectors, k, how)
-        return [
-            replace(
-                by_item[item],
-                why={reason: 1.0}
-                if reason == PROMOTION
-                else {**by_item[item].why, **({reason: 1.0} if reason else {})},
-            )
-            for item, _, reason in order
-        ]
-
-    def _keep(
-        self,
-        allow: Sequence[Item] | None,
-        exclude: Sequence[Item],
-        where: Conditions | None,
-        without: Conditions | None,
-    ) -> np.ndarray:
-        """bool [items]: what may be recommended. UserError where nothing may."""
-        keep = np.ones(len(self.catalogue), bool)
-        if where or without:
-            attributes = self._people.vocabulary.attributes
-            keep = attributes.meets(attributes.check(where, "where"), attributes.check(without, "without"))
-        if allow is not None:
-            named = np.zeros(len(keep), bool)
-            named[self._people.items(allow, "allow")] = True
-            keep &= named
-        keep[self._people.items(exclude, "exclude")] = False
-        if not keep.any():
-            raise UserError(
-                "no item of the catalogue meets allow, exclude, where and without together: ask for less."
-            )
-        return keep
-
     def rate(
         self,
         item: Item,
@@ -343,55 +305,18 @@ class Recommender:
 
         A float that also has the model's ``interval`` (the central 80 %) and ``distribution``.
         """
-        facts = replace(self._people.person(user, history, data), item=self._people.item(item))
-        place = self._prompt("rating/score", facts)
-        value = self._answerer.answer("rating/score", place, facts).value
+        person = self._people.person(user, history, data)
+        value = self._answerer.run(self.operations.rate(person, self._people.item(item))).value
         assert isinstance(value, Rating)
         return value
 
     def explain(self, item: Item, *, user: User | None = None, feature: str = "") -> str:
         """Why the item suits the user, in a sentence; ``feature``: a word the sentence should be about."""
-        facts = replace(
-            self._people.person(user, None, None), item=self._people.item(item), feature=clean_text(feature)
-        )
-        task = "explanation/explain_feature" if feature else "explanation/explain"
-        return self._answerer.answer(task, self._prompt(task, facts), facts).text
+        person = self._people.person(user, None, None)
+        return self._answerer.run(self.operations.explain(person, self._people.item(item), feature)).text
 
     def summarize(self, review: str, *, user: User | None = None, item: Item | None = None) -> str:
         """A headline for a review."""
-        if not clean_text(review):
-            raise UserError("the review is empty: there is nothing to sum up")
-        facts = replace(self._people.person(user, None, None), review=clean_text(review))
-        if item is not None:
-            facts = replace(facts, item=self._people.item(item))
-        task = "review/headline"
-        return self._answerer.answer(task, self._prompt(task, facts), facts).text
-
-    # -- prompts
-
-    def _prompt(self, task: str, *facts: PromptFacts) -> int:
-        """The wording to ask with; UserError where the model cannot be asked this."""
-        learnt = self._questions.learnt
-        if learnt and task not in learnt:
-            raise UserError(f"the model was not trained for {task}; it knows {', '.join(learnt)}.")
-        filled = fill_slots(facts, self._answerer.options, self._answerer.attributes)
-        for allow_empty in (False, True):
-            place = choose_prompt(self.checkpoint.prompts, task, filled, allow_empty=allow_empty)
-            if place is not None:
-                return place
-        raise UserError(
-            f"{task}: none of the model's wordings can be filled; give a user that the model knows."
-        )
-
-    def _checked_k(self, k: Any) -> int:
-        if isinstance(k, bool) or not isinstance(k, int | np.integer):
-            raise UserError(f"k is {k!r}, but must be a whole number.")
-        if not 1 <= k <= len(self.catalogue):
-            raise UserError(
-                f"k is {k}, but must lie between 1 and the catalogue's {len(self.catalogue)} items."
-            )
-        return int(k)
-
-
-def _explained(one: Recommendation) -> Recommendation:
-    return one if one.why else replace(one, why={MODEL: 1.0})
+        index = None if item is None else self._people.item(item)
+        plan = self.operations.summarize(self._people.person(user, None, None), review, index)
+        return self._answerer.run(plan).text

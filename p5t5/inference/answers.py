@@ -16,6 +16,7 @@ from p5t5.decoding.ranking import expected_value
 from p5t5.fusion.blend import Fusion
 from p5t5.fusion.fitting import FUSED_TASK as FUSED_TASK
 from p5t5.fusion.model_scores import rank as rank_fused
+from p5t5.inference.asks import Ask, Plan, Result, together
 from p5t5.inference.predictor import InferenceOptions, Predictor
 from p5t5.inference.rating_calibration import RatingContext
 from p5t5.inference.request import PromptFacts, fill_slots
@@ -67,7 +68,7 @@ class Answer:
       probability of yes or like for a yes/no question, or the rating beside an explanation).
       Ratings come with the model's ``interval`` (the central 80 %) and ``distribution`` over the scale.
     - ``prompt``: id of the prompt used, None where the text went to the model unchanged or no answer
-      could be given; ``asked``: that prompt with its slots filled; ``task``; ``similarity`` (0 to 1)
+      could be given; ``asked``: that prompt with its slots filled, ``tokens``: as the model read it; ``task``; ``similarity`` (0 to 1)
       of the nearest prompt.
     - ``linked``: titles found in the question; ``notes``: assumptions made, and what could not be used.
     """
@@ -84,6 +85,7 @@ class Answer:
     notes: tuple[str, ...] = ()
     interval: tuple[float, float] | None = None
     distribution: dict[float, float] = field(default_factory=dict)
+    tokens: tuple[str, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         if self.kind == "items":
@@ -113,56 +115,119 @@ class Answerer:
         items = self.catalogue.items
         return items["attributes"].tolist() if "attributes" in items else None
 
-    def answer(
-        self, task: str, prompt: int, facts: PromptFacts, k: int = 10, seen: Sequence[int] = ()
-    ) -> Answer:
-        """The answer in the form of the task's decoding. ``prompt``: index of the prompt; ``seen``: items never to recommend.
+    def run(self, plan: Plan[Result]) -> Result:
+        """The result of one plan; raises what it ended with."""
+        (result,) = together(self.answer_all, [plan])
+        if isinstance(result, Exception):
+            raise result
+        return result
 
-        Where the facts hold candidates, a task that ranks the catalogue ranks only those.
-        Raises UserError where a rating is requested of a model that was trained without ratings.
-        """
-        decoding = TASKS[task].decoding
-        asked = self._prompt_text(task, prompt, facts)
-        if decoding is Decoding.CANDIDATES or (decoding.ranks and len(facts.candidates)):
-            return Answer("items", items=tuple(self.rank(task, prompt, facts)[:k]), asked=asked)
-        if decoding.ranks:
-            ranked = self.recommend(task, prompt, [facts], k, Ragged.from_lists([seen]))
-            return Answer("items", items=tuple(ranked[0]), asked=asked)
-        examples, index = self._examples(task, [facts]), np.array([prompt])
-        inputs = self.predictor.encode(examples, index)
-        if decoding is Decoding.CHOICE:
-            scores = self.predictor.choose(examples, inputs, index, self._context(facts, examples, index))
-            words = [WORDS[word] for word in TASKS[task].choices]
-            probability = float(expected_value(scores, np.eye(len(words))[0])[0])
-            return Answer("text", text=words[int(scores[0].argmax())], value=probability, asked=asked)
-        value, text, kind = None, "", "text" if decoding.writes else "number"
-        if decoding.rates:
-            scores = self.predictor.rate(examples, inputs, index, self._context(facts, examples, index))
-            value = Rating.of(scores, self.predictor.rating_values)
-        if decoding.writes:
-            item = np.array([-1 if facts.item is None else facts.item])
-            text = self.predictor.write(examples, inputs, item)[0]
-        answer = Answer(kind, value=value, text=text, asked=asked)
-        if value is None:
-            return answer
-        return replace(answer, interval=value.interval, distribution=value.distribution)
+    def answer(self, task: str, prompt: int, facts: PromptFacts, k: int = 10) -> Answer:
+        """The answer to one `Ask`. Raises UserError where a rating is requested of a model that was trained without."""
+        (answer,) = self.answer_all([Ask(task, prompt, facts, k)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    def recommend(
+    def answer_all(
         self,
-        task: str,
-        prompt: int,
-        facts: Sequence[PromptFacts],
-        k: int,
-        exclude: Ragged,
-        allow: np.ndarray | None = None,
+        asks: Sequence[Ask],
+        *,
         token_budget: int | None = None,
         progress: Callable[[int], None] | None = None,
-    ) -> list[list[Recommendation]]:
-        """The k best items of the catalogue for each of the requests; blended where there is a fusion for the task."""
-        inputs = self.inputs(task, prompt, facts)
-        if self.fusion is not None and task == FUSED_TASK:
+        shown: bool = True,
+    ) -> list[Answer | Exception]:
+        """The answer to each ask, or why there is none, computed together as far as they are of one kind.
+
+        Each is what it would be if it were asked alone, up to the rounding of a batch. ``progress`` gets the number of lists
+        just made; ``shown``: with the prompts as text and tokens.
+        """
+        groups: dict[tuple, list[int]] = {}
+        for number, ask in enumerate(asks):
+            groups.setdefault(self._kind(ask), []).append(number)
+        answers: list[Answer | Exception] = [Answer("text")] * len(asks)
+        for kind, numbers in groups.items():
+            group = [asks[number] for number in numbers]
+            try:
+                inputs = self._inputs(group)
+                if kind[0] == "list":
+                    found = self._lists(group, inputs, token_budget, progress)
+                elif kind[0] == "rank":
+                    found = self._ranked(group, inputs)
+                else:
+                    found = self._told(group, inputs)
+            except Exception as error:  # a user's, or a bug that must not cost the others their answers
+                for number in numbers:
+                    answers[number] = error
+                continue
+            for row, (number, answer) in enumerate(zip(numbers, found, strict=True)):
+                answers[number] = self._shown(answer, inputs[row]) if shown else answer
+        return answers
+
+    def _kind(self, ask: Ask) -> tuple:
+        """Asks of the same kind are computed together."""
+        decoding = TASKS[ask.task].decoding
+        fused = self.fusion is not None and ask.task == FUSED_TASK
+        if decoding is Decoding.CANDIDATES or (decoding.ranks and len(ask.facts.candidates)):
+            if not fused:
+                return ("rank",)
+            return ("list", len(ask.facts.candidates), *ask.facts.candidates)
+        if decoding.ranks:
+            return ("list", fused, ask.k, ask.narrow)
+        facts = ask.facts
+        single = (facts.user is None, facts.item is None, facts.guess is None, not len(facts.candidates))
+        return (
+            "tell",
+            ask.task,
+            ask.prompt,
+            *single,
+            bool(facts.review),
+            bool(facts.feature),
+            bool(facts.headline),
+        )
+
+    def _lists(
+        self,
+        asks: Sequence[Ask],
+        inputs: Ragged,
+        token_budget: int | None,
+        progress: Callable[[int], None] | None,
+    ) -> list[Answer]:
+        """The k best items for each ask, all of one k; blended where there is a fusion for the task."""
+        facts = [ask.facts for ask in asks]
+        k, keep = asks[0].k, asks[0].keep
+        fusion = self.fusion if asks[0].task == FUSED_TASK else None
+        if fusion is not None and facts[0].candidates:
+            keep, k = np.zeros(len(self.catalogue), bool), len(facts[0].candidates)
+            keep[list(facts[0].candidates)] = True
+        elif any(ask.keep is not keep for ask in asks):
+            keep = None
+        shared = keep is not None or all(ask.keep is None for ask in asks)
+        exclude = Ragged.from_lists([ask.exclude for ask in asks])
+        allow: Ragged | np.ndarray | None = None
+        if shared:
+            allow = None if keep is None or keep.all() else np.flatnonzero(keep)
+        else:
+            everything = np.ones(len(self.catalogue), bool)
+            masks = [(everything if ask.keep is None else ask.keep).copy() for ask in asks]
+            for mask, ask in zip(masks, asks, strict=True):
+                mask[list(ask.exclude)] = False
+            if asks[0].narrow and fusion is None:
+                allow, exclude = (
+                    Ragged.from_lists([np.flatnonzero(mask).tolist() for mask in masks]),
+                    Ragged.from_lists([[] for _ in asks]),
+                )
+            else:
+                exclude = Ragged.from_lists([np.flatnonzero(~mask).tolist() for mask in masks])
+        if fusion is None:
+            ranked = self.predictor.rank(
+                inputs, k, exclude=exclude, allow=allow, token_budget=token_budget, progress=progress
+            )
+            named = [self._named(*row) for row in zip(ranked.items, ranked.scores, strict=True)]
+        else:
+            assert not isinstance(allow, Ragged)
             items, scores, why = rank_fused(
-                self.fusion,
+                fusion,
                 self.predictor.model,
                 inputs,
                 self.catalogue.trie,
@@ -174,21 +239,46 @@ class Answerer:
                 token_budget=token_budget or self.predictor.options.token_budget,
                 progress=progress,
             )
-            return [self._named(*row) for row in zip(items, scores, why, strict=True)]
-        ranked = self.predictor.rank(
-            inputs, k, exclude=exclude, allow=allow, token_budget=token_budget, progress=progress
-        )
-        return [self._named(items, scores) for items, scores in zip(ranked.items, ranked.scores, strict=True)]
+            named = [self._named(*row) for row in zip(items, scores, why, strict=True)]
+        return [Answer("items", items=tuple(row[: ask.k])) for row, ask in zip(named, asks, strict=True)]
 
-    def rank(self, task: str, prompt: int, facts: PromptFacts) -> list[Recommendation]:
-        """The candidates among the facts, best first; blended where there is a fusion for the task."""
-        if self.fusion is not None and task == FUSED_TASK:
-            allowed = np.array(facts.candidates, np.int64)
-            return self.recommend(task, prompt, [facts], len(allowed), Ragged.from_lists([[]]), allowed)[0]
-        candidates = Ragged.from_lists([facts.candidates])
-        scores = self.predictor.score(self.inputs(task, prompt, [facts]), candidates).values
-        best = np.argsort(-scores, kind="stable")
-        return self._named(candidates.values[best], scores[best])
+    def _ranked(self, asks: Sequence[Ask], inputs: Ragged) -> list[Answer]:
+        """The candidates of each ask, best first."""
+        candidates = Ragged.from_lists([ask.facts.candidates for ask in asks])
+        scores = self.predictor.score(inputs, candidates)
+        answers = []
+        for row, ask in enumerate(asks):
+            best = np.argsort(-scores[row], kind="stable")
+            answers.append(
+                Answer("items", items=tuple(self._named(candidates[row][best], scores[row][best])[: ask.k]))
+            )
+        return answers
+
+    def _told(self, asks: Sequence[Ask], inputs: Ragged) -> list[Answer]:
+        """Choices, ratings and texts, all of one task and prompt."""
+        task, facts = asks[0].task, [ask.facts for ask in asks]
+        decoding = TASKS[task].decoding
+        examples, index = self._examples(task, facts), np.full(len(asks), asks[0].prompt)
+        if decoding is Decoding.CHOICE:
+            scores = self.predictor.choose(examples, inputs, index, self._context(facts, examples, index))
+            words = [WORDS[word] for word in TASKS[task].choices]
+            likely = expected_value(scores, np.eye(len(words))[0]).tolist()
+            best = scores.argmax(1).tolist()
+            return [Answer("text", text=words[b], value=p) for b, p in zip(best, likely, strict=True)]
+        kind = "text" if decoding.writes else "number"
+        answers = [Answer(kind) for _ in asks]
+        if decoding.rates:
+            scores = self.predictor.rate(examples, inputs, index, self._context(facts, examples, index))
+            for row in range(len(asks)):
+                value = Rating.of(scores[row : row + 1], self.predictor.rating_values)
+                answers[row] = Answer(
+                    kind, value=value, interval=value.interval, distribution=value.distribution
+                )
+        if decoding.writes:
+            items = np.array([-1 if one.item is None else one.item for one in facts])
+            texts = self.predictor.write(examples, inputs, items)
+            answers = [replace(answer, text=text) for answer, text in zip(answers, texts, strict=True)]
+        return answers
 
     def plain_text(self, text: str) -> str:
         """The model's output for a cleaned text, used as the prompt unchanged."""
@@ -199,24 +289,40 @@ class Answerer:
         """Ragged int32: the rendered prompts."""
         return self.predictor.encode(self._examples(task, facts), np.full(len(facts), prompt))
 
+    def _inputs(self, asks: Sequence[Ask]) -> Ragged:
+        """Ragged int32: the rendered prompts, in the order of the asks, whose prompts may differ."""
+        groups: dict[tuple[str, int], list[int]] = {}
+        for number, ask in enumerate(asks):
+            groups.setdefault((ask.task, ask.prompt), []).append(number)
+        parts = [
+            self.inputs(task, prompt, [asks[number].facts for number in numbers])
+            for (task, prompt), numbers in groups.items()
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        order = np.concatenate([np.asarray(numbers) for numbers in groups.values()])
+        return Ragged.concatenate(parts).take(np.argsort(order))
+
     def _examples(self, task: str, facts: Sequence[PromptFacts]) -> Examples:
         filled = fill_slots(facts, self.options, self.attributes)
         return Examples(task, np.zeros(len(facts), np.int64), filled.columns, filled.texts)
 
-    def _context(self, facts: PromptFacts, examples: Examples, index: np.ndarray) -> RatingContext:
-        """What the calibration of a rating needs: the item, the person's ratings, and the texts of a review."""
-        rated = np.array([rating for _, rating in facts.rated], np.int64)
+    def _context(self, facts: Sequence[PromptFacts], examples: Examples, index: np.ndarray) -> RatingContext:
+        """What the calibration of ratings needs: the items, the people's ratings, and the texts of reviews."""
+        rated = Ragged.from_lists([[item for item, _ in one.rated] for one in facts])
+        places = np.array([place for one in facts for _, place in one.rated], np.int64)
         return RatingContext(
-            np.array([-1 if facts.item is None else facts.item]),
-            Ragged.from_lists([[item for item, _ in facts.rated]]),
-            self.predictor.rating_values[rated].astype(np.float64),
+            np.array([-1 if one.item is None else one.item for one in facts]),
+            rated,
+            self.predictor.rating_values[places].astype(np.float64),
             texts_of(examples, self.predictor.prompts, index),
         )
 
-    def _prompt_text(self, task: str, prompt: int, facts: PromptFacts) -> str:
-        """The prompt as a person reads it."""
-        ids = self.inputs(task, prompt, [facts]).values
-        return str(self.predictor.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+    def _shown(self, answer: Answer, ids: np.ndarray) -> Answer:
+        """With the prompt as a person reads it, and as the model does."""
+        tokenizer = self.predictor.tokenizer
+        asked = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+        return replace(answer, asked=asked, tokens=tuple(tokenizer.convert_ids_to_tokens(ids.tolist())))
 
     def _named(
         self, items: np.ndarray, scores: np.ndarray, why: Sequence[dict[str, float]] | None = None

@@ -96,13 +96,13 @@ class Predictor:
         k: int,
         *,
         exclude: Ragged | None = None,
-        allow: np.ndarray | None = None,
+        allow: Ragged | np.ndarray | None = None,
         token_budget: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Ranked:
         """The k best items of the catalogue for each input, padded with −1: int64 and float32 [n, k].
 
-        ``exclude``: Ragged of n rows, items never to rank; ``allow`` int: rank only these.
+        ``exclude``: Ragged of n rows, items never to rank; ``allow``: rank only these, int for all inputs or Ragged of n rows.
         ``progress`` gets the number of inputs just done.
         """
         return rank_all(

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from p5t5.core.errors import UserError
-from p5t5.core.ragged import Ragged
 from p5t5.inference.answers import Answer, Answerer, Recommendation
+from p5t5.inference.asks import Ask, Plan
 from p5t5.inference.prompt_choice import choose_task
 from p5t5.inference.request import PromptFacts, fill_slots
 from p5t5.inference.reranking import MODEL, POPULAR, item_vectors, most_similar, popularity
@@ -78,7 +78,7 @@ class QuestionAnswerer:
         """What a text asks for."""
         return parse_request(text, self.profiles.vocabulary)
 
-    def answer(
+    def plan(
         self,
         request: Request,
         k: int,
@@ -89,8 +89,8 @@ class QuestionAnswerer:
         where: Mapping[str, object] | None = None,
         without: Mapping[str, object] | None = None,
         exclude: Sequence[int] = (),
-    ) -> Answer:
-        """The answer to a request. ``text``: the question in words, from which the prompt's wording is chosen."""
+    ) -> Plan[Answer]:
+        """The answer to a request, as a plan. ``text``: the question in words, from which the prompt's wording is chosen."""
         vocabulary = self.profiles.vocabulary
         given = vocabulary.attributes.check(where, "where"), vocabulary.attributes.check(without, "without")
         request = replace(
@@ -102,7 +102,7 @@ class QuestionAnswerer:
         if route.near and route.task not in KNOWN_TASKS:
             person = self._person(request, data, notes)
             facts = replace(person.facts, item=request.named[-1] if request.named else None)
-            answer = self._ask(request, route, replace(person, facts=facts), k, notes)
+            answer = yield from self._ask(request, route, replace(person, facts=facts), k, notes)
             return replace(answer, linked=linked, notes=tuple(dict.fromkeys(notes)))
         if request.intent == "help":
             reply = wording.help_text(request.language, self.catalogue.titles)
@@ -116,9 +116,9 @@ class QuestionAnswerer:
             return Answer("text", text=refusal, task=task, linked=linked, notes=tuple(notes))
         person = self._person(request, data, notes)
         if request.intent in LISTS:
-            answer = self._list(request, route, person, k, data, exclude_seen, exclude, notes)
+            answer = yield from self._list(request, route, person, k, data, exclude_seen, exclude, notes)
         else:
-            answer = self._ask(request, route, person, k, notes)
+            answer = yield from self._ask(request, route, person, k, notes)
         return replace(answer, linked=linked, notes=tuple(dict.fromkeys(notes)))
 
     # -- which task
@@ -177,7 +177,7 @@ class QuestionAnswerer:
         if request.people:
             name = request.people[0]
             user = self.profiles.find_user(name)
-            if data is not None:
+            if data is not None or self.profiles.did(name):
                 try:
                     known = self.profiles.of_data(name, data)
                 except UserError as error:
@@ -261,7 +261,7 @@ class QuestionAnswerer:
         exclude_seen: bool,
         exclude: Sequence[int],
         notes: list[str],
-    ) -> Answer:
+    ) -> Plan[Answer]:
         """Ranked items within the conditions."""
         k = min(request.count or k, len(self.catalogue))
         keep = self._allowed(request)
@@ -289,24 +289,26 @@ class QuestionAnswerer:
         known = person.facts.history or any(rating for _, rating in person.facts.rated if request.ratings)
         notes += [person.note] if person.note else []
         if not known and person.facts.user is None:
-            return self._popular(keep, k, data, notes, route)
-        answer = self._ranked(request, route, person.facts, k, keep, notes)
+            return (yield from self._popular(keep, k, data, notes, route))
+        answer = yield from self._ranked(request, route, person.facts, k, keep, notes)
         uniform = -np.log(max(len(self.catalogue), 1))
         chance = not known and bool(answer.items) and answer.items[0].score <= uniform
         if chance and self.answerer.fusion is None and popularity(self.checkpoint) is not None:
-            return self._popular(keep, k, data, notes, route)
+            return (yield from self._popular(keep, k, data, notes, route))
         if len(answer.items) < k:
             notes.append(f"only {len(answer.items)} items are left to recommend")
         return answer
 
-    def _popular(self, keep: np.ndarray, k: int, data: Data | None, notes: list[str], route: Route) -> Answer:
+    def _popular(
+        self, keep: np.ndarray, k: int, data: Data | None, notes: list[str], route: Route
+    ) -> Plan[Answer]:
         """What most people like, where nothing is known of the one who asks."""
         counts = None if data is None else self.profiles.counts(data)
         standing = popularity(self.checkpoint, counts)
         if standing is None:
             notes.append("no history was found in the question: the answer is for anybody")
             facts = PromptFacts()
-            return self._ranked(Request("recommend"), route, facts, k, keep, notes)
+            return (yield from self._ranked(Request("recommend"), route, facts, k, keep, notes))
         counted = counts is not None or self.catalogue.item_count is not None
         best = "these are what most people like" if counted else "these are what is rated best"
         notes.append(f"no history was found in the question: {best}")
@@ -321,37 +323,25 @@ class QuestionAnswerer:
 
     def _ranked(
         self, request: Request, route: Route, facts: PromptFacts, k: int, keep: np.ndarray, notes: list[str]
-    ) -> Answer:
+    ) -> Plan[Answer]:
         planned = self._planned(request, route, facts, notes)
         if isinstance(planned, str):
             return Answer("text", text=planned)
         task, prompt = planned
-        allow = None if keep.all() else np.flatnonzero(keep)
-        ranked = self.answerer.recommend(
-            task, prompt, [facts], min(k, int(keep.sum())), Ragged.from_lists([[]]), allow
-        )
-        items = tuple(item if item.why else replace(item, why={MODEL: 1.0}) for item in ranked[0])
-        asked = self.answerer.predictor.tokenizer.decode(
-            self.answerer.inputs(task, prompt, [facts]).values, skip_special_tokens=True
-        )
-        return Answer(
-            "items",
-            items=items,
-            task=task,
-            prompt=self.checkpoint.prompts[prompt].id,
-            asked=str(asked).strip(),
-            similarity=route.similarity,
-        )
+        answer = yield Ask(task, prompt, facts, min(k, int(keep.sum())), keep)
+        items = tuple(item if item.why else replace(item, why={MODEL: 1.0}) for item in answer.items)
+        prompt_id = self.checkpoint.prompts[prompt].id
+        return replace(answer, items=items, task=task, prompt=prompt_id, similarity=route.similarity)
 
     # -- all else
 
-    def _ask(self, request: Request, route: Route, person: _Person, k: int, notes: list[str]) -> Answer:
+    def _ask(self, request: Request, route: Route, person: _Person, k: int, notes: list[str]) -> Plan[Answer]:
         planned = self._planned(request, route, person.facts, notes)
         if isinstance(planned, str):
             return Answer("text", text=planned, task=self._tasks(request, route, person.facts.guess)[0])
         task, prompt = planned
         notes += [person.note] if person.note else []
-        answer = self.answerer.answer(task, prompt, person.facts, k)
+        answer = yield Ask(task, prompt, person.facts, k)
         return replace(
             answer, task=task, prompt=self.checkpoint.prompts[prompt].id, similarity=route.similarity
         )

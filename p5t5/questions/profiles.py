@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -22,15 +22,20 @@ from p5t5.questions.vocabulary import Vocabulary
 
 Data = IndexedRecords | str | os.PathLike
 History = Sequence[Any] | Mapping[Any, float]
+Recent = Callable[[str], Sequence[tuple[str, float | None]]]
 MAX_UNKNOWN = 0.2  # share of a data set's items that the model may not know
 MAX_RENAMED = 0.1  # share of the items known to both that may have another title
 
 
 class UserProfiles:
-    """Finds users, items and histories for one checkpoint. Data folders are read once, the last one is kept."""
+    """Finds users, items and histories for one checkpoint. Data folders are read once, the last one is kept.
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    ``recent``: what a user (by id as written) did after the data was written: (item id, rating or None), oldest first.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, recent: Recent | None = None) -> None:
         self.checkpoint, self.catalogue = checkpoint, checkpoint.catalogue
+        self._recent = recent or _nothing
         self._user_index = {key: index for index, key in enumerate(checkpoint.users)}
         self._loaded: dict[int | str, tuple[IndexedRecords, dict[str, int], np.ndarray]] = {}
 
@@ -81,7 +86,7 @@ class UserProfiles:
         if history is not None:
             items, said = self._history(history)
             return PromptFacts(user=number, history=items, rated=self.rated(said, {}))
-        if data is not None:
+        if data is not None or self.did(user_name(user)):
             return replace(self.of_data(user_name(user), data), user=number)
         if number is None:
             raise UserError(f"user {user_name(user)!r} is not known to the model: give history=… or data=….")
@@ -103,10 +108,33 @@ class UserProfiles:
                 said[item] = self.checked_rating(entry[1], self.catalogue.titles[item])
         return items, said
 
-    def of_data(self, user: str, data: Data) -> PromptFacts:
-        """The whole history of a user of ``data``, by id."""
+    def of_data(self, user: str, data: Data | None) -> PromptFacts:
+        """The whole history of a user of ``data``, by id, and what the user did since. UserError where there is neither."""
+        since = [
+            (index, rating)
+            for item, rating in self._recent(user)
+            if (index := self.catalogue.index_of.get(item)) is not None
+        ]
+        known = PromptFacts() if data is None else self._in_data(user, data, bool(since))
+        for item, _ in since:
+            known = without_item(known, item)
+        said = {item: rating for item, rating in since if rating is not None}
+        items = [item for item, _ in since]
+        return replace(
+            known,
+            history=[*known.history, *dict.fromkeys(items)],
+            rated=[*known.rated, *self.rated(said, {})],
+        )
+
+    def did(self, user: str) -> bool:
+        """Whether anything is known that the user did after the data was written."""
+        return bool(self._recent(user))
+
+    def _in_data(self, user: str, data: Data, may_lack: bool) -> PromptFacts:
         records, key_rows, numbers = self.records(data)
         row = key_rows.get(user_key(user))
+        if row is None and may_lack:
+            return PromptFacts()
         if row is None:
             raise UserError(
                 f"user {user!r} is not in the data {records.name} ({records.number_of_users} users)."
@@ -202,6 +230,10 @@ class UserProfiles:
         """int [n]: the index of the nearest rating value."""
         distance = np.abs(np.asarray(ratings)[:, None] - self.checkpoint.rating_values)
         return distance.argmin(1)
+
+
+def _nothing(user: str) -> Sequence[tuple[str, float | None]]:
+    return ()
 
 
 def listed(names: Any, what: str, of: str) -> list[Any]:

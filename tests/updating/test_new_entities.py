@@ -247,7 +247,7 @@ def test_a_new_user_is_asked_about_by_history_alone(atomic, full, old):
     stranger = sorted(data.user_ids.tolist())[-1]
     assert user_key(stranger) not in grown.users
     facts = recommender._people.person(stranger, None, data)
-    prompt = grown.prompts[recommender._prompt("sequential/next_item", facts)]
+    prompt = grown.prompts[recommender.operations.prompt("sequential/next_item", facts)]
     assert "user" not in PLACEHOLDER.findall(prompt.input)
     row = data.user_ids.tolist().index(stranger)
     items = data.item[data.user_start[row] : data.user_start[row + 1]]
