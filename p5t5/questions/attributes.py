@@ -91,6 +91,11 @@ class ItemAttributes:
                     out[name][form] = value
         return out
 
+    def all_meant(self, values: Sequence[tuple[str, str]]) -> bool:
+        """Whether a phrase means every one of the values: it is the last word of each ("guitars")."""
+        last = {_plurals(normalize(value).split()[-1])[-1] for _, value in values}
+        return len(last) == 1 and all(" " in normalize(value) for _, value in values)
+
     def check(self, conditions: Mapping[str, Any] | None, option: str) -> dict[str, Condition]:
         """Conditions as a caller gives them → by singular attribute, values as the catalogue spells them.
 
@@ -257,8 +262,12 @@ def _forms(name: str, values: Sequence[str]) -> list[tuple[str, str]]:
         if len(parts) > 1:
             telling = [parts[-1], *(parts[:1] if name in _MAKERS else [])]
             for word in telling:
-                if heads[word] == 1 and len(word) > 3 and word not in words["everyday"]:
+                if len(word) <= 3 or word in words["everyday"]:
+                    continue
+                if heads[word] == 1:
                     forms += [word] if name in _PEOPLE else _plurals(word)
+                elif word == parts[-1] and name not in _PEOPLE and name not in _MAKERS:
+                    forms.append(word)  # "guitars": acoustic, electric and bass ones
             for group in everyday_language()["synonyms"]:
                 same = [normalize(word) for word in group.split(", ")]
                 if parts[-1] in same and heads[parts[-1]] == 1:

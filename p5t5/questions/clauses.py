@@ -20,7 +20,7 @@ BUT = re.compile(
 )
 CLAUSES = re.compile(rf"{BUT.pattern}|,", re.IGNORECASE)
 ASKED_BEFORE = re.compile(
-    r"\b(?:would|will|should|shall|does|do you (?:think|reckon)|what|which|suggest\w*|show me|find me|give me|looking for)\b(?!n['’]t| not)|['’](?:d|ll)\b(?! rather| sooner| give)",
+    r"^\W*(?:is|are|am|was|did|do|can|could|thumbs up or)\b(?!['’]t|n['’]t| not)|\b(?:would|will|should|shall|does|do you (?:think|reckon)|what|which|suggest\w*|show me|find me|give me|looking for)\b(?!n['’]t| not)|['’](?:d|ll)\b(?! rather| sooner| give)",
     re.IGNORECASE,
 )
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 
 from p5t5.questions.attributes import PRICE, YEAR, ItemAttributes, singular
-from p5t5.questions.condition_scope import Conditions, clause_before, negated
+from p5t5.questions.children import for_children
+from p5t5.questions.condition_scope import Conditions, clause_before, disliked_behind, negated
 from p5t5.questions.entity_linking import everyday_language, tokens_of
 from p5t5.questions.how_many import read_count
 
@@ -31,7 +32,7 @@ _DECADE_RANGE = re.compile(
 )
 _THIS_CENTURY = re.compile(r"\b(?:this|our|the (?:present|current|21st)) century\b", re.IGNORECASE)
 _CHEAPER = re.compile(
-    r"\b(?P<how>cheaper|less expensive|more affordable|pricier|more expensive) than (?:the |a |my )?⟦(?P<number>\d+)⟧",
+    r"\b(?P<how>cheaper|less expensive|more affordable|pricier|more expensive) (?:than|(?:version|alternative|option|choice|sibling)s? (?:of|to|than)) (?:the |a |my )?⟦(?P<number>\d+)⟧",
     re.IGNORECASE,
 )
 _OWNED = re.compile(r"\balready (?:have|own|got|bought|has)(?:\s+\w+){0,2}\s*$", re.IGNORECASE)
@@ -47,13 +48,13 @@ _BETWEEN = re.compile(
     re.IGNORECASE,
 )
 _MOST_BEFORE = re.compile(
-    rf"\b(?P<how>under|below|less than|cheaper than|max(?:imum|\.)?(?: of)?|at most|up to|no more than|not more than|within|budget(?: is| of|:)?"
-    rf"|before|until|till|prior to|earlier than|older than|no newer than|not newer than|no later than|not later than|not after|by the end of)\s*"
+    rf"\b(?P<how>under|below|less than|cheaper than|max(?:imum|\.)?(?: of)?|at most|up to|no more than|not more than|within|(?:my |our )?budget(?: is| of|:| tops out at| ends at| stops at)?|tops out at|i have(?= \$?€?£?\d+\S* to spend)|got(?= \$?€?£?\d+\S* to spend)"
+    rf"|before|pre|until|till|prior to|earlier than|older than|no newer than|not newer than|no later than|not later than|not after|by the end of)\s*"
     rf"(?:the year |about |around |year )?(?P<a>{_AMOUNT}){_END}",
     re.IGNORECASE,
 )
 _LEAST_BEFORE = re.compile(
-    rf"\b(?P<how>over|above|more than|at least|from|starting at|min(?:imum)?(?: of)?|not under|not below|no less than|after|since|newer than|later than|more recent than"
+    rf"\b(?P<how>over|above|more than|at least|from|starting at|min(?:imum)?(?: of)?|not under|not below|no less than|after|post|since|newer than|later than|more recent than"
     rf"|no older than|not older than|not before|no earlier than|not earlier than)\s*(?:the year |about |year )?(?P<a>{_AMOUNT}){_END}",
     re.IGNORECASE,
 )
@@ -89,10 +90,6 @@ _JUST_NEWER = re.compile(
 )
 _JUST_OLDER = re.compile(
     rf"(?<!or )(?<!and )(?<!no )(?<!not )(?<!any )(?<!year )(?<!years )\b{_OLDER}\b(?!\s+than\s+(?:⟦|the|{_AMOUNT}))",
-    re.IGNORECASE,
-)
-_CHILDREN = re.compile(
-    r"\b(?:for|with) (?:(?:the|my|our|some|two|three|small|little|young) )*(?:kids?|children|child|toddlers?|little ones)\b|\b\d{1,2}[ \-](?:year|yr)s?[ \-]olds?\b|\bkids?['’]? (?:films?|movies?|books?)|\b(?:child|kid)[ \-]friendly\b|\bthe (?:whole )?family\b",
     re.IGNORECASE,
 )
 
@@ -262,8 +259,26 @@ def _bounded(text: str, match: re.Match, side: str, attributes: ItemAttributes, 
             _put(found, PRICE, first, second, negated(text, match.start()))
         return
     if year:
-        strict = how in ("before", "prior to", "earlier than", "older than", "under", "below", "less than")
-        over = how in ("after", "newer than", "later than", "more recent than", "over", "above", "more than")
+        strict = how in (
+            "before",
+            "pre",
+            "prior to",
+            "earlier than",
+            "older than",
+            "under",
+            "below",
+            "less than",
+        )
+        over = how in (
+            "after",
+            "post",
+            "newer than",
+            "later than",
+            "more recent than",
+            "over",
+            "above",
+            "more than",
+        )
         if how == "from" and not re.match(r"\s*(?:on|up|onwards?)\b", behind):
             return
         low = None if side == "most" else first + (1 if over else 0)
@@ -272,7 +287,9 @@ def _bounded(text: str, match: re.Match, side: str, attributes: ItemAttributes, 
         return
     time_word = how in (
         "before",
+        "pre",
         "after",
+        "post",
         "since",
         "until",
         "till",
@@ -331,24 +348,27 @@ def _values(text: str, attributes: ItemAttributes, found: Conditions) -> None:
             if _OWNED.search(text[:start]):
                 found.spans.append((start, end))
                 break
-            denied = negated(text, start) or _REFUSED_BEHIND.match(text[end:]) is not None
+            denied = negated(text, start) or disliked_behind(text, end)
+            denied = denied or _REFUSED_BEHIND.match(text[end:]) is not None
             if (
                 last is not None
                 and _AND.match(text[last[0] : start])
                 and not re.search(r"\bno\b", text[last[0] : start])
             ):
                 denied = last[1] or denied
-            if len({name for name, _ in values}) == 1 and len(values) > 1:
+            several = len({name for name, _ in values}) == 1 and len(values) > 1
+            if several and not attributes.all_meant(values):
                 break  # several values could be meant
-            name, value = values[0]
+            name = values[0][0]
+            meant = [value for _, value in values] if several else [values[0][1]]
             into = found.without if denied else found.where
-            into[name] = tuple(dict.fromkeys([*into.get(name, ()), value]))
+            into[name] = tuple(dict.fromkeys([*into.get(name, ()), *meant]))
             found.spans.append((start, end))
             last = (end, denied)
             index += count - 1
             break
         index += 1
-    _children(text, attributes, found)
+    for_children(text, attributes, found)
     for name, wanted in found.without.items():
         if name in found.where and not isinstance(found.where[name][0], int | float | None):
             kept = tuple(value for value in found.where[name] if value not in wanted)
@@ -365,19 +385,3 @@ def _is_wish(text: str, start: int, end: int) -> bool:
         re.match(r"\s+(?:movies?|films?|books?|stories|story|stuff|ones?)\b", text[end:], re.IGNORECASE)
         is not None
     )
-
-
-def _children(text: str, attributes: ItemAttributes, found: Conditions) -> None:
-    for match in _CHILDREN.finditer(text):
-        if re.match(r"(?:for|with) ", match.group()) and re.search(r"\bto\s*$", text[: match.start()]):
-            continue
-        values = attributes.forms.get("children", [])
-        overlap = [span for span in found.spans if span[0] < match.end() and match.start() < span[1]]
-        if overlap:
-            continue
-        if values:
-            name, value = values[0]
-            found.where[name] = tuple(dict.fromkeys([*found.where.get(name, ()), value]))
-        else:
-            found.unmet.append(match.group())
-        found.spans.append(match.span())

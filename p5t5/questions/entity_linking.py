@@ -20,7 +20,7 @@ from p5t5.questions.spelling import folded, one_edit_away, spelled_out
 
 ITEM, USER, AMBIGUOUS = "item", "user", "ambiguous"
 
-_WORD = re.compile(r"[^\W_]+(?:['’`´][^\W_]+)*|&")
+_WORD = re.compile(r"[^\W_]+(?:['’`´][^\W_]+)*|&|(?<=\s)\+(?=\s)")
 _NUMBER_WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NUMBERS = {str(number): word for number, word in enumerate(_NUMBER_WORDS, 2)}
 _NUMBERS |= {word: digits for digits, word in _NUMBERS.items()}
@@ -298,7 +298,7 @@ def quoted_spans(text: str) -> list[tuple[int, int]]:
 
 def tokens_of(text: str) -> Iterator[Token]:
     for match in _WORD.finditer(text):
-        word = "and" if match.group() == "&" else _plain(match.group())
+        word = "and" if match.group() in "&+" else _plain(match.group())
         if word:
             other = word if match.group().isascii() else _plain(spelled_out(match.group()))
             yield Token(word, other, match.start(), match.end())

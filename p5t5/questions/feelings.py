@@ -70,7 +70,7 @@ _EXPECTED = re.compile(
     re.IGNORECASE,
 )
 _SEEN = re.compile(
-    r"\b(?:watch(?:ed|ing)?|saw|seen|see(?:ing)?(?= ⟦)|finish(?:ed|ing)?|re-?read(?:ing)?|read(?:ing)?|bought|buy(?:ing)?|own(?:s|ed|ing)?|have|has|had|got|get(?:ting)? (?:myself|ourselves)|picked up|ordered|purchased|played|play(?:s|ing)?|halfway through|through|after|survived|coming from|following|based on"
+    r"\b(?:watch(?:ed|ing)?|saw|seen|see(?:ing)?(?= ⟦)|finish(?:ed|ing)?|re-?read(?:ing)?|read(?:ing)?|bought|buy(?:ing)?|own(?:s|ed|ing)?|(?:have|has|had)(?! to\b)|got|get(?:ting)? (?:myself|ourselves)|picked up|ordered|purchased|played|play(?:s|ing)?|halfway through|through|after|survived|coming from|following|based on"
     r"|since|history|so far|recently|yesterday|last (?:night|week|month)|use|using|going through|been|list)\b",
     re.IGNORECASE,
 )
@@ -80,11 +80,11 @@ _UNSEEN = re.compile(
 )
 _SIMILAR = re.compile(
     r"(?:\b(?:like|similar to|similar (?:movies?|films?|books?|things?|ones?|stuff) to|along the lines of|in the vein of|in the (?:same )?(?:style|spirit|mood|manner|league|ballpark|tradition) (?:of|as)|compar(?:able|es?) (?:to|with)|resembl(?:e|es|ing)|reminiscent of|remind(?:s|ing)? (?:me |us )?of|close to|closest to|akin to"
-    r"|alternatives? (?:to|for)|substitutes? for|replacements? for|equivalents? (?:of|to)|same \w+ as|as [\w\-]+ as|kind of|à la|a la|near(?:est)? to|resembles|matching|such as|the likes of|in line with|related to|equal to|clones? of)\s+(?:that |the (?:movie|film|book) |the |a |an |my |what |both )*$)",
+    r"|alternatives? (?:to|for)|substitutes? for|replacements? for|equivalents? (?:of|to)|same \w+ as|as [\w\-]+ as|kind of|à la|a la|near(?:est)? to|resembles|matching|such as|the likes of|in line with|related to|equal to|next best thing to|next (?:door )?to|(?:clones?|cousins?|siblings?|relatives?|twins?|lookalikes?|doubles?|neighbou?rs|successors?|versions?|mou?ld|veins?|kinds?|sorts?|likes|cut|feel|flavou?rs?|shades?|echo(?:es)?|answers?) (?:of|to)|the (?:same )?(?:itch|note|chord) as)\s+(?:that |the (?:movie|film|book) |the |a |an |my |what |both )*$)",
     re.IGNORECASE,
 )
 _SIMILAR_BEHIND = re.compile(
-    r"^\s*[-‑]?\s*(?:(?:type|style|like|similar|esque|kind(?: of)?|ish)\b)(?:\s+(?:of )?(?:movies?|films?|books?|stuff|things?|ones?|thing|please|to|\w+s)\b)?",
+    r"^\s*[-‑]?\s*(?:(?:type|style|like|similar|esque|kind(?: of)?|ish|lookalikes?|look-alikes?|clones?|fix|vibes?|knock-?offs?|copycats?|twins?|cousins?|had a (?:sibling|twin|cousin|brother|sister))\b)(?:\s+(?:of )?(?:movies?|films?|books?|stuff|things?|ones?|thing|please|to|\w+s)\b)?",
     re.IGNORECASE,
 )
 _TURN = re.compile(

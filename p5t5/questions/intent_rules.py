@@ -15,17 +15,17 @@ _WHO = (
 _TITLED = rf"(?:{M}|⟦x\d*⟧)"
 
 LOOKUP = re.compile(
-    rf"\b(?:who (?:directed|wrote|made|composed|stars?|starred|plays?|played|is the (?:author|director|writer|maker|brand)|is in|was in|acted|produced|published|painted|sings?|created|sells?)|who(?:['’]s| is| are| was)? (?:in|the \w+ (?:of|in))"
+    rf"\b(?:(?:(?<![a-z] )|(?<=and )|(?<=but )|(?<=so ))who (?:directed|wrote|made|composed|stars?|starred|plays?|played|is the (?:author|director|writer|maker|brand)|is in|was in|acted|produced|published|painted|sings?|created|sells?)|who(?:['’]s| is| are| was)? (?:in|the \w+ (?:of|in))"
     rf"|when (?:did|was|were|is|does|do|has|will|can)|what year|which year|in (?:what|which) year|how (?:many|much) (?:\w+ ){{0,6}}?(?:do you have|are there|have you|does the|do you (?:sell|stock|offer)|in (?:the|your)|is in|are in|from (?:the )?(?:\d|⟦c)|did (?:user|⟦u)|have (?:i|user|⟦u)|has (?:user|⟦u))"
     rf"|number of (?:movies|films|books|items|products|titles|\w+) (?:from|in|by|of|with|do|does|are|user|⟦u)|how (?:much|expensive|long|old|heavy|big|many pages|many minutes|many strings|loud) (?:is|are|does|do|has|was|will|did)"
     rf"|how many (?:pages|minutes|chapters|strings|watts|parts|volumes|oscars|copies|ratings|reviews|people|users|customers)|what (?:does|do) (?:the )?{M} (?:cost|weigh|measure)|what(?:['’]s| is| was) the (?:price|weight|length|runtime|genre|author|director|year|plot|release|average|title|name|brand|category|publisher|isbn|cast|ending)"
     rf"|what (?:genre|kind of (?:movie|film|book)|category|brand|colou?r|size|language|price|format)s? (?:is|are|was|does|has)|(?:is|are|was|do you have|have you got|got|do you (?:sell|stock|carry)) (?:the |a |an )?{_TITLED}[^?]{{0,20}}(?:in (?:your|the) (?:catalogu?e|list|shop|store|collection|library|database|range|stock)|in stock|available|based on|out on|on netflix|in colou?r|a true story|still made|sold out)"
     rf"|do you (?:have|sell|stock|carry|know) (?:the |a |an )?{_TITLED}\s*\??$|what is {_TITLED} about\b|what happens in|where (?:was|is|can|does|do)|list (?:all|every)|show me (?:everything|all)(?: (?:that )?(?:user|⟦u)|.*\b(?:watched|bought|read|rated|seen))|everything (?:that )?(?:user|⟦u)|(?:watch|purchase|order|rating|reading) history of"
-    rf"|(?<!is the )(?<!was the )(?:last|latest|first|most recent|previous) (?:movie|film|item|book|thing|product|order|purchase|rating|read) (?:of |by |that |which )?(?:user|⟦u|i )|(?<!count of )how often|(?<!count of )how many times|what(?:['’]s| is) the (?:difference|average)|which (?:movies|films|books|items|products|ones) (?:did|has|have) (?:user|⟦u|i))",
+    rf"|(?<!is the (?=last thing ))(?:last|latest|first|most recent|previous) (?:movie|film|item|book|thing|product|order|purchase|rating|read) (?:of |by |that |which )?(?:user|⟦u|i )|(?<!count of )how often|(?<!count of )how many times|what(?:['’]s| is) the (?:difference|average)|which (?:movies|films|books|items|products|ones) (?:did|has|have) (?:user|⟦u|i))",
     _I,
 )
 _PAST = re.compile(
-    rf"\b(?:what|which|how many|how much|did|has|have|when|where)\b[^.?!]*?\b(?:did|has|have)?\b[^.?!]*?(?:{U})[^.?!]*?\b(?:watch|watched|buy|bought|read|rate|rated|give|gave|given|see|seen|saw|order|ordered|review|reviewed|score|like best)\b",
+    rf"\b(?:what|which|how many|how much|did|has|have|when|where)\b[^.?!]*?\b(?:did|has|have)?\b[^.?!]*?(?:{U})[^.?!]*?\b(?:watch|watched|buy|bought|read|rate|rated|give|gave|given|see|seen|saw|order|ordered|review|reviewed|score|like|love|hate|enjoy|finish|return|like best)\b",
     _I,
 )
 _DID = re.compile(rf"\b(?:did|has|have)\b[^.?!]*{U}", _I)
@@ -35,7 +35,7 @@ _MY_PAST = re.compile(
 )
 EXPLAIN = re.compile(
     rf"\b(?:(?<!get )(?<!see )(?<!understand )(?<!understood )(?<!know )why\b(?! not\b)|explain|reasons? (?:why|to|for|you|that|behind|i|we|⟦u)|what(?:['’]s| is| are| was) the reasons?|for what reason|convince me|justify|justification|how come|on what grounds|what makes|sell {M} to me|talk me into|what speaks for|what would (?:i|{U}|user) (?:appreciate|say|like|love|enjoy|see)"
-    rf"[^?]{{0,20}}(?:about|in|of)|what does {U} (?:like|love|see)|what(?:['’]s| is) (?:so )?(?:great|good|special|it) (?:about|in)|what do people (?:like|love|see)|tell me why|give me a reason|rationale|the case for|appeal of|what(?:['’]s| is) (?:the )?appeal|appeals? to)",
+    rf"[^?]{{0,20}}(?:about|in|of)|what does {U} (?:like|love|see)|what(?:['’]s| is) (?:so )?(?:great|good|special|it) (?:about|in)|what do people (?:like|love|see)|tell me why|give me (?:a|one|any) (?:good )?reason|sell me (?:on )?{_TITLED}|what would (?:i|we|he|she|they|{U}) get out of|what(?:['’]s| is) in it for|rationale|the case for|appeal of|what(?:['’]s| is) (?:the )?appeal|appeals? to)",
     _I,
 )
 _TRUE = re.compile(
@@ -57,14 +57,14 @@ RATE = re.compile(
     rf"\b(?:how many (?:stars?|points|thumbs)|(?:what|which) (?:star |number of )?(?:rating|score|grade|mark|stars|number of stars|note)|what (?:would|will|might|could|do you think|should) (?:{_WHO}|my \w+)(?:\s+\w+){{0,3}} (?:give|rate|score|award|grade)|how (?:would|will|might|highly|high|do you think|much) (?:would |will )?{_WHO}(?:\s+\w+){{0,3}} (?:rate|score|grade|like)"
     rf"|(?:predict|guess|estimate|forecast|tell me|give me|what['’]s|what is|what about)(?: me)?(?: (?:the|my|your|a|an|his|her|{U}(?:['’]s)?|predicted|expected|likely|probable|estimated|star)){{0,4}} (?:ratings?|scores?|stars?|grade|mark|number of stars|estimate)|(?:your|my|the) (?:estimate|guess|prediction|rating|score) (?:for|of|on)"
     rf"|(?:star|stars|rating|score) (?:guess|prediction|estimate)|(?:rating|stars|score|grade|mark)s? (?:{U}|user|i|we|he|she|they|of {U}|from {U}|from me|for {M}|of {M}|would|will)|rate (?:the )?{_TITLED}|my (?:rating|score|stars) (?:for|of)|(?:give|put) (?:a |some )?(?:score|number|figure|rating|stars|grade) (?:to|for|on)"
-    rf"|(?:where|on a scale)\b[^.?!]*\bscale|put a (?:figure|number)|out of (?:five|ten|\d+),? what|would {_TITLED} (?:get|score|be rated)|what does {_TITLED} get|(?:for me|me), what is {M}|how good (?:would|will) (?:i|we|{U}) find)",
+    rf"|(?:where|on a scale)\b[^.?!]*\bscale|put a (?:figure|number)|out of (?:five|ten|\d+)\b[^.?!]*\b(?:would|will|what|where)\b|(?:would|will) {_TITLED} (?:get|score|receive|be rated)|what does {_TITLED} get|(?:for me|me), what is {M}|how good (?:would|will) (?:i|we|{U}) find)",
     _I,
 )
 _RATED_STATEMENT = re.compile(
     rf"\b(?:i|we|she|he|{U}) (?:would )?(?:rated?|gave|scored)\b|\bmy ratings?(?: so far)?\s*:", _I
 )
 CHOOSE = re.compile(
-    r"\b(?:which (?:one|of|film|movie|book|is|would|should|do|to)?|pick (?:one|between|from|the|out)|choose|choice|choosing|decide between|can['’]?t decide|cannot decide|either|rather|prefer|(?<!was )(?<!were )(?<!even )better(?:,| for|:|\?)?|best option|select|rank these|rank|vs\.?|versus|torn between|between|out of|one of (?:these|those|them)|from (?:this|that) (?:list|shortlist)|first:|help me (?:choose|pick|decide))",
+    r"\b(?:which (?:one|of|film|movie|book|is|would|should|do|to)?|pick (?:one|between|from|the|out)|choose|choice|choosing|decide between|can['’]?t decide|cannot decide|either|rather|prefer|(?<!was )(?<!were )(?<!even )better(?:,| for|:|\?)?|best option|select|rank these|rank|vs\.?|versus|torn between|if (?:i|we|you|they) had to (?:take|pick|choose|buy|watch|read)|which (?:one )?(?:first|to start with)|between|out of|one of (?:these|those|them)|from (?:this|that) (?:list|shortlist)|first:|help me (?:choose|pick|decide))",
     _I,
 )
 _OR = re.compile(
@@ -73,13 +73,13 @@ _OR = re.compile(
 )
 LIKE = re.compile(
     rf"\b(?:(?:would|will|might|could|do you (?:think|reckon|believe|suppose)|is it likely|am i|is|are|do|does|should|shall|can|d['’]you|you think|reckon|wonder if|if|whether|'ll|['’]d)\b[^.?!]*\b(?:like|enjoy|love|hate|dislike|be into|be a fan|appreciate|adore|go for|dig|something for|for me|my (?:kind|cup|thing|taste|sort)|suit|worth|be happy|be pleased|be disappointed|fit|hit with|be keen|be good|good (?:fit|pick|choice|buy|idea|recommendation|match)|go down well|be (?:impressed|bored|satisfied|delighted))\b"
-    rf"|(?:should|shall|must|ought) (?:i|we|{U}|user|he|she|they|one)(?: really| also| even| maybe)? (?:watch|see|buy|get|read|try|bother|go|give|have|pick up|skip|order|check out|put|recommend|play|invest|rent)|worth (?:watching|seeing|reading|buying|my|the|it|a|getting|playing)|(?:would|can|could|do|should|shall) (?:you|we|i) (?:recommend|suggest|advise|offer)\s+(?:the |me to |that i |getting |watching |buying |reading )?(?:⟦|get|buy|watch|see|read)|how (?:would|does|will|do) (?:{_WHO})(?: \w+)? (?:feel|find)|what (?:would|will|does|do|might) (?:{_WHO})(?: \w+)? think (?:of|about)|yes or no|thumbs up or|like or dislike|(?:good|right|suitable|safe) (?:for|pick|choice|idea|recommendation|bet|match)"
-    rf"|should {M} be|recommend {M} to|(?:hit|miss) with|for (?:me|us)\s*\?|would {M} (?:suit|please|be)|is {M} (?:any good|good|worth|for|right|something|my|a good)|does {M} (?:belong|suit|fit))",
+    rf"|(?:should|shall|must|ought) (?:i|we|{U}|user|he|she|they|one)(?: really| also| even| maybe)? (?:watch|see|buy|get|read|try|bother|go|give|have|pick up|skip|order|check out|put|recommend|play|invest|rent)|worth (?:watching|seeing|reading|buying|my|the|it|a|getting|playing)|(?:would|can|could|do|should|shall) (?:you|we|i) (?:recommend|suggest|advise|offer)\s+(?:the |me to |that i |getting |watching |buying |reading )?(?:⟦|get|buy|watch|see|read)|how (?:would|does|will|do) (?:{_WHO})(?: \w+)? (?:feel|find)|what (?:would|will|does|do|might) (?:{_WHO})(?: \w+)? think (?:of|about)|yes or no|thumbs up or|my (?:kind|sort|type|cup) of|like or dislike|(?:good|right|suitable|safe) (?:for|pick|choice|idea|recommendation|bet|match)"
+    rf"|should {M} be|recommend {M} to|(?:hit|miss) with|for (?:me|us)\s*\?|would {M} (?:suit|please|be)|is {M} (?:any good|(?:really )?as (?:good|bad|great) as|good|worth|for|right|something|my|a good)|does {M} (?:belong|suit|fit))",
     _I,
 )
 RECOMMEND = re.compile(
     r"\b(?:recommend\w*|recs?|rekomend|recomend|suggest\w*|propose|advise|advice|what(?:['’]?s| is)? next|next|now what|what (?:after|else|now|then|should|shall|could|can|do|to|would|will|comes?|goes?|follows?|movie|film|book|other|more|about)|whats? (?:next|good|worth|popular|missing|hot|new|now)|something|anything|any (?:good|other|more|ideas?|tips|suggestions?|recommendations?|\w+s\b)"
-    r"|more\b|others?\b|another|ideas?|tips|hit me|find me|show me|give me|i (?:need|want|fancy|feel like)|we need|need a|looking for|in the mood for|top \w+|best\b|popular|most (?:read|watched|liked|loved|bought|popular)|bestsell\w*|best sellers?|which|surprise me|what (?:are|were|is|was) (?:the|your|some)|where do i go from|so\s*\?|and now|pick(?:s)? for|for (?:tonight|user|me|us|my|the)|must[- ](?:see|read|have)s?"
+    r"|more\b|others?\b|another|ideas?|tips|hit me|find me|show me|give me|i (?:need|want|fancy|feel like)|we need|need a|looking for|in the mood for|top \w+|best\b|popular|most (?:read|watched|liked|loved|bought|popular)|bestsell\w*|best sellers?|which|surprise me|what (?:are|were|is|was) (?:the|your|some|everyone|everybody|people|others?)|where do i go from|so\s*\?|and now|pick(?:s)? for|for (?:tonight|user|me|us|my|the)|must[- ](?:see|read|have)s?"
     r"|continue|carry on|go on|list|name|movie night|gift|present|got any\w*|got something|is there|are there|do you have|have you got|movie\?|film\?|book\?|bored|watch|read|see|buy|get)\b",
     _I,
 )

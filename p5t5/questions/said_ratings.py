@@ -29,6 +29,14 @@ def read_ratings(text: str) -> dict[int, tuple[float, float | None]]:
         start = marks[index - 1].end() if index else 0
         behind, before = text[mark.end() : end], text[start : mark.start()]
         match, place = _RATED_BEHIND.match(behind), mark.end()
+        given = _RATED_BEFORE.search(before)  # "five stars for A, one star for B"
+        if (
+            given
+            and _has_scale(given)
+            and match
+            and re.match(r"[\s,;]*(?:and |but )?", behind).end() == match.start("value")
+        ):
+            match = None
         if match is None or (match.group("value") in ("one",) and not _has_scale(match)):
             match, place = _RATED_BEFORE.search(before), start
             if match is not None and start + match.start() in used:
