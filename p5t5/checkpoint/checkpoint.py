@@ -25,6 +25,7 @@ from p5t5.checkpoint.fitted import FittedArtifact, read_fitted
 from p5t5.checkpoint.hub import load_model, resolve
 from p5t5.checkpoint.info import INFO, CheckpointInfo, read_json
 from p5t5.core.errors import UserError
+from p5t5.core.files import make_readable
 from p5t5.data.records.tables import IndexedRecords
 from p5t5.model.modeling import P5T5ForConditionalGeneration
 from p5t5.tasks.base import BuildOptions
@@ -143,6 +144,7 @@ class Checkpoint:
             for stale in (INFO, *FITTED_FILES, *LATER):
                 (folder / stale).unlink(missing_ok=True)
             for path in sorted(temporary.iterdir(), key=lambda path: path.name == INFO):
+                make_readable(path)
                 path.replace(folder / path.name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,25 +25,24 @@ def parse(
     A dataclass with a field ``given`` learns which options the user set, there or in the file.
     Raises UserError for a wrong command line, and for a key of the YAML file that is not an option.
     """
-    from transformers import HfArgumentParser
-
-    class Parser(HfArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise UserError(f"{message}; see `{self.prog} --help`.")
-
-    parser = Parser(
-        kinds,
+    parser = _Parser(
         prog=f"p5t5 {name}",
         description=about,
         epilog=f"example:\n  {example}",
         formatter_class=_Formatter,
     )
+    for kind in kinds:
+        _add_options(parser, kind)
     parser.add_argument("--config", metavar="YAML", help="a file of options; the command line wins over it")
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--config")
     known, _ = early.parse_known_args(argv)
     in_file = _set_defaults(parser, kinds, Path(known.config)) if known.config else set()
-    *options, _rest, stray = parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True)
+    found, stray = parser.parse_known_args(argv)
+    options = [
+        kind(**{field.name: getattr(found, field.name) for field in dataclasses.fields(kind) if field.init})
+        for kind in kinds
+    ]
     if stray and (not words or any(word.startswith("-") for word in stray)):
         parser.error(f"there is no option {' '.join(stray)}")
     if stray:
@@ -53,8 +53,51 @@ def parse(
     return options
 
 
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    pass
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see `{self.prog} --help`.")
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Defaults behind the help texts, where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        plain = action.help or ""
+        shown = action.option_strings and action.default not in (None, argparse.SUPPRESS, "", [])
+        return f"{plain} (default: %(default)s)" if shown else plain
+
+
+def _add_options(parser: argparse.ArgumentParser, kind: Any) -> None:
+    """An option for each field of a dataclass; one that is true by default can be turned off by ``--no_NAME`` too."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if not field.init:
+            continue
+        known = [one for one in typing.get_args(hints[field.name]) if one is not type(None)]
+        plain = typing.get_origin(hints[field.name]) is not list and known
+        value_type = known[0] if plain else hints[field.name]
+        made = None if field.default_factory is dataclasses.MISSING else field.default_factory()
+        default = made if field.default is dataclasses.MISSING else field.default
+        flags = list(dict.fromkeys([f"--{field.name}", f"--{field.name.replace('_', '-')}"]))
+        more: dict[str, Any] = {"default": default, "help": field.metadata.get("help"), "dest": field.name}
+        if default is None and field.default is dataclasses.MISSING and made is None:
+            more["required"] = True
+        if typing.get_origin(value_type) is list:
+            parser.add_argument(*flags, type=str, nargs="+", **more)
+        elif value_type is bool:
+            parser.add_argument(*flags, type=_truth, nargs="?", const=True, **more)
+            if default is True:
+                off = list(dict.fromkeys([f"--no_{field.name}", f"--no-{field.name.replace('_', '-')}"]))
+                parser.add_argument(*off, action="store_false", dest=field.name, help=argparse.SUPPRESS)
+        else:
+            parser.add_argument(*flags, type=value_type, **more)
+
+
+def _truth(written: str) -> bool:
+    plain = written.lower()
+    if plain not in ("yes", "true", "t", "y", "1", "no", "false", "f", "n", "0"):
+        raise argparse.ArgumentTypeError(f"{written!r} is neither true nor false")
+    return plain in ("yes", "true", "t", "y", "1")
 
 
 def _on_command_line(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> set[str]:

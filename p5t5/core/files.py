@@ -27,7 +27,8 @@ MARKS = {
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` (its folder is made) to write a file to, which takes its place at the end.
 
-    Where the block raises, the temporary file is removed and ``path`` stays what it was. Its rights are kept.
+    Where the block raises, the temporary file is removed and ``path`` stays what it was. Its rights are kept; a new file
+    gets the usual ones.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,6 +38,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         if path.exists():
             shutil.copymode(path, temporary)
+        else:
+            make_readable(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -46,6 +49,22 @@ def atomic_write(path: str | Path, content: str | bytes) -> None:
     """Writes a text (as UTF-8, line ends as they are) or bytes to ``path``, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def make_readable(path: str | Path) -> None:
+    """The usual rights of a new file (0666 less the umask): some libraries write what nobody else may read (0600)."""
+    os.chmod(path, 0o666 & ~_umask())
+
+
+def _umask() -> int:
+    """The process's umask; setting it, the other way to read it, would show in other threads' files."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("Umask:")).split()[1], 8)
+    except (OSError, StopIteration):
+        mask = os.umask(0o022)
+        os.umask(mask)
+        return mask
 
 
 def digest(content: str | bytes) -> str:

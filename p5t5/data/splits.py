@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged, positions
 from p5t5.core.randomness import uniform
 from p5t5.data.records.tables import IndexedRecords
 from p5t5.data.sampling import draw_keys
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PARTS = ("train", "validation", "test")
 RANDOM = "random"
@@ -155,6 +158,8 @@ def k_core(interactions: pd.DataFrame, k: int) -> pd.DataFrame:
 
     Removing an item may leave a user with too few, so it goes on until nothing changes.
     """
+    import pandas as pd
+
     user, item = (pd.factorize(interactions[column])[0] for column in ("user_id", "item_id"))
     rows = np.arange(len(interactions))
     while True:

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from p5t5.core.errors import UserError
+from p5t5.core.files import atomic_path
 from p5t5.core.ragged import Ragged
 from p5t5.decoding.trie_building import as_codes, checked_lengths, levels_of, sorted_columns
 
@@ -297,9 +298,8 @@ class Trie:
         arrays["item_of_position"] = self.item_of_position
         header = {"format": FORMAT, "depth": self.depth, "has_eos": self.has_eos, "eos": self.eos}
         arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
-        temporary = Path(f"{path}.tmp")
-        save_file(arrays, str(temporary), metadata={"trie": json.dumps(header)})
-        temporary.replace(path)
+        with atomic_path(path) as temporary:
+            save_file(arrays, str(temporary), metadata={"trie": json.dumps(header)})
 
     @staticmethod
     def load(path: str | Path) -> Trie:

@@ -22,6 +22,7 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.models.t5.modeling_t5 import T5Stack
 
 from p5t5.core.errors import UserError
+from p5t5.core.files import make_readable
 from p5t5.model.configuration import PRESETS, P5T5Config, preset_config
 from p5t5.model.cpu_forward import can_fuse, decoder_states
 from p5t5.model.head_loss import HeadLoss, Lookup, TiedGradient
@@ -353,6 +354,7 @@ def export_t5(model: P5T5ForConditionalGeneration, folder: str | Path) -> None:
         plain.tie_weights()
     plain.generation_config = model.generation_config
     plain.save_pretrained(folder)
+    make_readable(Path(folder) / "model.safetensors")
     if model.config.untied_head:
         # transformers 5 always writes "tied" and notices on loading; version 4 trusts the file.
         path = Path(folder) / "config.json"

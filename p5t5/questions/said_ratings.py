@@ -15,6 +15,7 @@ _RATED_BEHIND = re.compile(
 _RATED_BEFORE = re.compile(
     rf"(?<![\w/]){_VALUE}(?:{_SCALE})?\s*(?:to|for|on)\s*(?:the\s+|my\s+)?[\"“']?$", re.IGNORECASE
 )
+_JOINED = re.compile(r"[\s,;]*(?:and |but )?", re.IGNORECASE)
 _RATING_WORDS = re.compile(r"\b(?:rat(?:e[ds]?|ings?)|gave|given|give|scores?d?|marks?)\b", re.IGNORECASE)
 
 
@@ -30,12 +31,7 @@ def read_ratings(text: str) -> dict[int, tuple[float, float | None]]:
         behind, before = text[mark.end() : end], text[start : mark.start()]
         match, place = _RATED_BEHIND.match(behind), mark.end()
         given = _RATED_BEFORE.search(before)  # "five stars for A, one star for B"
-        if (
-            given
-            and _has_scale(given)
-            and match
-            and re.match(r"[\s,;]*(?:and |but )?", behind).end() == match.start("value")
-        ):
+        if given and _has_scale(given) and match and _JOINED.fullmatch(behind[: match.start("value")]):
             match = None
         if match is None or (match.group("value") in ("one",) and not _has_scale(match)):
             match, place = _RATED_BEFORE.search(before), start

@@ -52,6 +52,18 @@ def test_save_and_load_answer_alike(checkpoint, split, tmp_path):
     assert not list(tmp_path.glob(".saving-*")), "the temporary folder must go"
 
 
+def test_everybody_may_read_what_the_umask_lets_them(checkpoint, tmp_path):
+    """safetensors writes 0600, which another user's service cannot read."""
+    for umask, rights in ((0o022, 0o644), (0o027, 0o640)):
+        before = os.umask(umask)
+        try:
+            checkpoint.save(tmp_path / f"{umask}")
+        finally:
+            os.umask(before)
+        found = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / f"{umask}").iterdir()}
+        assert found == dict.fromkeys(found, oct(rights))
+
+
 def test_a_folder_holds_no_interactions_no_user_ids_and_no_pickles(checkpoint, split, tmp_path):
     checkpoint.save(tmp_path)
     names = {path.name for path in tmp_path.iterdir()}

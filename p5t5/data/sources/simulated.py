@@ -28,7 +28,6 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr
 
 from p5t5.core.errors import UserError
 from p5t5.core.ragged import Ragged, positions
@@ -281,6 +280,8 @@ def _next_probabilities(
 
 
 def _rating_probabilities(causes: Causes, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    from scipy.special import ndtr
+
     quality = np.array(list(MAKERS.values()))[causes.maker[item]]
     mean = BASE + causes.generosity[user] + quality + LIKING * (causes.genre[item] == causes.favourite[user])
     edges = ndtr((np.arange(1.5, 5) - mean[:, None]) / NOISE)
