@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
+from p5t5.core.files import parse_yaml
 from p5t5.data.records.cleaning import clean_text
 from p5t5.questions.spelling import folded, one_edit_away, spelled_out
 
@@ -45,9 +46,7 @@ _QUOTED = re.compile(r"\"([^\"]+)\"|“([^”]+)”|«([^»]+)»|„([^“”]+)
 @functools.cache
 def everyday_language() -> dict:
     """questions.yaml: word lists of the linker and cue sentences of the router."""
-    import yaml
-
-    content = yaml.safe_load(resources.files("p5t5.questions").joinpath("questions.yaml").read_text("utf-8"))
+    content = parse_yaml(resources.files("p5t5.questions").joinpath("questions.yaml").read_text("utf-8"))
     return {**content, "words": {name: frozenset(words.split()) for name, words in content["words"].items()}}
 
 
@@ -79,7 +78,8 @@ class Token:
 
 def normalize(text: str) -> str:
     """The words of ``text`` without case, accents, punctuation and apostrophes: "& " is "and"."""
-    return " ".join(token.word for token in tokens_of(text))
+    words = ("and" if word in "&+" else _plain(word) for word in _WORD.findall(text))
+    return " ".join(word for word in words if word)
 
 
 def title_keys(title: str, year: str = "") -> Iterator[tuple[int, str]]:

@@ -8,6 +8,8 @@ import unicodedata
 from collections import Counter
 from importlib import resources
 
+from p5t5.core.files import parse_yaml
+
 _SCRIPTS = {
     "HIRAGANA": "ja", "KATAKANA": "ja", "HANGUL": "ko", "ARABIC": "ar", "HEBREW": "he", "GREEK": "el", "THAI": "th",
     "DEVANAGARI": "hi", "CYRILLIC": "ru", "CJK": "zh", "ARMENIAN": "hy", "GEORGIAN": "ka", "BENGALI": "bn", "TAMIL": "ta",
@@ -20,9 +22,7 @@ ENGLISH = "en"
 
 @functools.cache
 def _frequent() -> dict[str, frozenset[str]]:
-    import yaml
-
-    content = yaml.safe_load(resources.files("p5t5.questions").joinpath("languages.yaml").read_text("utf-8"))
+    content = parse_yaml(resources.files("p5t5.questions").joinpath("languages.yaml").read_text("utf-8"))
     return {
         str(code if code is not False else "no"): frozenset(words.split()) for code, words in content.items()
     }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from p5t5.core.files import parse_yaml
 from p5t5.questions.clauses import ASKED_BEFORE, ASKING, BUT, CLAUSES
 
 LIKED, DISLIKED = "liked", "disliked"
@@ -18,6 +19,7 @@ _NOT = re.compile(
     r"\b(?:can|could|would|will|wo|sha|should|do|does|did|is|are|was|were|has|have|had|ain|ca)n?['’]?t\b|\bcannot\b|n['’]t\b",
     re.IGNORECASE,
 )
+_MARK, _LETTERS = re.compile(r"⟦\w*⟧"), re.compile(r"[a-z]+")
 _ENDINGS = ("ingly", "edly", "ings", "ing", "ies", "ied", "ed", "es", "s", "e")
 
 
@@ -79,9 +81,7 @@ def opinion_words(name: str) -> frozenset[str]:
 
 @cache
 def _content() -> dict:
-    import yaml
-
-    return yaml.safe_load(resources.files("p5t5.questions").joinpath("opinions.yaml").read_text("utf-8"))
+    return parse_yaml(resources.files("p5t5.questions").joinpath("opinions.yaml").read_text("utf-8"))
 
 
 @cache
@@ -110,10 +110,12 @@ def _longest() -> int:
 
 
 def _stems(text: str) -> list[str]:
-    plain = _NOT.sub(" not ", re.sub(r"⟦\w*⟧", " ", text.lower()))
-    return [_stem(word) for word in re.findall(r"[a-z]+", plain) if word not in opinion_words("left_out")]
+    plain = _NOT.sub(" not ", _MARK.sub(" ", text.lower()))
+    left_out = opinion_words("left_out")
+    return [_stem(word) for word in _LETTERS.findall(plain) if word not in left_out]
 
 
+@cache
 def _stem(word: str) -> str:
     word = _irregular().get(word, word)
     for ending in _ENDINGS:

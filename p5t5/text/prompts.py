@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from p5t5.core.errors import UserError
-from p5t5.core.files import atomic_write
+from p5t5.core.files import atomic_write, parse_yaml
 from p5t5.tasks.registry import TASKS
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -184,7 +184,7 @@ def _files(path: Path) -> list[Path]:
 
 def _read(path: Path) -> list[Prompt]:
     try:
-        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
+        rows = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not readable as YAML: {reason}; quote templates or use `|-`") from None
