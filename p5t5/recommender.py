@@ -21,7 +21,7 @@ from p5t5.core.errors import UserError
 from p5t5.data.records.cleaning import clean_text
 from p5t5.fusion.blend import FUSION_FILE, STATE_FILE, Fusion
 from p5t5.inference.answers import Answer, Answerer, Rating, Recommendation
-from p5t5.inference.asks import Plan, together
+from p5t5.inference.asks import Plan, Result, together
 from p5t5.inference.reranking import Reranking
 from p5t5.questions.answering import NEXT, QuestionAnswerer
 from p5t5.questions.operations import Conditions, Item, Operations, User
@@ -60,8 +60,8 @@ class Recommender:
         """What finds titles, ids, attributes and, where the model knows some, users in texts."""
         return self._people.vocabulary
 
-    def together(self, plans: Sequence[Plan[Answer]]) -> list[Answer | Exception]:
-        """The answers to many plans (of `operations` and `plan`) at once: what they ask of the model goes in one batch.
+    def together(self, plans: Sequence[Plan[Result]]) -> list[Result | Exception]:
+        """The results of many plans (of `operations` and `plan`) at once: what they ask of the model goes in one batch.
 
         Equal to one after the other, up to the rounding of a batch; where one fails, its exception stands for it.
         """
