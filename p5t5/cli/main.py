@@ -18,6 +18,7 @@ COMMANDS = {
     "report": "results.json → report.html and the model card",
     "recommend": "recommendations for many users → Parquet, CSV or JSON lines",
     "query": "a question in plain text → an answer",
+    "serve": "a model → an HTTP service, with a page for people",
 }
 
 

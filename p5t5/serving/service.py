@@ -36,13 +36,18 @@ class Service:
         )
         self.loaded = Loaded.of(settings, self._feedback.recent)
         self._reloading = threading.Lock()
-        self.batcher: MicroBatcher[Job] = MicroBatcher(
+        self._observe = observe
+        self.batcher = self._batcher()
+
+    def _batcher(self) -> MicroBatcher[Job]:
+        settings = self.settings
+        return MicroBatcher(
             self.compute,
             most=settings.batch,
             most_cost=settings.batch_tokens,
             queue=settings.queue,
             deadline=settings.deadline,
-            observe=observe,
+            observe=self._observe,
         )
 
     def recommend(
@@ -190,6 +195,11 @@ class Service:
             return {"checkpoint": self.loaded.digest, "before": old}
         finally:
             self._reloading.release()
+
+    def open(self) -> None:
+        """Answers again, after `close`."""
+        if not self.batcher.alive:
+            self.batcher = self._batcher()
 
     def close(self) -> None:
         """Answers what waits, and takes no more."""

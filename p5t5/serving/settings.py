@@ -25,7 +25,7 @@ class Settings:
         "float32", "type of the weights: float32 or bfloat16; bfloat16 prints how far the top 10 agree"
     )
     fusion: bool = option(False, "rank by the fitted blend of model and baselines that lies beside the model")
-    ui: bool = option(False, "a page for people at / (needs p5t5[ui])")
+    ui: bool = option(False, "a page for people at /ui (needs p5t5[ui])")
     api_key_file: str = option(
         "", "a file with the API key; else the environment's P5T5_API_KEY; none: no key"
     )
