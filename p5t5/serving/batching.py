@@ -125,10 +125,10 @@ class MicroBatcher(Generic[Job]):
                 results = [error] * len(batch)
             seconds = time.monotonic() - start
             self._seconds_a_job += 0.2 * (seconds / len(batch) - self._seconds_a_job)
-            for one, result in zip(batch, results, strict=True):
-                _set(one.future, result)
             if self.observe is not None:
                 self.observe(len(batch), seconds)
+            for one, result in zip(batch, results, strict=True):
+                _set(one.future, result)
 
     def _next(self) -> list[_Waiting[Job]] | None:
         """The next batch, without those that expired or that nobody waits for any more; None at the end."""

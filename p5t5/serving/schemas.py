@@ -109,104 +109,31 @@ class Problem(BaseModel):
     request_id: str
 
 
-def request_models(settings: Settings) -> dict[str, type[BaseModel]]:
-    """Operation → the model of its body, with the limits of this service. Unknown fields are errors."""
-    name: Any = Annotated[StrictStr, Field(min_length=1, max_length=settings.max_text)] | INTEGER
-    text: Any = Annotated[StrictStr, Field(min_length=1, max_length=settings.max_text)]
-    entry: Any = name | _model(
-        "Entry", {"item": (name, ...), "rating": (NUMBER | None, None)}, {"item": "Heat (1995)", "rating": 4}
-    )
-
-    def listed(kind: Any) -> Any:
-        return Annotated[list[kind], Field(max_length=settings.max_history)]
-
-    value: Any = Annotated[StrictStr, Field(max_length=settings.max_text)] | NUMBER
-    several: Any = Annotated[list[value | None], Field(max_length=MOST_VALUES)]
-    condition: Any = Annotated[dict[str, value | several], Field(max_length=MOST_VALUES)] | None
-    k = (
-        Annotated[StrictInt, Field(ge=1, le=settings.max_k, description="how many items")],
-        min(10, settings.max_k),
-    )
-    user = (Annotated[name | None, Field(description="a user of the data, or of /feedback")], None)
-    where = (Annotated[condition, Field(description="attribute → value, values, or [lowest, highest]")], None)
-    without = (Annotated[condition, Field(description="as where, to be left out")], None)
-    exclude: Any = (Annotated[listed(name), Field(description="never these items")], [])
-    allow = (Annotated[listed(name) | None, Field(description="only these items")], None)
-    history: Any = (
-        Annotated[listed(entry), Field(description="ids or titles, oldest first, perhaps with ratings")],
-        [],
-    )
-    seen = (Annotated[StrictBool, Field(description="leave out what the history holds")], True)
-    conditions: Fields = {"where": where, "without": without, "exclude": exclude}
-    return {
-        "recommend": _model(
-            "RecommendRequest",
-            {
-                "history": history,
-                "user": user,
-                "k": k,
-                **conditions,
-                "allow": allow,
-                "exclude_seen": seen,
-                "diversity": (
-                    Annotated[NUMBER, Field(ge=0, le=1, description="0: the model's order; more: less alike")],
-                    0.0,
-                ),
-            },
-            {"history": ["Alien (1979)", "Fargo (1996)"], "k": 5},
-        ),
-        "similar": _model(
-            "SimilarRequest", {"item": (name, ...), "k": k, **conditions, "allow": allow}, {"item": "Heat (1995)", "k": 5}
-        ),
-        "rank": _model(
-            "RankRequest",
-            {
-                "candidates": (Annotated[listed(name), Field(min_length=1)], ...),
-                "history": history,
-                "user": user,
-                **conditions,
-            },
-            {"candidates": ["Heat (1995)", "Babe (1995)"], "history": ["Alien (1979)"]},
-        ),
-        "rate": _model(
-            "RateRequest",
-            {"item": (name, ...), "history": history, "user": user},
-            {"item": "Heat (1995)", "history": [{"item": "Alien (1979)", "rating": 5}]},
-        ),
-        "explain": _model(
-            "ExplainRequest",
-            {
-                "item": (name, ...),
-                "user": user,
-                "feature": (
-                    Annotated[StrictStr, Field(max_length=settings.max_text, description="what to speak of")],
-                    "",
-                ),
-            },
-            {"item": "Heat (1995)", "user": 17},
-        ),
-        "summarize": _model(
-            "SummarizeRequest",
-            {"review": (text, ...), "user": user, "item": (name | None, None)},
-            {"review": "The plot was fine and the sound was better.", "user": 17, "item": "Heat (1995)"},
-        ),
-        "query": _model(
-            "QueryRequest",
-            {"text": (text, ...), "k": k, **conditions, "exclude_seen": seen},
-            {"text": "I loved Alien (1979). What should I watch next?", "k": 5},
-        ),
-        "feedback": _model(
-            "FeedbackRequest",
-            {
-                "user": (name, ...),
-                "item": (name, ...),
-                "rating": (Annotated[NUMBER | None, Field(description="on the model's scale")], None),
-            },
-            {"user": 17, "item": "Heat (1995)", "rating": 4},
-        ),
-    }  # fmt: skip
-
-
+HEAT, ALIEN = "Heat (1995)", "Alien (1979)"
+CONDITIONS = ("where", "without", "exclude")
+# Operation → its fields, "!" behind those that must be given, and an example.
+REQUESTS: dict[str, tuple[tuple[str, ...], Fields]] = {
+    "recommend": (
+        ("history", "user", "k", *CONDITIONS, "allow", "exclude_seen", "diversity"),
+        {"history": [ALIEN, "Fargo (1996)"], "k": 5},
+    ),
+    "similar": (("item!", "k", *CONDITIONS, "allow"), {"item": HEAT, "k": 5}),
+    "rank": (
+        ("candidates!", "history", "user", *CONDITIONS),
+        {"candidates": [HEAT, "Babe (1995)"], "history": [ALIEN]},
+    ),
+    "rate": (("item!", "history", "user"), {"item": HEAT, "history": [{"item": ALIEN, "rating": 5}]}),
+    "explain": (("item!", "user", "feature"), {"item": HEAT, "user": 17}),
+    "summarize": (
+        ("review!", "user", "item"),
+        {"review": "The plot was fine and the sound was better.", "user": 17, "item": HEAT},
+    ),
+    "query": (
+        ("text!", "k", *CONDITIONS, "exclude_seen"),
+        {"text": "I loved Alien (1979). What should I watch next?", "k": 5},
+    ),
+    "feedback": (("user!", "item!", "rating"), {"user": 17, "item": HEAT, "rating": 4}),
+}
 ANSWERS: dict[str, type[BaseModel]] = {
     "recommend": RankedAnswer,
     "similar": RankedAnswer,
@@ -227,6 +154,57 @@ SUMMARIES = {
     "query": "Answer a question in plain words",
     "feedback": "A user met an item: counts from the next request on",
 }
+
+
+def request_models(settings: Settings) -> dict[str, type[BaseModel]]:
+    """Operation → the model of its body, with the limits of this service. Unknown fields are errors."""
+    known = _fields(settings)
+    models = {}
+    for operation, (names, example) in REQUESTS.items():
+        fields: Fields = {}
+        for name in names:
+            kind, default = known[name.rstrip("!")]
+            fields[name.rstrip("!")] = (
+                (kind, ...) if name.endswith("!") else (kind | None if default is None else kind, default)
+            )
+        models[operation] = _model(f"{operation.title()}Request", fields, example)
+    return models
+
+
+def _fields(settings: Settings) -> Fields:
+    """Name → (type, default) of every field that a request may have."""
+
+    def said(kind: Any, description: str = "", **limits: Any) -> Any:
+        return Annotated[kind, Field(description=description or None, **limits)]
+
+    def listed(kind: Any, description: str, **limits: Any) -> Any:
+        return said(list[kind], description, max_length=settings.max_history, **limits)
+
+    name: Any = said(StrictStr, min_length=1, max_length=settings.max_text) | INTEGER
+    text: Any = said(StrictStr, min_length=1, max_length=settings.max_text)
+    rated = _model(
+        "Entry", {"item": (name, ...), "rating": (NUMBER | None, None)}, {"item": ALIEN, "rating": 4}
+    )
+    value: Any = said(StrictStr, max_length=settings.max_text) | NUMBER
+    several: Any = said(list[value | None], max_length=MOST_VALUES)
+    condition: Any = said(dict[str, value | several], max_length=MOST_VALUES)
+    return {
+        "item": (name, None),
+        "user": (said(name, "a user of the data, or of /feedback"), None),
+        "history": (listed(name | rated, "ids or titles, oldest first, perhaps with ratings"), []),
+        "candidates": (listed(name, "what to put in order", min_length=1), []),
+        "k": (said(StrictInt, "how many items", ge=1, le=settings.max_k), min(10, settings.max_k)),
+        "where": (said(condition, "attribute → a value, values, or [lowest, highest]"), None),
+        "without": (said(condition, "as where, to be left out"), None),
+        "exclude": (listed(name, "never these items"), []),
+        "allow": (listed(name, "only these items"), None),
+        "exclude_seen": (said(StrictBool, "leave out what the history holds"), True),
+        "diversity": (said(NUMBER, "0: the model's order; more: less alike", ge=0, le=1), 0.0),
+        "feature": (said(StrictStr, "what to speak of", max_length=settings.max_text), ""),
+        "review": (text, None),
+        "text": (text, None),
+        "rating": (said(NUMBER, "on the model's scale"), None),
+    }
 
 
 def _model(name: str, fields: Fields, example: dict[str, Any]) -> type[BaseModel]:
