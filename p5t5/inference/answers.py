@@ -174,17 +174,7 @@ class Answerer:
             return ("list", len(ask.facts.candidates), *ask.facts.candidates)
         if decoding.ranks:
             return ("list", fused, ask.k, ask.narrow)
-        facts = ask.facts
-        single = (facts.user is None, facts.item is None, facts.guess is None, not len(facts.candidates))
-        return (
-            "tell",
-            ask.task,
-            ask.prompt,
-            *single,
-            bool(facts.review),
-            bool(facts.feature),
-            bool(facts.headline),
-        )
+        return ("tell", ask.task, ask.prompt, ask.facts.known)
 
     def _lists(
         self,

@@ -30,6 +30,13 @@ class PromptFacts:
     headline: str = ""
     guess: int | None = None
 
+    @property
+    def known(self) -> tuple[bool, ...]:
+        """Which of it is known; facts of the same can fill the same slots."""
+        single = [value is not None for value in (self.user, self.item, self.guess)]
+        several = (self.history, self.rated, self.candidates, self.review, self.feature, self.headline)
+        return (*single, *(len(value) > 0 for value in several))
+
 
 @dataclass(frozen=True)
 class Filled:

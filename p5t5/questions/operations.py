@@ -30,6 +30,7 @@ class Operations:
         self.questions, self.profiles = questions, questions.profiles
         self.answerer, self.checkpoint = questions.answerer, questions.checkpoint
         self.catalogue = questions.catalogue
+        self._prompts: dict[tuple, int] = {}
 
     def recommend(
         self,
@@ -140,10 +141,15 @@ class Operations:
         learnt = self.questions.learnt
         if learnt and task not in learnt:
             raise UserError(f"the model was not trained for {task}; it knows {', '.join(learnt)}.")
+        kind = (task, *(one.known for one in facts))
+        if len(facts) == 1 and kind in self._prompts:
+            return self._prompts[kind]
         filled = fill_slots(facts, self.answerer.options, self.answerer.attributes)
         for allow_empty in (False, True):
             place = choose_prompt(self.checkpoint.prompts, task, filled, allow_empty=allow_empty)
             if place is not None:
+                if len(facts) == 1:
+                    self._prompts[kind] = place
                 return place
         raise UserError(
             f"{task}: none of the model's wordings can be filled; give a user that the model knows."

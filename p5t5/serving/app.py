@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from p5t5._version import __version__
 from p5t5.core.errors import UserError
 from p5t5.serving import schemas
-from p5t5.serving.batching import Overloaded, Refused
+from p5t5.serving.batching import Refused
 from p5t5.serving.guard import LOG, BodyError, Guard
 from p5t5.serving.metrics import Metrics
 from p5t5.serving.operations import PLANS
@@ -85,6 +85,7 @@ def app(settings: Settings, key: str | None = None) -> FastAPI:
         body_seconds=settings.body_seconds,
         metrics=metrics,
         operations=frozenset(getattr(route, "path", "") for route in made.routes),
+        refusal=lambda path: service.batcher.refusal() if path[1:] in PLANS else None,
     )
     return made
 
@@ -258,8 +259,8 @@ def _add_problems(made: FastAPI) -> None:
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refused)
-        wait = {"Retry-After": str(error.retry_after)} if isinstance(error, Overloaded) else {}
-        return _problem(request, error.status, str(error), error.remedy, wait)
+        headers = {name.decode(): value.decode() for name, value in error.headers}
+        return _problem(request, error.status, str(error), error.remedy, headers)
 
     async def cut(request: Request, error: Exception) -> Response:
         assert isinstance(error, BodyError)

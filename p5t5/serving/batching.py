@@ -19,6 +19,7 @@ class Refused(Exception):
 
     status = 503
     remedy = "Try again."
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Overloaded(Refused):
@@ -30,6 +31,7 @@ class Overloaded(Refused):
         super().__init__(f"{waiting} requests are waiting already")
         self.retry_after = max(math.ceil(retry_after), 1)
         self.remedy = f"Come again in {self.retry_after} s."
+        self.headers = ((b"retry-after", str(self.retry_after).encode()),)
 
 
 class Expired(Refused):
@@ -84,14 +86,20 @@ class MicroBatcher(Generic[Job]):
     def submit(self, job: Job, cost: int = 1) -> Future:
         """The job's result, later. Raises Overloaded or Draining; the future may hold Expired."""
         with self._change:
-            if self._draining:
-                raise Draining("the service is stopping")
-            if len(self._waiting) >= self.queue:
-                raise Overloaded(len(self._waiting), len(self._waiting) * self._seconds_a_job)
+            if (refusal := self.refusal()) is not None:
+                raise refusal
             waiting = _Waiting(job, cost, time.monotonic() + self.deadline)
             self._waiting.append(waiting)
             self._change.notify()
             return waiting.future
+
+    def refusal(self) -> Refused | None:
+        """Why a job would not be taken now; None where it would."""
+        if self._draining:
+            return Draining("the service is stopping")
+        if len(self._waiting) >= self.queue:
+            return Overloaded(len(self._waiting), len(self._waiting) * self._seconds_a_job)
+        return None
 
     @property
     def waiting(self) -> int:

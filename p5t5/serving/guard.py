@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from p5t5.serving.batching import Refused
 from p5t5.serving.metrics import Metrics
 
 LOG = logging.getLogger("p5t5.serving")
@@ -33,7 +34,8 @@ class BodyError(Exception):
 
 
 class Guard:
-    """Wraps an app. ``key``: "" for none; ``operations``: paths that are counted under their own names.
+    """Wraps an app. ``key``: "" for none; ``operations``: paths that are counted under their own names;
+    ``refusal``: why a request to a path would be refused, asked before anything is read: to say no must cost little.
 
     Logs one JSON line per request, without anything that the user said: id, method, path if known, status, time.
     """
@@ -47,10 +49,11 @@ class Guard:
         body_seconds: float,
         metrics: Metrics,
         operations: frozenset[str],
+        refusal: Callable[[str], Refused | None],
     ) -> None:
         self.app, self.key = app, key.encode()
         self.most_bytes, self.body_seconds = most_bytes, body_seconds
-        self.metrics, self.operations = metrics, operations
+        self.metrics, self.operations, self.refusal = metrics, operations, refusal
 
     async def __call__(self, scope: Message, receive: Callable, send: Callable) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -72,6 +75,10 @@ class Guard:
         try:
             if self.key and scope["path"] not in OPEN and not self._knows(headers):
                 await self._refuse(scope, sending, request_id)
+            elif scope["type"] == "http" and (refused := self.refusal(scope["path"])) is not None:
+                await self._say(
+                    sending, refused.status, str(refused), refused.remedy, request_id, *refused.headers
+                )
             elif scope["type"] == "http":
                 await self.app(scope, self._limited(headers, receive), sending)
             else:
