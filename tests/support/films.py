@@ -13,11 +13,12 @@ FILMS = [
 ]  # fmt: skip
 
 
-def film_records():
+def film_records(titles=FILMS):
+    """``titles``: other ones, a dozen or more."""
     random = np.random.default_rng(0)
     rows = []
     for user in range(8):
-        for time, item in enumerate(random.permutation(len(FILMS))[: 5 + user % 3]):
+        for time, item in enumerate(random.permutation(len(titles))[: 5 + user % 3]):
             stars = int(random.integers(1, 6))
             rows.append(
                 {
@@ -31,6 +32,6 @@ def film_records():
                     "explanation": "the plot is good" if stars > 3 else "the plot is weak",
                 }
             )
-    items = {"item_id": [str(100 + item) for item in range(len(FILMS))], "title": FILMS}
-    items["genres"] = ["Drama" if item % 2 else "Comedy" for item in range(len(FILMS))]
+    items = {"item_id": [str(100 + item) for item in range(len(titles))], "title": list(titles)}
+    items["genres"] = ["Drama" if item % 2 else "Comedy" for item in range(len(titles))]
     return make_records("films", pd.DataFrame(rows), pd.DataFrame(items))
