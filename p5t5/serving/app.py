@@ -248,8 +248,8 @@ def _add_page(made: FastAPI, service: Service) -> None:
         import gradio
     except ImportError as error:
         raise UserError('the page needs Gradio: pip install "p5t5[ui]".') from error
-    page = importlib.import_module("p5t5.serving.page").page
-    gradio.mount_gradio_app(made, page(service), path="/ui")
+    page = importlib.import_module("p5t5.serving.page")
+    gradio.mount_gradio_app(made, page.page(service), path="/ui", **page.look())
     made.add_api_route("/", lambda: RedirectResponse("/ui"), include_in_schema=False)
 
 

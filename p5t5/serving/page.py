@@ -69,7 +69,7 @@ def look() -> dict[str, Any]:
 def space(model: str = "") -> None:
     """Serves the page alone, as a Hub Space does: of ``model``, else of P5T5_MODEL, else of the folder model."""
     chosen = model or os.environ.get("P5T5_MODEL", "model")
-    page(Service(Settings(chosen))).launch(footer_links=[], show_error=True, **look())
+    page(Service(Settings(chosen))).launch(show_error=True, **look())
 
 
 def _gradio() -> Any:
