@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import logging
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -152,3 +154,16 @@ def quiet() -> None:
 
     logging.getLogger("transformers").setLevel(logging.ERROR)
     hf_logging.disable_progress_bar()
+
+
+@contextmanager
+def quick_start() -> Iterator[None]:
+    """For imports and the reading of a model: the garbage collector rests, which would only search what stays."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from p5t5.cli.main import run
-from p5t5.cli.options import parse, quiet
+from p5t5.cli.options import parse, quick_start, quiet
 from p5t5.core.display import shown_title
 from p5t5.core.errors import UserError
 from p5t5.core.options import option, required
@@ -55,15 +55,15 @@ def _main(argv: Sequence[str] | None) -> int:
         example=EXAMPLE,
         words="text",
     )
-    from p5t5.questions.attributes import written_conditions
-    from p5t5.recommender import Recommender
+    with quick_start():
+        from p5t5.questions.attributes import written_conditions
+        from p5t5.recommender import Recommender
 
-    where, without = (
-        written_conditions(options.where, "--where"),
-        written_conditions(options.without, "--without"),
-    )
-    quiet()
-    recommender = Recommender.from_pretrained(options.model)
+        where = written_conditions(options.where, "--where")
+        without = written_conditions(options.without, "--without")
+        quiet()
+        recommender = Recommender.from_pretrained(options.model)
+        recommender.vocabulary  # noqa: B018 made on first use, which is now
     code = 0
     for question in options.text or _lines():
         try:
