@@ -13,19 +13,22 @@ if TYPE_CHECKING:
     from p5t5.workflows.evaluate import evaluate
     from p5t5.workflows.finetune import finetune
     from p5t5.workflows.pretrain import pretrain
+    from p5t5.workflows.push import push
     from p5t5.workflows.recommend import recommend
     from p5t5.workflows.update import update
 
 __all__ = [
     "Answer", "Recommendation", "Recommender", "UserError", "__version__",
-    "evaluate", "finetune", "prepare", "pretrain", "recommend", "update",
+    "evaluate", "finetune", "prepare", "pretrain", "push", "recommend", "update",
 ]  # fmt: skip
 # Loaded on first use: `import p5t5` alone does not load torch.
-_HOMES = {name: f"workflows.{name}" for name in ("evaluate", "finetune", "pretrain", "recommend", "update")}
+_HOMES = {
+    name: f"workflows.{name}" for name in ("evaluate", "finetune", "pretrain", "push", "recommend", "update")
+}
 _HOMES |= {"prepare": "data.build", "Answer": "inference.answers", "Recommendation": "inference.answers"}
 _HOMES |= {"Recommender": "recommender", "UserError": "core.errors"}
 
-_register()
+_register({"transformers.pipelines": "p5t5.workflows.pipeline"})
 
 
 def __getattr__(name: str) -> Any:

@@ -167,10 +167,10 @@ class Checkpoint:
         return json.dumps(plain, indent=1) + "\n"
 
     @staticmethod
-    def load(folder_or_id: str | Path) -> Checkpoint:
+    def load(folder_or_id: str | Path, model: P5T5ForConditionalGeneration | None = None) -> Checkpoint:
         """Reads a checkpoint from a folder or from the Hub (or its cache), in evaluation mode.
 
-        Raises UserError if it is not a p5t5 checkpoint, is damaged or incomplete.
+        ``model``: the folder's model where it has been read already. Raises UserError if it is not a p5t5 checkpoint, is damaged or incomplete.
         """
         folder = resolve(folder_or_id)
         plain = read_json(folder)
@@ -180,7 +180,7 @@ class Checkpoint:
                     f"{folder_or_id}: {name} is missing: copy the whole folder again, or train it again."
                 )
         try:
-            return Checkpoint._read(folder, plain)
+            return Checkpoint._read(folder, plain, model)
         except UserError:
             raise
         except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
@@ -189,7 +189,7 @@ class Checkpoint:
             ) from error
 
     @staticmethod
-    def _read(folder: Path, plain: dict[str, Any]) -> Checkpoint:
+    def _read(folder: Path, plain: dict[str, Any], model: P5T5ForConditionalGeneration | None) -> Checkpoint:
         from transformers import PreTrainedTokenizerFast
 
         catalogue = Catalogue.load(folder)
@@ -197,7 +197,7 @@ class Checkpoint:
             raise UserError(f"{folder}: the catalogue belongs to another model: copy the whole folder again.")
         users = pd.read_parquet(folder / USERS)
         return Checkpoint(
-            load_model(folder),
+            load_model(folder) if model is None else model,
             PreTrainedTokenizerFast.from_pretrained(folder),
             catalogue,
             dict(zip(users["user_key"], users["identifier"], strict=True)),

@@ -10,6 +10,9 @@ from torch import nn
 from p5t5.core.errors import UserError
 from p5t5.model.modeling import P5T5ForConditionalGeneration
 
+# Of a repository of the Hub these are fetched: what is read, and nothing that could run.
+READ = ("*.json", "*.safetensors", "*.parquet", "*.yaml", "*.md", "*.model")
+
 
 def load_model(folder_or_id: str | Path) -> P5T5ForConditionalGeneration:
     """A p5t5 or plain T5 model from a folder or the Hub. Raises UserError where there is none."""
@@ -45,7 +48,7 @@ def resolve(folder_or_id: str | Path, revision: str | None = None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(str(folder_or_id), revision=revision))
+        return Path(snapshot_download(str(folder_or_id), revision=revision, allow_patterns=list(READ)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
             f"there is no folder {folder_or_id}, and no repository of that name could be read from the Hub "

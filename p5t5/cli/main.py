@@ -19,6 +19,7 @@ COMMANDS = {
     "recommend": "recommendations for many users → Parquet, CSV or JSON lines",
     "query": "a question in plain text → an answer",
     "serve": "a model → an HTTP service, with a page for people",
+    "push": "a model's folder → the Hugging Face Hub, with its card",
 }
 
 

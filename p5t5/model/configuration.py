@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+
+from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.t5.configuration_t5 import T5Config
 
 # Shapes by name. tiny and mini are for laptops; small and base are those of t5-small and t5-base.
@@ -31,6 +34,10 @@ class P5T5Config(T5Config):
     # Without a start token, the loss and generate raise an AttributeError.
     decoder_start_token_id: int | None = 0
 
+    def __post_init__(self, **kwargs) -> None:
+        importlib.import_module("p5t5.model.modeling")  # the Auto classes know the model from now on
+        super().__post_init__(**kwargs)
+
 
 def preset_config(name: str, vocab_size: int, *, dropout: float = 0.1, **changes) -> P5T5Config:
     """The configuration of a preset (``PRESETS``); ``changes`` are further T5Config fields.
@@ -43,3 +50,6 @@ def preset_config(name: str, vocab_size: int, *, dropout: float = 0.1, **changes
         raise UserError(f"unknown model preset {name!r}; choose one of {', '.join(PRESETS)}, or a T5 folder.")
     fields = {**_SHAPES[name], "vocab_size": vocab_size, "dropout_rate": dropout, **changes}
     return P5T5Config(**fields)
+
+
+AutoConfig.register("p5t5", P5T5Config, exist_ok=True)

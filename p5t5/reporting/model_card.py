@@ -11,16 +11,16 @@ from typing import Any
 from p5t5._version import __version__
 from p5t5.checkpoint.info import CheckpointInfo
 from p5t5.core.errors import UserError
+from p5t5.data.licences import Licence, licence_of
 from p5t5.data.splits import split_label
 from p5t5.metrics.direction import lower_is_better
-from p5t5.reporting.results_page import NAMES, PROTOCOLS, is_ours
-from p5t5.tasks.base import Task
-from p5t5.tasks.registry import TASKS
+from p5t5.reporting.card_metadata import front_matter, table_lines
+from p5t5.reporting.results_page import NAMES, is_ours
 
 Row = Mapping[str, Any]
 
 QUESTIONS = {
-    "sequential": "I loved Alien (1979) and Fargo (1996). What should I watch next?",
+    "films": "I loved Alien (1979) and Fargo (1996). What should I watch next?",
     "other": "What should I try next?",
 }
 METHOD = (
@@ -29,26 +29,6 @@ METHOD = (
     "uniformly; ratings are expectations over the scale; “held-out” prompts were never trained on; unparsable answers "
     "count as wrong."
 )
-# The table's families, in this order; others follow.
-TABLE_FAMILIES = ("sequential", "direct", "rating", "review", "explanation")
-
-
-def table_lines() -> list[tuple[str, str, str]]:
-    """(task, protocol, metric) of the table's lines: ``Task.card_metrics`` under the main protocol, then the
-    primary metric under the others.
-    """
-    lines = []
-    for task in sorted(TASKS.values(), key=_table_order):
-        main, *others = PROTOCOLS[task.decoding]
-        lines += [(task.name, main, metric) for metric in task.card_metrics]
-        if task.card_metrics:
-            lines += [(task.name, protocol, task.primary_metric) for protocol in others]
-    return lines
-
-
-def _table_order(task: Task) -> tuple[int, bool]:
-    known = task.family in TABLE_FAMILIES
-    return TABLE_FAMILIES.index(task.family) if known else len(TABLE_FAMILIES), task.writes
 
 
 def card_template() -> str:
@@ -61,21 +41,31 @@ def card_template() -> str:
 
 
 def fill_model_card(
-    template: str, rows: Sequence[Row], info: CheckpointInfo, folder: str = "path/to/model"
+    template: str,
+    rows: Sequence[Row],
+    info: CheckpointInfo,
+    folder: str = "path/to/model",
+    *,
+    licence: Licence | None = None,
+    dataset: str = "",
+    call: str = "",
 ) -> str:
     """The card of a model: ``info`` is its p5t5.json, ``rows`` its results (if empty, the card says so).
 
-    Raises UserError for an unknown placeholder, so that no card is published with a gap in it.
+    ``licence``: by default what the data's name tells; ``dataset``: the Hub id of the data; ``call``: a line of Python
+    that asks the model something. Raises UserError for an unknown placeholder, so that no card has a gap in it.
     """
+    licence = licence or licence_of(info.data.name)
     tasks = info.tasks
     families = list(dict.fromkeys(task.split("/")[0] for task in tasks))
-    dataset = info.data.name
     values = {
-        "dataset": dataset,
+        "front": front_matter(info, rows, licence, dataset),
+        "dataset": info.data.name,
         "families": ", ".join(families) or "none yet, it has only been pretrained",
         "version": info.versions.get("p5t5", __version__),
         "folder": folder,
-        "question": QUESTIONS["sequential" if "ml-" in dataset else "other"],
+        "call": call or f'print(rec("{QUESTIONS["films" if "ml-" in info.data.name else "other"]}"))',
+        "licence": _licence(licence),
         "facts": _facts(info),
         "results": readme_table(rows) if rows else "Not evaluated yet: run `p5t5 evaluate`.",
         "method": METHOD if rows else "",
@@ -155,6 +145,16 @@ def _cell(rows: Sequence[Row], best: float) -> str:
 
 def _bold(value: float, best: float) -> str:
     return f"**{value:.4f}**" if value == best else f"{value:.4f}"
+
+
+def _licence(licence: Licence) -> str:
+    if licence.research_only:
+        return (
+            f"The data may be used for research only ({licence.name}: {licence.link}), and so may this model."
+        )
+    if licence.name == "unknown":
+        return "Unknown: ask whoever owns the data before you use or pass on the model."
+    return licence.name or licence.id
 
 
 def _items(info: CheckpointInfo) -> int:

@@ -253,7 +253,7 @@ def test_tables_and_cards_name_it():
     assert first.startswith("Split: loo.\n\n| task |") and "0.7000" not in first and "**0.5000**" in first
     assert "**0.7000**" in second and "0.5000" not in second
     card = fill_model_card(card_template(), [theirs], INFO.copy(split="random"))
-    assert card.count(MARK) == 2
+    assert card.count(MARK) >= 3  # in front matter, facts and table
     assert split_label("loo") == "loo"
 
 

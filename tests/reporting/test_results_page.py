@@ -321,8 +321,10 @@ def test_the_card_is_one_that_the_hub_reads():
     from huggingface_hub import ModelCard
 
     card = ModelCard(fill_model_card(card_template(), ROWS, INFO))
-    assert card.data.license == "apache-2.0" and card.data.pipeline_tag == "text-generation"
-    assert "p5t5" in card.data.tags and card.data.datasets == ["ml-100k"]
+    assert (card.data.license, card.data.license_name) == ("other", "movielens-research-only")
+    assert card.data.pipeline_tag == "text-generation" and "p5t5" in card.data.tags
+    shown = {(found.metric_type, found.metric_value) for found in card.data.eval_results}
+    assert shown <= {(row["metric"], row["value"]) for row in ROWS} and ("ndcg@10", 0.1212) in shown
 
 
 def test_the_card_before_evaluation():
