@@ -342,17 +342,6 @@ def test_auto_classes_know_us_after_import(first, tmp_path):
     assert done.stdout.split() == ["P5T5Config", "P5T5ForConditionalGeneration"], done.stderr
 
 
-def test_registers_at_once_where_transformers_is_imported_already(monkeypatch):
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-    from p5t5.model import auto as registration
-
-    monkeypatch.setattr(registration, "_started", set())
-    monkeypatch.delitem(CONFIG_MAPPING._extra_content, "p5t5")
-    registration.register()
-    assert isinstance(AutoConfig.for_model("p5t5", **SHAPE), P5T5Config)
-
-
 def test_import_is_light():
     code = "import sys, p5t5; print('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == [
