@@ -20,7 +20,7 @@ from p5t5.checkpoint.overwriting import check_nothing_lost
 from p5t5.core.errors import UserError
 from p5t5.data.records.cleaning import clean_text
 from p5t5.fusion.blend import FUSION_FILE, STATE_FILE, Fusion
-from p5t5.inference.answers import Answer, Answerer, Rating, Recommendation
+from p5t5.inference.answers import Answer, Answerer, Rating, Recommendation, Recommendations
 from p5t5.inference.asks import Plan, Result, together
 from p5t5.inference.reranking import Reranking
 from p5t5.questions.answering import NEXT, QuestionAnswerer
@@ -213,7 +213,7 @@ class Recommender:
             exclude_seen=exclude_seen,
             reranking=reranking,
         )
-        return list(self._answerer.run(plan).items)
+        return Recommendations(self._answerer.run(plan).items)
 
     def recommend_many(
         self,
@@ -244,11 +244,11 @@ class Recommender:
             for person in people
         ]
         answers = self._answerer.answer_all(asks, token_budget=token_budget, progress=progress, shown=False)
-        out = []
+        out: list[list[Recommendation]] = []
         for answer, ask in zip(answers, asks, strict=True):
             if isinstance(answer, Exception):
                 raise answer
-            out.append(list(does.listed(answer, ask, k, reranking).items))
+            out.append(Recommendations(does.listed(answer, ask, k, reranking).items))
         return out
 
     def rank(
@@ -266,7 +266,7 @@ class Recommender:
         items = self._people.items(candidates, "candidates")
         keep = self.operations.keep(None, exclude, where, without) if items else None
         plan = self.operations.rank(self._people.person(user, history, data), items, keep)
-        return list(self._answerer.run(plan).items)
+        return Recommendations(self._answerer.run(plan).items)
 
     def similar(self, item: Item, k: int = 10, **conditions: Any) -> list[Recommendation]:
         """The k items most like one item, by the cosine of the model's item vectors; ``score`` is the cosine.
@@ -277,7 +277,7 @@ class Recommender:
         if unknown:
             raise UserError(f"similar: there is no option {unknown[0]!r}.")
         index, keep = self._people.item(item), self.operations.keep(**conditions)
-        return self.operations.similar(index, k, keep)
+        return Recommendations(self.operations.similar(index, k, keep))
 
     def reranking(
         self,

@@ -17,6 +17,7 @@ from p5t5.fusion.blend import Fusion
 from p5t5.fusion.fitting import FUSED_TASK as FUSED_TASK
 from p5t5.fusion.model_scores import rank as rank_fused
 from p5t5.inference.asks import Ask, Plan, Result, together
+from p5t5.inference.html import answer_html, items_html, number_html
 from p5t5.inference.predictor import InferenceOptions, Predictor
 from p5t5.inference.rating_calibration import RatingContext
 from p5t5.inference.request import PromptFacts, fill_slots
@@ -59,6 +60,16 @@ class Rating(float):
         rating.distribution = dict(zip(values.tolist(), probabilities[0].tolist(), strict=True))
         return rating
 
+    def _repr_html_(self) -> str:
+        return number_html(self, getattr(self, "interval", None), getattr(self, "distribution", {}))
+
+
+class Recommendations(list[Recommendation]):
+    """A list of recommendations, best first, which notebooks show as a table."""
+
+    def _repr_html_(self) -> str:
+        return items_html(self)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -95,6 +106,9 @@ class Answer:
         if self.kind == "number":
             return f"{self.value:.1f}"
         return self.text if self.value is None else f"{self.text} ({self.value:.2f})"
+
+    def _repr_html_(self) -> str:
+        return answer_html(self)
 
 
 class Answerer:
