@@ -22,6 +22,7 @@ from p5t5.core.errors import UserError
 from p5t5.serving import schemas
 from p5t5.serving.batching import Refused
 from p5t5.serving.guard import LOG, BodyError, Guard
+from p5t5.serving.loading import settle_memory
 from p5t5.serving.metrics import Metrics
 from p5t5.serving.operations import PLANS
 from p5t5.serving.service import Service
@@ -238,6 +239,7 @@ def reloaded(service: Service, metrics: Metrics) -> dict[str, Any]:
         metrics.reloads.labels("refused").inc()
         LOG.error(json.dumps({"reload": "refused", "error": str(error), "checkpoint": service.loaded.digest}))
         raise
+    settle_memory()
     metrics.reloads.labels("done").inc()
     LOG.info(json.dumps({"reload": "done", **said}))
     return said

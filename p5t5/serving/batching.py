@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 Job = TypeVar("Job")
+LINGER = 0.01  # seconds
 
 
 class Refused(Exception):
@@ -80,6 +81,7 @@ class MicroBatcher(Generic[Job]):
         self._change = threading.Condition()
         self._draining = False
         self._seconds_a_job = 0.01
+        self._last = 0  # size of the last batch
         self._thread = threading.Thread(target=self._run, name="p5t5-model", daemon=True)
         self._thread.start()
 
@@ -138,6 +140,13 @@ class MicroBatcher(Generic[Job]):
             for one, result in zip(batch, results, strict=True):
                 _set(one.future, result)
 
+    def _linger(self) -> None:
+        """Waits for those who were answered together the last time: they come again one after the other."""
+        end = time.monotonic() + LINGER
+        while len(self._waiting) < self._last and not self._draining:
+            if not self._change.wait(end - time.monotonic()):
+                return
+
     def _next(self) -> list[_Waiting[Job]] | None:
         """The next batch, without those that expired or that nobody waits for any more; None at the end."""
         batch: list[_Waiting[Job]] = []
@@ -148,6 +157,7 @@ class MicroBatcher(Generic[Job]):
                 if self._draining:
                     return None
                 self._change.wait()
+            self._linger()
             now = time.monotonic()
             while self._waiting and len(batch) < self.most:
                 one = self._waiting[0]
@@ -159,6 +169,7 @@ class MicroBatcher(Generic[Job]):
                 elif one.future.set_running_or_notify_cancel():
                     batch.append(one)
                     cost += one.cost
+        self._last = len(batch)
         for one in expired:
             _set(one.future, Expired(f"it waited longer than {self.deadline:g} s"))
         return batch

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from p5t5.core.errors import UserError
 from p5t5.serving.app import api_key, app, reloaded
 from p5t5.serving.guard import LOG
+from p5t5.serving.loading import settle_memory
 from p5t5.serving.settings import Settings
 
 KEEP_ALIVE = 15  # seconds that a connection may be idle
@@ -104,6 +105,7 @@ def serve(settings: Settings, said: Callable[[str], None] = print) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     LOG.setLevel(logging.INFO)
     made = app(settings, key)
+    settle_memory()
     ImpatientProtocol.seconds = settings.body_seconds
     config = uvicorn.Config(
         made,

@@ -126,3 +126,15 @@ def test_what_cannot_be_answered_in_time_is_refused(model):
     batcher.close(0.02)
     with pytest.raises(Draining, match="stopped before"):
         waiting.result(0)
+
+
+def test_those_who_were_answered_together_are_waited_for_a_moment(model):
+    model.gate.set()
+    batcher = MicroBatcher(model)
+    for _ in range(20):
+        futures = [batcher.submit(name) for name in "abcd"]
+        for future in futures:
+            future.result(10)
+        time.sleep(0.0005)
+    batcher.close()
+    assert [len(batch) for batch in model.batches].count(4) > 10
