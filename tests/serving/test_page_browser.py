@@ -23,6 +23,7 @@ ARGUMENTS = [
 ]  # fmt: skip
 # Tags are taken out of titles when data is prepared; what a title can still hold must be text here.
 HOSTILE = "\" onmouseover=alert(1) ${document.title='hacked'} [x](javascript:alert(1)) {{7*7}}"
+FIND = "#find textarea, #find input"
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
     pytest.mark.slow,
@@ -68,7 +69,7 @@ def tab(request, browser, address):
         "request", lambda one: None if address.removesuffix("/ui") in one.url else elsewhere.append(one.url)
     )
     opened.goto(address, wait_until="domcontentloaded")
-    opened.wait_for_selector("#find")
+    wake(opened)
     yield opened
     assert not errors and "hacked" not in opened.title()
     assert not [url for url in elsewhere if url.startswith("http")], "nothing is loaded from elsewhere"
@@ -76,18 +77,23 @@ def tab(request, browser, address):
     context.close()
 
 
-def add(tab, words: str, title: str) -> None:
-    """Types and clicks; types once more where the page was not awake yet."""
-    button = tab.get_by_role("button", name=f"+ {title}")
-    for _ in range(5):
-        tab.fill("#find textarea, #find input", "")
-        tab.fill("#find textarea, #find input", words)
+def wake(tab) -> None:
+    """Types until the page, which may still be starting, answers."""
+    tab.wait_for_selector("#find")
+    for _ in range(20):
+        tab.fill(FIND, "no such title")
         try:
-            button.wait_for(timeout=4000)
+            tab.get_by_text("No title is like this.").wait_for(timeout=3000)
             break
         except Exception as error:  # playwright's own TimeoutError, which is imported lazily
             assert "Timeout" in type(error).__name__
-    button.click()
+            tab.fill(FIND, "")
+    tab.fill(FIND, "")
+
+
+def add(tab, words: str, title: str) -> None:
+    tab.fill(FIND, words)
+    tab.get_by_role("button", name=f"+ {title}").click()
     tab.get_by_role("button", name=f"✕ {title}").wait_for()
 
 
@@ -103,6 +109,7 @@ def test_a_history_gives_reasoned_recommendations_and_filters_hold(tab):
     tab.get_by_role("option", name="Comedy").click()
     tab.wait_for_function("document.querySelectorAll('.p5-list li').length < 10")
     assert all("Comedy" in text for text in tab.locator(".p5-list .p5-why").all_inner_texts())
+    tab.get_by_text("What you know").click()  # closes the menu, which moves what is below it
     tab.get_by_role("button", name="✕ Alien (1979)").click()
     tab.get_by_role("button", name="✕ Alien (1979)").wait_for(state="detached")
 
@@ -142,7 +149,8 @@ def test_the_keyboard_is_enough(browser, address):
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     tab = context.new_page()
     tab.goto(address, wait_until="domcontentloaded")
-    tab.locator("#find textarea, #find input").focus()
+    wake(tab)
+    tab.locator(FIND).focus()
     tab.keyboard.type("alien (")
     tab.get_by_role("button", name="+ Alien (1979)").wait_for()
     for _ in range(6):
