@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from p5t5.data.build import prepare
     from p5t5.inference.answers import Answer, Recommendation
     from p5t5.recommender import Recommender
+    from p5t5.workflows.compare import compare
     from p5t5.workflows.evaluate import evaluate
     from p5t5.workflows.finetune import finetune
     from p5t5.workflows.pretrain import pretrain
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer", "Recommendation", "Recommender", "UserError", "__version__",
-    "evaluate", "finetune", "prepare", "pretrain", "push", "recommend", "update",
+    "compare", "evaluate", "finetune", "prepare", "pretrain", "push", "recommend", "update",
 ]  # fmt: skip
 # Loaded on first use: `import p5t5` alone does not load torch.
 _HOMES = {
-    name: f"workflows.{name}" for name in ("evaluate", "finetune", "pretrain", "push", "recommend", "update")
+    name: f"workflows.{name}"
+    for name in ("compare", "evaluate", "finetune", "pretrain", "push", "recommend", "update")
 }
 _HOMES |= {"prepare": "data.build", "Answer": "inference.answers", "Recommendation": "inference.answers"}
 _HOMES |= {"Recommender": "recommender", "UserError": "core.errors"}

@@ -20,6 +20,7 @@ COMMANDS = {
     "query": "a question in plain text → an answer",
     "serve": "a model → an HTTP service, with a page for people",
     "push": "a model's folder → the Hugging Face Hub, with its card",
+    "compare": "models and baselines side by side, on the same rows",
     "doctor": "what works on this machine and what does not, with what to do",
 }
 

@@ -58,6 +58,23 @@ def memory(proc: Path = _PROC, cgroup: Path = _CGROUP) -> tuple[int, int] | None
     return whole, free
 
 
+def reset_peak_memory(proc: Path = _PROC) -> int | None:
+    """Begins to measure `peak_memory` anew; the bytes that the process holds now, or None where it can't be told."""
+    try:
+        (proc / "self/clear_refs").write_text("5")
+        return int(_field(proc / "self/status", "VmRSS").split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def peak_memory(proc: Path = _PROC) -> int | None:
+    """The most bytes that the process held at a time since `reset_peak_memory`."""
+    try:
+        return int(_field(proc / "self/status", "VmHWM").split()[0]) * 1024
+    except (IndexError, ValueError):
+        return None
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text().strip()
