@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from p5t5.core.errors import UserError
@@ -23,9 +22,13 @@ def build(args: Mapping[str, Any]) -> Any:
     except ImportError as error:
         raise UserError('Ray Serve is not installed: pip install "p5t5[ray]".') from error
 
+    def factory() -> Any:  # a plain function is called in each replica, where the model is to be
+        return app(settings)
+
     @serve.deployment(name="P5T5")
-    @serve.ingress(partial(app, settings))  # called in each replica, where the model is to be
+    @serve.ingress(factory)
     class Replica:
         pass
 
-    return Replica.bind()
+    bound: Any = Replica  # the decorator makes a deployment of it
+    return bound.bind()

@@ -69,7 +69,8 @@ def test_the_ray_application_is_the_same_factory(monkeypatch):
     )  # fmt: skip
     monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(serve=serve))
     assert build({"model": "runs/x", "batch": 8}) == "bound"
-    assert made["factory"].func is app and made["factory"].args == (Settings("runs/x", batch=8),)
+    monkeypatch.setattr("p5t5.serving.ray_app.app", lambda settings: settings)
+    assert made["factory"]() == Settings("runs/x", batch=8)
     assert made["name"] == RAY["applications"][0]["deployments"][0]["name"]
     with pytest.raises(UserError, match="no option 'modl'"):
         build({"modl": "x"})
