@@ -23,10 +23,7 @@ __all__ = [
     "compare", "evaluate", "finetune", "prepare", "pretrain", "push", "recommend", "update",
 ]  # fmt: skip
 # Loaded on first use: `import p5t5` alone does not load torch.
-_HOMES = {
-    name: f"workflows.{name}"
-    for name in ("compare", "evaluate", "finetune", "pretrain", "push", "recommend", "update")
-}
+_HOMES = {name: f"workflows.{name}" for name in __all__ if name.islower() and name[0] != "_"}
 _HOMES |= {"prepare": "data.build", "Answer": "inference.answers", "Recommendation": "inference.answers"}
 _HOMES |= {"Recommender": "recommender", "UserError": "core.errors"}
 
