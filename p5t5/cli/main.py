@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import sys
+import types
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from p5t5._version import __version__
 from p5t5.core.errors import UserError
@@ -38,8 +40,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"p5t5: there is no command {name!r}; there are {', '.join(COMMANDS)}.", file=sys.stderr)
         return 2
+    if {"-h", "--help"} & set(rest) and "pandas" not in sys.modules:
+        sys.modules["pandas"] = _OnFirstUse("pandas")
     command = importlib.import_module(f"p5t5.cli.{name}")
     return command.main(rest)
+
+
+class _OnFirstUse(types.ModuleType):
+    """Stands for a library until something of it is used, which help never does, and its import takes most of the time."""
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        sys.modules.pop(self.__name__, None)
+        self.__dict__.update(vars(importlib.import_module(self.__name__)))
+        return self.__dict__[attribute]
 
 
 def run(name: str, function: Callable[[], int | None]) -> int:

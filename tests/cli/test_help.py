@@ -9,7 +9,17 @@ import pytest
 
 from p5t5.cli.main import COMMANDS
 
-HEAVY = ("torch", "transformers", "datasets", "accelerate", "scipy", "sklearn", "gradio", "fastapi")
+HEAVY = (
+    "torch",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "scipy",
+    "sklearn",
+    "gradio",
+    "fastapi",
+    "pandas.core",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
