@@ -42,7 +42,11 @@ def write_comparison(path: str | Path, comparison: Row) -> None:
     def named(row: Row) -> dict[str, Any]:
         return {**row, "model": f"p5t5 {row['model']}" if row["model"] in ours else row["model"]}
 
-    facts = {_name(one["name"]): _facts(one) for one in comparison["contenders"] if one["seconds"]}
+    facts = {
+        _name(one["name"]) if one["kind"] == "model" else "all baselines together": _facts(one)
+        for one in comparison["contenders"]
+        if one["seconds"]
+    }
     write_report(
         path,
         [named(row) for row in comparison["rows"]],
@@ -57,7 +61,7 @@ def _facts(one: Row) -> str:
     told += [f"{one['memory_mb']:.0f} MB of memory"] if one["memory_mb"] is not None else []
     told += [f"{one['parameters']:,} parameters"] if one["parameters"] is not None else []
     told += [f"{one['folder_mb']:.1f} MB on disk"] if one["folder_mb"] is not None else []
-    return ", ".join(told) + ("" if one["kind"] == "model" else " (all baselines together)")
+    return ", ".join(told)
 
 
 def _key(row: Row) -> tuple[str, ...]:

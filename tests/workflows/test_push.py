@@ -173,8 +173,20 @@ def test_the_space_is_a_page_over_the_model(pushed):
     space = Path(f"{pushed}-space")
     head = yaml.safe_load((space / "README.md").read_text().split("---")[1])
     assert head["sdk"] == "gradio" and head["app_file"] == "app.py" and head["models"] == ["me/films"]
-    compile((space / "app.py").read_text(), "app.py", "exec")
     assert (space / "requirements.txt").read_text() == f"p5t5[ui]=={p5t5.__version__}\n"
+
+
+def test_the_spaces_app_starts(pushed, monkeypatch):
+    gradio = pytest.importorskip("gradio")
+    started, fetched = [], []
+    monkeypatch.setattr(gradio.Blocks, "launch", lambda page, **how: started.append(page))
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda repo, **how: fetched.append(repo) or str(pushed)
+    )
+    app = Path(f"{pushed}-space") / "app.py"
+    assert len(app.read_text().splitlines()) <= 15
+    exec(compile(app.read_text(), "app.py", "exec"), {"__name__": "__main__"})
+    assert len(started) == 1 and set(fetched) == {"me/films"}
 
 
 def test_the_data_are_a_data_folder_again(pushed, folders):
