@@ -71,7 +71,7 @@ class Recommender:
     def from_pretrained(
         folder_or_id: str | os.PathLike,
         device: str | torch.device | None = None,
-        fusion: bool = False,
+        fusion: bool | None = None,
         *,
         dtype: str | torch.dtype | None = None,
         revision: str | None = None,
@@ -80,14 +80,17 @@ class Recommender:
         """From a checkpoint folder ("~" is your home) or a Hub id (offline: from its cache). UserError if there is none.
 
         ``dtype``: of the weights, such as "bfloat16"; ``revision``: a branch, tag or commit of a Hub id. ``recent``: as above.
-        ``fusion``: what comes next is then ranked by the blend that `p5t5 evaluate --fusion` has fitted
-        and saved beside the model, and every recommendation says ``why``; UserError if there is no such.
+        ``fusion``: what comes next is ranked by the blend with baselines that `p5t5 evaluate` has fitted and saved beside
+        the model, and every recommendation says ``why``: by default where there is one; UserError if it is asked for and
+        there is none.
         """
         folder = resolve(os.path.expanduser(os.fspath(folder_or_id)), revision)
         checkpoint = Checkpoint.load(folder)
         place_model(checkpoint.model, device, dtype)
         card = folder / "README.md"
         text = card.read_text("utf-8") if card.is_file() else ""
+        if fusion is None:
+            fusion = (folder / FUSION_FILE).is_file()
         blend = Fusion.load(folder) if fusion else None
         if blend is not None:
             blend.check(checkpoint.info.data.hash)

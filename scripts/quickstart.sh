@@ -38,7 +38,7 @@ stage pretrain p5t5 pretrain --config configs/recipes/ml-100k-pretrain.yaml \
   --data "$out/data" --out "$out/pretrained" --restart --max_minutes "$(share 0.15)"
 stage fine-tune p5t5 finetune --config configs/recipes/ml-100k.yaml \
   --data "$out/data" --model "$out/pretrained" --out "$out/model" --restart --max_minutes "$(share 0.85)"
-stage evaluate p5t5 evaluate --data "$out/data" --model "$out/model" --out "$out/results.json" --fusion true
+stage evaluate p5t5 evaluate --data "$out/data" --model "$out/model" --out "$out/results.json"
 stage report p5t5 report --results "$out/results.json" --data "$out/data" --model "$out/model" \
   --pretrained "$out/pretrained" --out "$out/report.html"
 

@@ -80,8 +80,10 @@ def _add_options(parser: argparse.ArgumentParser, kind: Any) -> None:
         value_type = known[0] if plain else hints[field.name]
         made = None if field.default_factory is dataclasses.MISSING else field.default_factory()
         default = made if field.default is dataclasses.MISSING else field.default
-        flags = list(dict.fromkeys([f"--{field.name}", f"--{field.name.replace('_', '-')}"]))
-        more: dict[str, Any] = {"default": default, "help": field.metadata.get("help"), "dest": field.name}
+        others = field.metadata.get("aliases", ())
+        flags = list(dict.fromkeys([f"--{field.name}", f"--{field.name.replace('_', '-')}", *others]))
+        more = {name: value for name, value in field.metadata.items() if name != "aliases"}
+        more |= {"default": default, "dest": field.name}
         if default is None and field.default is dataclasses.MISSING and made is None:
             more["required"] = True
         if typing.get_origin(value_type) is list:

@@ -24,7 +24,10 @@ class Settings:
     dtype: str = option(
         "float32", "type of the weights: float32 or bfloat16; bfloat16 prints how far the top 10 agree"
     )
-    fusion: bool = option(False, "rank by the fitted blend of model and baselines that lies beside the model")
+    fusion: bool | None = option(
+        None,
+        "rank by the fitted blend of model and baselines that lies beside the model (by default where it is there)",
+    )
     ui: bool = option(False, "a page for people at /ui (needs p5t5[ui])")
     api_key_file: str = option(
         "", "a file with the API key; else the environment's P5T5_API_KEY; none: no key"

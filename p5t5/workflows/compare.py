@@ -192,7 +192,7 @@ def _model(name: str, folder: str, options: CompareOptions, tasks: str) -> _Foun
 
     asked = EvaluateOptions(
         options.data, "", folder, tasks=tasks, part=options.part, prompts="seen", baselines=False,
-        limit=options.limit, seed=options.seed,
+        limit=options.limit, seed=options.seed, fusion=False,
     )  # fmt: skip
     before, started = reset_peak_memory(), time.perf_counter()
     result = evaluate_with(asked)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from p5t5.evaluation.results import Evaluation, Measured
 
 MAX_TEXT_USERS = 2000  # to write texts for more takes hours on a CPU
+MAX_FUSED_ITEMS = 200_000  # of a catalogue for which a fusion is fitted unasked
 # Behind the name of the results: what is kept beside them.
 CALIBRATION, SAMPLES, COMPARISONS, VALUES = (
     ".calibration.json",
@@ -46,10 +47,10 @@ class EvaluateOptions:
     part: str = option("test", "test, or validation while you are still choosing")
     prompts: str = option("seen,held_out", "prompts: seen, held_out, or prompt ids")
     protocols: str = option("filtered,unfiltered", "full rankings without and with the items of the history")
-    fusion: bool = option(
-        False,
-        "also rank next items by the blend of model and baselines; it is fitted on validation rows and saved in the "
-        "model's folder, unless one is there",
+    fusion: bool | None = option(
+        None,
+        "also rank next items by the blend of model and baselines, which `p5t5 recommend`, `query` and `serve` then use; it is "
+        "fitted on validation rows and saved in the model's folder, unless one is there (by default where it can be)",
     )
     baselines: bool = option(True, "also evaluate the baselines on the same rows")
     values: bool = option(
@@ -186,7 +187,8 @@ def _evaluate_model(options: EvaluateOptions, checkpoint: Checkpoint, split: Spl
             f"--limit {MAX_TEXT_USERS} asks a sample of the users."
         )
     choose_text(options.model, checkpoint, split, tasks or list(TASKS), options.seed, log)
-    fusion = load_fusion(options.model, checkpoint, split, options.seed, log) if options.fusion else None
+    fused = _can_fuse(checkpoint, split, tasks) if options.fusion is None else options.fusion
+    fusion = load_fusion(options.model, checkpoint, split, options.seed, log) if fused else None
     return evaluate_checkpoint(
         checkpoint,
         split,
@@ -197,6 +199,14 @@ def _evaluate_model(options: EvaluateOptions, checkpoint: Checkpoint, split: Spl
         fusion=fusion,
         **_protocol(options),
     )
+
+
+def _can_fuse(checkpoint: Checkpoint, split: Split, tasks: Sequence[str]) -> bool:
+    """Whether the fusion is fitted unasked: next items are evaluated, of a catalogue for which that takes seconds."""
+    from p5t5.fusion.fitting import FUSED_TASK
+
+    small = len(checkpoint.catalogue) <= MAX_FUSED_ITEMS
+    return split.in_time_order and small and FUSED_TASK in tasks and bool(len(split.rows("validation")))
 
 
 def _evaluate_baselines(options: EvaluateOptions, checkpoint: Checkpoint | None, split: Split) -> Evaluation:
@@ -222,7 +232,8 @@ def _notes(options: EvaluateOptions, split: Split, found: Sequence[Evaluation]) 
     from p5t5.data.splits import split_label
 
     notes = list(dict.fromkeys(sentence for part in found for sentence in part.skipped))
-    if options.fusion and options.part == "validation":
+    fused = any(row["model"].endswith("+fusion") for part in found for row in part.rows)
+    if fused and options.part == "validation":
         notes.append("fusion: its weights were fitted on validation rows, so these rows flatter it")
     if not split.in_time_order:
         notes.append(f"split: {split_label(split.scheme)}")

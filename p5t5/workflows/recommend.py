@@ -38,7 +38,10 @@ class RecommendOptions:
     diversity: float = option(
         0.0, "0: the model's order; towards 1: each item as unlike those above it as can be"
     )
-    fusion: bool = option(False, "rank by the fusion that `p5t5 evaluate --fusion` saved beside the model")
+    fusion: bool | None = option(
+        None,
+        "rank by the blend with baselines that `p5t5 evaluate` saved beside the model (by default where it is there)",
+    )
     token_budget: int = option(8192, "prompt tokens per batch, padding included")
     overwrite: bool = option(False, "replace a file in --out that does not hold recommendations")
 

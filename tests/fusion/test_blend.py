@@ -152,35 +152,38 @@ def test_evaluate_recommend_and_recommender(checkpoint, tmp_path):
     made.save(folder)
     out = tmp_path / "results.json"
     words = ["--data", str(tmp_path / "data"), "--model", str(folder)]
-    assert evaluate_command.main([*words, "--out", str(out), "--fusion", "true", "--prompts", "seen"]) == 0
+    assert evaluate_command.main([*words, "--out", str(out), "--prompts", "seen"]) == 0
     rows = [row for row in json.loads(out.read_text()) if row["metric"] == "ndcg@10"]
     value = {(row["model"], row["protocol"]): row["value"] for row in rows}
     assert value["p5t5+fusion", "filtered"] > value["p5t5", "filtered"]  # the model has learnt nothing
     against = json.loads((tmp_path / "results.comparisons.json").read_text())
     assert {"p5t5", "p5t5+fusion"} == {row["model"] for row in against}
-    recommender = Recommender.from_pretrained(folder, fusion=True)
+    recommender = Recommender.from_pretrained(folder)  # what is fitted is used
+    assert recommender.fusion is not None
     user = str(data.user_ids[4])
     found = recommender.recommend(user=user, data=data, k=3)
     assert all(item.why and sum(item.why.values()) == pytest.approx(1, abs=1e-3) for item in found)
     assert recommender.recommend(history=[item.item_id for item in found], k=3)  # a stranger
     three = [item.item_id for item in found]
     assert [item.item_id for item in recommender.rank(None, three[::-1], user=user, data=data)] == three
-    plain = Recommender.from_pretrained(folder)
+    plain = Recommender.from_pretrained(folder, fusion=False)
     assert plain.recommend(user=user, data=data, k=3)[0].why == {"model": 1.0}
     table = tmp_path / "found.jsonl"
-    assert (
-        recommend_command.main([*words, "--out", str(table), "--users", user, "--k", "3", "--fusion", "true"])
-        == 0
-    )
+    assert recommend_command.main([*words, "--out", str(table), "--users", user, "--k", "3"]) == 0
     assert [json.loads(line)["item_id"] for line in table.read_text().splitlines()] == [
         i.item_id for i in found
     ]
     recommender.save_pretrained(tmp_path / "copy")
-    again = Recommender.from_pretrained(tmp_path / "copy", fusion=True)
+    again = Recommender.from_pretrained(tmp_path / "copy")
     assert again.recommend(user=user, data=data, k=3) == found
     made.save(folder)  # another model in the folder: its fusion is gone
     with pytest.raises(UserError, match="holds no fusion"):
         Recommender.from_pretrained(folder, fusion=True)
+    assert Recommender.from_pretrained(folder).fusion is None
+    assert evaluate_command.main([*words, "--out", str(out), "--fusion", "false", "--prompts", "seen"]) == 0
+    assert {row["model"] for row in json.loads(out.read_text()) if row["task"]} & {"p5t5", "p5t5+fusion"} == {
+        "p5t5"
+    }
 
 
 def test_fusion_needs_a_model(tmp_path, capsys):
