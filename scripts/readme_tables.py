@@ -140,6 +140,8 @@ def lines_table(path: Path) -> str:
         return trials_table(lines[1:])
     if lines and "kind" in lines[0]:
         return questions_table(lines)
+    if any(line["case"] == "p99_ms" for line in lines):
+        return serving_table(lines)
     names = [name for name in SIDES if any(_shown(line["detail"].get(name)) for line in lines)]
     rows = [["case", "value", *names], ["---"] * (2 + len(names))]
     rows += [
@@ -164,6 +166,28 @@ def trials_table(lines: Sequence[dict[str, Any]]) -> str:
         who = str(line["trial"] or "0, the recipe")
         rows.append([who, shown, str(line["steps"]), *(f"{line['params'][name]:g}" for name in names)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def serving_table(lines: Sequence[dict[str, Any]]) -> str:
+    """The lines of `benchmarks/serving.py`: a value for each shape of model, and latency by number of clients."""
+    shapes = list(dict.fromkeys(line["detail"]["shape"] for line in lines))
+    values = {(line["case"], line["detail"]["shape"]): line["value"] for line in lines}
+    cases = list(dict.fromkeys(line["case"] for line in lines if line["case"] not in ("qps", "p99_ms")))
+    rows = [["case", *shapes], ["---"] * (1 + len(shapes))]
+    rows += [[case, *(_shown(values.get((case, shape))) or UNKNOWN for shape in shapes)] for case in cases]
+    speed = [["model", "clients", "requests/s", "p50 ms", "p95 ms", "p99 ms"], ["---"] * 6]
+    speed += [
+        [
+            line["detail"]["shape"],
+            clients,
+            *(f"{said[name]:g}" for name in ("qps", "p50_ms", "p95_ms", "p99_ms")),
+        ]
+        for line in lines
+        if line["case"] == "p99_ms"
+        for clients, said in line["detail"]["clients"].items()
+    ]
+    tables = ["\n".join(f"| {' | '.join(row)} |" for row in table) for table in (speed, rows)]
+    return "\n\n".join(tables)
 
 
 def questions_table(lines: Sequence[dict[str, Any]]) -> str:

@@ -26,7 +26,7 @@ class StorageFull(Refused):
 
 
 class Feedback:
-    """Appends lines {"user_id", "item_id", "rating", "timestamp"} (milliseconds) to files in ``folder``, "": in memory only.
+    """Appends lines {"user_id", "item_id", "rating", "timestamp"} (seconds) to files in ``folder``, "": in memory only.
 
     ``most_bytes``: from which a file is closed and the next one begun. ``fsync``: a line is on the disk before it counts.
     ``users``: how many are remembered, those seen last. What the files hold is remembered from the start on.
@@ -53,7 +53,7 @@ class Feedback:
         name = clean_id(user)
         if not name:
             raise UserError(f"user {user!r}: an id is not empty and has no control characters.")
-        said = {"user_id": name, "item_id": item_id, "rating": rating, "timestamp": int(time.time() * 1000)}
+        said = {"user_id": name, "item_id": item_id, "rating": rating, "timestamp": int(time.time())}
         with self._lock:
             if self.folder is not None:
                 self._append(self.folder, json.dumps(said, ensure_ascii=False) + "\n")
