@@ -96,7 +96,7 @@ async def _drive(port, requests, clients, seconds, count, rate, keep) -> Load:
                 if writer is not None:
                     writer.close()
                 writer = None
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.1)
             load.latency.append(time.perf_counter() - sent)
             load.status.append(code)
             if keep:

@@ -110,11 +110,13 @@ class Server:
         self.end()
 
 
-def recommendations(world: World, count: int, seed: int = 0) -> tuple[list[bytes], list[dict[str, Any]]]:
-    """Requests for ten items with histories of 1 to 20, as bytes and as bodies."""
+def recommendations(
+    world: World, count: int, seed: int = 0, longest: int = 20
+) -> tuple[list[bytes], list[dict[str, Any]]]:
+    """Requests for ten items with histories of 1 to ``longest``, as bytes and as bodies."""
     rng = np.random.default_rng(seed)
     bodies = [
-        {"history": rng.choice(world.ids, rng.integers(1, 21), replace=False).tolist(), "k": 10}
+        {"history": rng.choice(world.ids, rng.integers(1, longest + 1), replace=False).tolist(), "k": 10}
         for _ in range(count)
     ]
     return [post("/recommend", body) for body in bodies], bodies

@@ -68,7 +68,11 @@ def app(settings: Settings, key: str | None = None) -> FastAPI:
         docs_url=None,  # the pages of FastAPI load scripts from elsewhere
         redoc_url=None,
     )
-    made.state.service, made.state.metrics = service, metrics
+
+    def refusal(path: str, under_way: int = 0) -> Refused | None:
+        return service.batcher.refusal(under_way) if path[1:] in PLANS else None
+
+    made.state.service, made.state.metrics, made.state.refusal = service, metrics, refusal
     models = schemas.request_models(settings)
     for operation, model in models.items():
         _add_operation(made, service, operation, model)
@@ -86,7 +90,7 @@ def app(settings: Settings, key: str | None = None) -> FastAPI:
         body_seconds=settings.body_seconds,
         metrics=metrics,
         operations=frozenset(getattr(route, "path", "") for route in made.routes),
-        refusal=lambda path: service.batcher.refusal() if path[1:] in PLANS else None,
+        refusal=refusal,
     )
     return made
 

@@ -95,12 +95,17 @@ class MicroBatcher(Generic[Job]):
             self._change.notify()
             return waiting.future
 
-    def refusal(self) -> Refused | None:
-        """Why a job would not be taken now; None where it would."""
+    def refusal(self, under_way: int = 0) -> Refused | None:
+        """Why a job would not be taken now; None where it would.
+
+        ``under_way``: jobs that wait, are computed, or will be submitted soon; of these as many are taken as wait or are
+        computed at most.
+        """
         if self._draining:
             return Draining("the service is stopping")
-        if len(self._waiting) >= self.queue:
-            return Overloaded(len(self._waiting), len(self._waiting) * self._seconds_a_job)
+        waiting = max(len(self._waiting), under_way - self.most)
+        if waiting >= self.queue:
+            return Overloaded(waiting, waiting * self._seconds_a_job)
         return None
 
     @property

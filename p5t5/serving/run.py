@@ -19,8 +19,11 @@ from p5t5.serving.app import api_key, app, reloaded
 from p5t5.serving.guard import LOG
 from p5t5.serving.loading import settle_memory
 from p5t5.serving.settings import Settings
+from p5t5.serving.shedding import Shedder
 
 KEEP_ALIVE = 15  # seconds that a connection may be idle
+# Seconds. Each operation of torch lets go of Python's lock; at the usual 5 ms the model would wait that long for it each time.
+SWITCH = 0.0005
 MOST_HEADER_BYTES = 16 * 1024
 
 
@@ -28,9 +31,11 @@ class ImpatientProtocol(H11Protocol):
     """HTTP/1.1 whose requests must arrive in time: uvicorn alone waits for the rest of a head for ever.
 
     ``seconds``: for a head, and twice that for a body; who reads the body (`Guard`) answers before, if anybody does.
+    ``shed``: the answer to data that need not be parsed, see `Shedder`.
     """
 
     seconds = 10.0
+    shed: Callable[[bytes, int], bytes | None] = staticmethod(lambda data, under_way: None)
     _awaited = ""
     _late: asyncio.TimerHandle | None = None
 
@@ -39,6 +44,12 @@ class ImpatientProtocol(H11Protocol):
         self._await("head")
 
     def data_received(self, data: bytes) -> None:
+        between = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+        if between and (self.cycle is None or self.cycle.response_complete):
+            answer = type(self).shed(data, len(self.tasks))
+            if answer is not None:
+                self.transport.write(answer)
+                return
         super().data_received(data)
         if self.conn.their_state is h11.SEND_BODY:
             self._await("body")
@@ -106,7 +117,9 @@ def serve(settings: Settings, said: Callable[[str], None] = print) -> None:
     LOG.setLevel(logging.INFO)
     made = app(settings, key)
     settle_memory()
+    sys.setswitchinterval(SWITCH)
     ImpatientProtocol.seconds = settings.body_seconds
+    ImpatientProtocol.shed = staticmethod(Shedder(made.state.refusal, made.state.metrics))
     config = uvicorn.Config(
         made,
         host=settings.host,
