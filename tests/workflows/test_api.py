@@ -35,7 +35,7 @@ def shop(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copy(shop, tmp_path) -> Path:
-    shutil.copytree(shop / "model", tmp_path / "model")
+    shutil.copytree(shop / "model", tmp_path / "model", ignore=shutil.ignore_patterns("fusion.*"))
     return tmp_path / "model"
 
 
