@@ -22,7 +22,7 @@ from p5t5.serving.settings import Settings
 from p5t5.serving.shedding import Shedder
 
 KEEP_ALIVE = 15  # seconds that a connection may be idle
-# Seconds. Each operation of torch lets go of Python's lock; at the usual 5 ms the model would wait that long for it each time.
+# Seconds. Each operation of torch lets go of Python's lock, and at the usual 5 ms may wait as long to get it back.
 SWITCH = 0.0005
 MOST_HEADER_BYTES = 16 * 1024
 
@@ -49,6 +49,9 @@ class ImpatientProtocol(H11Protocol):
             answer = type(self).shed(data, len(self.tasks))
             if answer is not None:
                 self.transport.write(answer)
+                self._unset_keepalive_if_required()
+                self._await("")
+                self._await("head")
                 return
         super().data_received(data)
         if self.conn.their_state is h11.SEND_BODY:

@@ -9,6 +9,7 @@ import os
 import pandas as pd
 import pytest
 
+from p5t5.cli.main import main
 from p5t5.core.errors import UserError
 from p5t5.serving import feedback as module
 from p5t5.serving.feedback import Feedback, StorageFull
@@ -103,3 +104,26 @@ def test_any_id_is_data_only(user, tmp_path):
     table = pd.read_json(tmp_path / "feedback-000001.jsonl", lines=True, dtype=False)
     assert len(table) == 1 and table["user_id"][0] == module.clean_id(user)
     assert kept.recent(user)
+
+
+def test_prepare_reads_the_files_as_they_are(tmp_path, capsys):
+    kept = Feedback(str(tmp_path / "kept"), most_bytes=2000)
+    for number in range(60):
+        kept.add(f"user {number % 10}", str(number // 10), 1 + number % 5)
+    assert (
+        main(
+            [
+                "prepare",
+                "table",
+                str(tmp_path / "kept/*.jsonl"),
+                "--out",
+                str(tmp_path / "data"),
+                "--name",
+                "kept",
+            ]
+        )
+        == 0
+    )
+    assert "10 users, 6 items, 60 interactions" in capsys.readouterr().out
+    table = pd.read_parquet(tmp_path / "data/interactions.parquet")
+    assert table[table["user_id"] == "user 3"]["item_id"].tolist() == [str(item) for item in range(6)]
