@@ -1,0 +1,3 @@
+from p5t5.cli.compare import main
+
+raise SystemExit(main())
