@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.paths import ROOT
+from support.quick_texts import quick_texts
 
 import p5t5
 from p5t5.cli.main import COMMANDS, main
@@ -36,7 +37,8 @@ def road(tmp_path_factory) -> Path:
         f"--out {folder}/report.html",
     ]
     for step in steps:
-        assert main(step.split()) == 0, step
+        with quick_texts():
+            assert main(step.split()) == 0, step
     return folder
 
 

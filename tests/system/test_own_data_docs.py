@@ -11,6 +11,7 @@ from dataclasses import fields
 
 import pytest
 from support.paths import ROOT
+from support.quick_texts import quick_texts
 
 from p5t5.cli.main import main
 from p5t5.data.build import SOURCES
@@ -26,7 +27,7 @@ def told(tmp_path_factory):
     """What each command printed, in a folder of its own."""
     folder = tmp_path_factory.mktemp("club")
     (made,) = [text for kind, text in BLOCKS if kind == "python"]
-    with pytest.MonkeyPatch.context() as patch:
+    with quick_texts() as patch:
         patch.chdir(folder)
         exec(compile(made, "own-data.md", "exec"), {})
         outputs = {}

@@ -12,6 +12,7 @@ import sys
 import pandas as pd
 import pytest
 from support.paths import ROOT
+from support.quick_texts import quick_texts
 
 from p5t5.cli.main import COMMANDS, main
 from p5t5.data.sources.simulated import simulate
@@ -41,7 +42,8 @@ def shop(tmp_path_factory):
         words = [word.replace("runs/", f"{folder}/") for word in shlex.split(line)]
         words = [str(folder / word) if word == "interactions.csv" else word for word in words]
         assert words[0] == "p5t5" and words[1] in COMMANDS
-        assert main(words[1:] + short.get(words[1], "").split()) == 0, line
+        with quick_texts():
+            assert main(words[1:] + short.get(words[1], "").split()) == 0, line
     return folder
 
 
