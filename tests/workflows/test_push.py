@@ -68,6 +68,9 @@ def test_only_what_may_be_shared_leaves(folders, pushed):
     names = {path.relative_to(pushed).as_posix() for path in pushed.rglob("*") if path.is_file()}
     made = {"README.md", "handler.py", "requirements.txt", ".eval_results/p5t5.yaml"}
     assert names <= {*MODEL_FILES, *made} and names >= {"model.safetensors", "p5t5.json", *made}
+    assert not [
+        name for name in names if name.endswith((".bin", ".jsonl", ".pkl", ".pt")) or "interactions" in name
+    ]
     assert {path.stat().st_mode & 0o777 for path in pushed.rglob("*") if path.is_file()} == {0o644}
     everything = b"".join(path.read_bytes() for path in pushed.rglob("*") if path.is_file())
     assert b"/home/somebody" not in everything and str(folders[0]).encode() not in everything
