@@ -188,4 +188,5 @@ class Operations:
 
 
 def _explained(one: Recommendation) -> Recommendation:
-    return one if one.why else replace(one, why={MODEL: 1.0})
+    # not `replace`: this is called for every item of every answer
+    return one if one.why else Recommendation(one.item_id, one.title, one.score, {MODEL: 1.0})

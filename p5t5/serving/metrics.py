@@ -15,6 +15,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self.requests = Counter(
             "p5t5_requests",
             "Requests by operation and status",
@@ -44,8 +45,12 @@ class Metrics:
 
     def answered(self, operation: str, status: int, seconds: float) -> None:
         """A request has been answered."""
-        self.requests.labels(operation, str(status)).inc()
-        self.seconds.labels(operation).observe(seconds)
+        known = self._known.get((operation, status))
+        if known is None:
+            known = self.requests.labels(operation, str(status)), self.seconds.labels(operation)
+            self._known[operation, status] = known
+        known[0].inc()
+        known[1].observe(seconds)
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""
