@@ -110,6 +110,13 @@ class Recommender:
         if self.fusion is not None:
             self.fusion.save(os.fspath(folder))
 
+    def push_to_hub(self, *_: Any, **__: Any) -> None:
+        """Says how a model gets to the Hub, which is more than its weights: always raises UserError."""
+        raise UserError(
+            "save the model with save_pretrained(FOLDER), then `p5t5 push FOLDER REPO` or p5t5.push(FOLDER, REPO): "
+            "weights, tokenizer, catalogue and card go together, by a list of what may leave this machine."
+        )
+
     def add_items(self, items: pd.DataFrame) -> Recommender:
         """A new Recommender that can also name the ``items`` (item_id, title, attributes) which this one lacks.
 

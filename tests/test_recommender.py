@@ -478,3 +478,8 @@ def test_importing_p5t5_is_light():
     assert p5t5.Recommender is Recommender
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         p5t5.Nothing  # noqa: B018
+
+
+def test_pushing_says_what_goes_and_how():
+    with pytest.raises(UserError, match="p5t5 push FOLDER REPO"):
+        Recommender.push_to_hub(None, "people/shop")

@@ -256,7 +256,10 @@ def facts(world: World, question: str) -> tuple[bool, Reply]:
                 given = own[own["item_id"].isin(world.items.loc[film, "item_id"])]["rating"]
                 right = (
                     not given.empty
-                    and reply.value == given.iloc[0]
+                    and (
+                        reply.value == given.iloc[0]
+                        or re.search(rf"\) {given.iloc[0]:g}\b", reply.words) is not None
+                    )
                     and reply.tells(("data", "gave", "rated"))
                 )
         if not right:

@@ -14,6 +14,8 @@ _PATTERNS = [
     re.compile(pattern, _I)
     for pattern in (
         rf"\b(?:directed|written|composed|produced|filmed|shot|narrated|translated|illustrated|published|painted|created|played|made) (?:by|in|on|with|for|entirely) [^,.;!?⟦]+?{_STOP}",
+        r"\b(?:films?|movies?|flicks?|books?|novels?|songs?|albums?|games?|anything|something|one) (?:of|by|from) (?:a|an|the same|that|this|some|one) "
+        r"(?:director|author|maker|writer|creator|actor|actress|studio|band|singer|composer|screenwriter)s?\b",
         r"\b(?:from|by) the (?:director|author|maker|writer|creators?|people|studio|band|brand)s? (?:of|behind|who made)\b",
         r"\b(?:not|n['’]t)(?: be| that are)? too [\w\-]+",
         r"\b(?:without|no|hates?|dislikes|can['’]?t stand|not? much|too much) (?:any |too much |the )?(?:violence|gore|blood|swearing|sex|nudity|romance|ghosts|kissing|guns|drugs|aliens|zombies|vampires|subtitles|jump scares|bad language|politics|war|animals dying|clowns|spiders|plastic|batteries|leather)\b",
