@@ -25,6 +25,7 @@ import yaml
 
 FOLDER = Path(__file__).parent / "questions"
 DATA_SETS = ("movielens", "shop", "books")
+SETS = {"first": 3, "second": 2}  # one in so many is held out
 ROLES = ("items", "liked", "disliked", "seen", "candidates")
 SINGULAR = {"genres": "genre", "categories": "category", "authors": "author", "brands": "brand"}
 Range = tuple[float | None, float | None]
@@ -50,13 +51,15 @@ def parser_for(items: pd.DataFrame) -> Parser:
     return parse
 
 
-def part_of(text: str) -> str:
-    """ "held_out" for about a third of all texts, "dev" for the others; depends on the text alone."""
-    return "held_out" if hashlib.sha256(text.encode()).digest()[0] % 3 == 0 else "dev"
+def part_of(text: str, questions: str = "first") -> str:
+    """ "held_out" for about a third of the first set's texts and half of the second's, "dev" for the others; depends
+    on the text alone."""
+    return "held_out" if hashlib.sha256(text.encode()).digest()[0] % SETS[questions] == 0 else "dev"
 
 
-def load_questions(name: str) -> list[dict[str, Any]]:
-    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+def load_questions(name: str, questions: str = "first") -> list[dict[str, Any]]:
+    prefix = "" if questions == "first" else f"{questions}_"
+    return yaml.safe_load((FOLDER / f"{prefix}{name}.yaml").read_text(encoding="utf-8"))
 
 
 def load_items(name: str, movielens: Path | None = None) -> pd.DataFrame:
@@ -314,6 +317,7 @@ def _show(row: Mapping[str, Any], got: Reading) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=("dev", "held_out"), default="dev")
+    parser.add_argument("--set", choices=tuple(SETS), default="first", help="which set of questions")
     parser.add_argument("--data", nargs="+", choices=DATA_SETS, default=list(DATA_SETS))
     parser.add_argument("--movielens", type=Path, help="data folder of `p5t5 prepare ml-100k`")
     parser.add_argument(
@@ -328,14 +332,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         items = load_items(name, options.movielens)
         parse, titles = parser_for(items), items["title"].tolist()
         verdicts[name] = []
-        for row in load_questions(name):
-            if part_of(row["text"]) != options.part:
+        for row in load_questions(name, options.set):
+            if part_of(row["text"], options.set) != options.part:
                 continue
             got = ask(parse, row["text"], titles)
             verdicts[name].append(judge(row, got))
             if options.show_wrong and not verdicts[name][-1].right:
                 _show(row, got)
-    lines = result_lines(options.part, verdicts)
+    part = options.part if options.set == "first" else f"{options.set}_{options.part}"
+    lines = result_lines(part, verdicts)
     print(pd.DataFrame(lines).drop(columns="part").to_string(index=False))
     if options.out:
         write_lines(options.out, lines)

@@ -30,6 +30,11 @@ ATTRIBUTES = {
     "books": {"author", "genre", "year"},
 }
 ROWS = [(name, row) for name in bench.DATA_SETS for row in bench.load_questions(name)]
+SECOND = [(name, row) for name in bench.DATA_SETS for row in bench.load_questions(name, "second")]
+
+
+def plain_text(text):
+    return re.sub(r"\W+", " ", text.casefold()).strip() or text
 
 
 def titles_of(reading):
@@ -72,12 +77,13 @@ def check_reading(name, reading, items):
     assert reading.get("language", "de") != "en"
 
 
+@pytest.mark.parametrize("questions", bench.SETS)
 @pytest.mark.parametrize("name", bench.DATA_SETS)
-def test_every_row_obeys_the_schema_and_names_items_of_its_catalogue(name):
+def test_every_row_obeys_the_schema_and_names_items_of_its_catalogue(name, questions):
     items = None if name == "movielens" else bench.load_items(name)
     if items is not None:
         assert items["item_id"].is_unique and items["title"].is_unique and not items.isna().any().any()
-    for row in bench.load_questions(name):
+    for row in bench.load_questions(name, questions):
         try:
             assert (
                 set(row) <= READING | {"text", "kind", "or"} and row["kind"] in KINDS and row["text"].strip()
@@ -93,9 +99,16 @@ def test_every_row_obeys_the_schema_and_names_items_of_its_catalogue(name):
 def test_there_are_enough_questions_none_twice_and_about_a_third_is_held_out():
     texts = [row["text"] for _, row in ROWS]
     assert len(texts) >= 600
-    assert len({re.sub(r"\W+", " ", text.casefold()).strip() or text for text in texts}) == len(texts)
+    assert len(set(map(plain_text, texts))) == len(texts)
     assert 0.28 <= sum(bench.part_of(text) == "held_out" for text in texts) / len(texts) <= 0.38
     assert 0.07 <= sum("language" in row for _, row in ROWS) / len(texts) <= 0.13
+
+
+def test_the_second_set_repeats_nothing_has_every_kind_and_holds_about_half_out():
+    texts = [row["text"] for _, row in SECOND]
+    assert len({plain_text(row["text"]) for _, row in ROWS + SECOND}) == len(ROWS) + len(SECOND)
+    assert {row["kind"] for _, row in SECOND} == KINDS
+    assert 0.35 <= sum(bench.part_of(text, "second") == "held_out" for text in texts) / len(texts) <= 0.65
 
 
 def test_the_split_follows_from_the_text_alone():
@@ -119,9 +132,10 @@ def as_request(reading, titles):
     )
 
 
+@pytest.mark.parametrize("questions", bench.SETS)
 @pytest.mark.parametrize("name", bench.DATA_SETS)
-def test_a_perfect_parser_is_right_everywhere_in_each_reading(name):
-    for row in bench.load_questions(name):
+def test_a_perfect_parser_is_right_everywhere_in_each_reading(name, questions):
+    for row in bench.load_questions(name, questions):
         readings = [row, *row.get("or", ())]
         titles = sorted({title for reading in readings for title in titles_of(reading)})
         for reading in readings:
