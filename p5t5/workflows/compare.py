@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NO_BASELINES = "none"
 IMPLICIT = {"item_knn", "als", "bpr"}  # of the package implicit, which are slow to fit
 FORMAT = 1
+OURS = "p5t5"  # what results call a model
 
 
 @dataclass
@@ -101,7 +102,7 @@ def compare_with(options: CompareOptions, *, log: Log = LOG) -> Comparison:
     found: list[_Found] = []
     for (name, _), folder in zip(infos.items(), options.models, strict=True):
         log(f"{name}: evaluating")
-        found.append(_model(name, folder, options, tasks))
+        found += _model(name, folder, options, tasks)
     if wants_baselines:
         log("baselines: evaluating")
         found += _baselines(options, scheme, tasks, next(iter(infos.values()), None))
@@ -186,26 +187,35 @@ def _shared_tasks(infos: Mapping[str, CheckpointInfo]) -> list[str]:
     return shared
 
 
-def _model(name: str, folder: str, options: CompareOptions, tasks: str) -> _Found:
+def _model(name: str, folder: str, options: CompareOptions, tasks: str) -> list[_Found]:
+    """The model alone and, where a fusion was fitted beside it, with that: nothing is fitted or written here."""
     from p5t5.checkpoint.checkpoint import Checkpoint
     from p5t5.checkpoint.hub import resolve
+    from p5t5.fusion.blend import FUSION_FILE
 
+    place = resolve(folder)
     asked = EvaluateOptions(
         options.data, "", folder, tasks=tasks, part=options.part, prompts="seen", baselines=False,
-        limit=options.limit, seed=options.seed, fusion=False,
+        limit=options.limit, seed=options.seed, fusion=(place / FUSION_FILE).is_file(),
     )  # fmt: skip
     before, started = reset_peak_memory(), time.perf_counter()
     result = evaluate_with(asked)
     seconds, memory = time.perf_counter() - started, _above(before)
-    place = resolve(folder)
     size = sum(path.stat().st_size for path in place.iterdir() if path.name in MODEL_FILES)
     parameters = Checkpoint.load(place).model.num_parameters()
-    return _Found(
-        Contender(name, "model", round(seconds, 2), memory, parameters, round(size / 1e6, 2)),
-        [replace(one, model=name) for one in result.measured],
-        [{**row, "model": name} for row in result.rows],
-        [f"{name}: {note}" for note in result.notes],
-    )
+    about = Contender(name, "model", round(seconds, 2), memory, parameters, round(size / 1e6, 2))
+    out: list[_Found] = []
+    for suffix in dict.fromkeys(one.model.removeprefix(OURS) for one in result.measured):
+        shown = name + suffix
+        out.append(
+            _Found(
+                about if not out else Contender(shown, "model", 0.0),
+                [replace(one, model=shown) for one in result.measured if one.model == OURS + suffix],
+                [{**row, "model": shown} for row in result.rows if row["model"] == OURS + suffix],
+                [f"{name}: {note}" for note in result.notes],
+            )
+        )
+    return out
 
 
 def _baselines(options: CompareOptions, scheme: str, tasks: str, info: CheckpointInfo | None) -> list[_Found]:

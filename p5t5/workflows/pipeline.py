@@ -29,6 +29,7 @@ class RecommendationPipeline(Pipeline):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         from p5t5.checkpoint.checkpoint import Checkpoint
         from p5t5.checkpoint.hub import resolve
+        from p5t5.fusion.blend import FUSION_FILE, Fusion
         from p5t5.recommender import Recommender
 
         super().__init__(*args, **kwargs)
@@ -39,7 +40,11 @@ class RecommendationPipeline(Pipeline):
                 "pipeline: give model= a checkpoint's folder or Hub id, so that its catalogue is found."
             )
         folder = resolve(name, getattr(model.config, "_commit_hash", None))
-        self.recommender = Recommender(Checkpoint.load(folder, model=model))
+        checkpoint = Checkpoint.load(folder, model=model)
+        blend = Fusion.load(folder) if (folder / FUSION_FILE).is_file() else None
+        if blend is not None:
+            blend.check(checkpoint.info.data.hash)
+        self.recommender = Recommender(checkpoint, fusion=blend)
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
         return {}, options, {}

@@ -74,7 +74,7 @@ def test_differences_are_paired_by_hand(found, folders):
         for row in found[0]["differences"]
         if (row["model"], row["protocol"], row["metric"]) == ("popularity", "filtered", "ndcg@10")
     )
-    both = evaluate(folders[2], folders[0], tasks=TASKS, prompts="seen").measured
+    both = evaluate(folders[2], folders[0], tasks=TASKS, prompts="seen", fusion=False).measured
     ours, theirs = (
         next(one for one in both if (one.model, one.task, one.protocol) == (name, "sequential/next_item", "filtered"))
         for name in ("popularity", "p5t5")
@@ -111,3 +111,16 @@ def test_what_cannot_be_compared_is_refused(folders, tmp_path, capsys):
 def test_baselines_alone(folders):
     found = compare(folders[2], baselines=["popularity", "count_floor"], tasks=["sequential/next_item"])
     assert found.reference == "popularity" and {row["model"] for row in found.differences} == {"count_floor"}
+
+
+def test_a_fitted_blend_is_a_contender_of_its_own(folders, tmp_path):
+    model = shutil.copytree(folders[0], tmp_path / "blended")
+    alone = compare(folders[2], [model], baselines=["popularity"], tasks=["sequential/next_item"])
+    assert [one.name for one in alone.contenders] == ["blended", "popularity"]
+    assert not (model / "fusion.json").exists(), "nothing is fitted by comparing"
+    evaluate(folders[2], model, tasks=["sequential/next_item"], baselines=False, fusion=True)
+    both = compare(folders[2], [model], baselines=["popularity"], tasks=["sequential/next_item"])
+    assert [one.name for one in both.contenders] == ["blended", "blended+fusion", "popularity"]
+    assert {row["model"] for row in both.differences} == {"blended+fusion", "popularity"}
+    keys = [(row["model"], row["task"], row["protocol"], row["metric"]) for row in both.rows]
+    assert len(keys) == len(set(keys))
