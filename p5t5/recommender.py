@@ -19,6 +19,7 @@ from p5t5.checkpoint.hub import place_model, resolve
 from p5t5.checkpoint.overwriting import check_nothing_lost
 from p5t5.core.errors import UserError
 from p5t5.data.records.cleaning import clean_text
+from p5t5.evaluation.results import no_better_than_chance, read_rows
 from p5t5.fusion.blend import FUSION_FILE, STATE_FILE, Fusion
 from p5t5.inference.answers import Answer, Answerer, Rating, Recommendation, Recommendations
 from p5t5.inference.asks import Plan, Result, together
@@ -37,7 +38,8 @@ class Recommender:
     """Answers for one checkpoint. Holds no interactions: pass ``history=`` or ``data=`` with a user.
 
     ``recent``: what a user (by id) did after the data was written, as (item id, rating or None), oldest first.
-    ``operations``: the methods below as plans, for `together`.
+    ``operations``: the methods below as plans, for `together`. ``guesses``: task → a sentence for its answers, where an
+    evaluation found them no better than chance (`evaluation.results.no_better_than_chance`).
     """
 
     def __init__(
@@ -46,13 +48,14 @@ class Recommender:
         card: str = "",
         fusion: Fusion | None = None,
         recent: Recent | None = None,
+        guesses: Mapping[str, str] | None = None,
     ) -> None:
         self.checkpoint, self.fusion = checkpoint, fusion
         self.catalogue = checkpoint.catalogue
         self.card = card
         self._answerer = Answerer(checkpoint, fusion)
         self._people = UserProfiles(checkpoint, recent)
-        self._questions = QuestionAnswerer(self._answerer, self._people)
+        self._questions = QuestionAnswerer(self._answerer, self._people, guesses)
         self.operations = Operations(self._questions)
 
     @property
@@ -94,7 +97,9 @@ class Recommender:
         blend = Fusion.load(folder) if fusion else None
         if blend is not None:
             blend.check(checkpoint.info.data.hash)
-        return Recommender(checkpoint, text, blend, recent)
+        results = folder / "results.json"
+        guesses = no_better_than_chance(read_rows(results)) if results.is_file() else {}
+        return Recommender(checkpoint, text, blend, recent, guesses)
 
     def save_pretrained(self, folder: str | os.PathLike, overwrite: bool = False) -> None:
         """Writes the checkpoint folder; a Recommender read from it gives the same answers.

@@ -236,6 +236,28 @@ def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     atomic_write(path, "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n")
 
 
+def no_better_than_chance(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Task → a sentence for people, where the model tells yes from no no better than chance: the AUC's interval holds 0.5.
+
+    With seen prompts, and the better of the model alone and calibrated.
+    """
+    measured: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        ours = row.get("model") == "p5t5" and row["metric"] == "auc" and row.get("prompt") == "seen"
+        if ours and row.get("ci95") and row.get("variant", "main") == "main":
+            best = measured.get(row["task"])
+            if best is None or row["value"] > best["value"]:
+                measured[row["task"]] = row
+    return {
+        task: (
+            f"take this as a guess: in the evaluation of this model such answers ({task}) were no better than chance "
+            f"(AUC {row['value']:.2f}, 95 % interval {row['ci95'][0]:.2f} to {row['ci95'][1]:.2f}, chance 0.50)"
+        )
+        for task, row in measured.items()
+        if row["ci95"][0] <= 0.5
+    }
+
+
 def find(rows: Iterable[Mapping[str, Any]], **fields: Any) -> Mapping[str, Any] | None:
     """The first row with these values, or None."""
     return next((row for row in rows if all(row.get(name) == value for name, value in fields.items())), None)

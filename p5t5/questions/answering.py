@@ -54,10 +54,12 @@ class _Person:
 
 
 class QuestionAnswerer:
-    """Answers questions and requests for one checkpoint."""
+    """Answers questions and requests for one checkpoint. ``guesses``: task → what to say of its answers beside them."""
 
-    def __init__(self, answerer: Answerer, profiles: UserProfiles) -> None:
-        self.answerer, self.profiles = answerer, profiles
+    def __init__(
+        self, answerer: Answerer, profiles: UserProfiles, guesses: Mapping[str, str] | None = None
+    ) -> None:
+        self.answerer, self.profiles, self.guesses = answerer, profiles, guesses or {}
         self.checkpoint, self.catalogue = answerer.checkpoint, answerer.checkpoint.catalogue
 
     @cached_property
@@ -341,6 +343,7 @@ class QuestionAnswerer:
             return Answer("text", text=planned, task=self._tasks(request, route, person.facts.guess)[0])
         task, prompt = planned
         notes += [person.note] if person.note else []
+        notes += [self.guesses[task]] if task in self.guesses else []
         answer = yield Ask(task, prompt, person.facts, k)
         return replace(
             answer, task=task, prompt=self.checkpoint.prompts[prompt].id, similarity=route.similarity

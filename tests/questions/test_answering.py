@@ -13,6 +13,7 @@ from support.films import FILMS, film_records
 from p5t5.checkpoint.creation import create_checkpoint
 from p5t5.core.errors import UserError
 from p5t5.data.splits import leave_one_out
+from p5t5.evaluation.results import write_rows
 from p5t5.questions.request import Request
 from p5t5.recommender import Recommender
 from p5t5.tasks.registry import TASKS
@@ -255,3 +256,15 @@ def test_data_whose_ids_mean_other_items_is_refused(rec, data):
     other = dataclasses.replace(data, items=data.items.assign(item_id=renamed))
     with pytest.raises(UserError, match="9 of its 12 items are not in the model's"):
         rec.recommend(user="17", data=other)
+
+
+def test_what_was_at_chance_when_evaluated_is_told_as_a_guess(rec, tmp_path):
+    rec.save_pretrained(tmp_path)
+    row = {"model": "p5t5", "metric": "auc", "prompt": "seen", "value": 0.5, "ci95": [0.4, 0.6]}
+    rows = [{**row, "task": task} for task in TASKS if task.endswith(("like", "verify"))]
+    write_rows(tmp_path / "results.json", rows)
+    evaluated = Recommender.from_pretrained(tmp_path)
+    question = "Would I like Heat? I loved Alien."
+    assert any("take this as a guess" in note for note in evaluated(question).notes)
+    assert not any("take this as a guess" in note for note in rec(question).notes)
+    assert not any("take this as a guess" in note for note in evaluated("I loved Alien. What next?").notes)
