@@ -21,7 +21,7 @@ _LOVE = re.compile(
     r"(?:(?:❤️?|😍|👍|🥰|<3)|\b(?:lov(?:e|es|ed|ing)|luv(?:s|ed)?|lik(?:ed|es|ing)|enjoy(?:s|ed|ing)?|ador(?:e|es|ed|ing)|dig|digs|dug|prefer(?:s|red)?|devour(?:s|ed)|treasure[sd]?"
     r"|(?:big |huge |great |die[- ]?hard |massive |real )*fans? of|fond of|in love with|keen on|crazy about|mad about|obsessed with|hooked on|into|happy with|pleased with|impressed (?:by|with)"
     r"|favou?rites?(?: \w+){0,4}? (?:is|are|was|were|include|includes)|favou?rites?\s*:|can['’]?t get enough of|cannot get enough of|thumbs up (?:for|to)|best (?:\w+ )?(?:is|was|are)"
-    r"|care for|get into|got into|highlights? (?:was|were|is|are)|worship(?:s|ped)?|blown away by|knocked out by|moved by|thinks?(?= ⟦\d+⟧ (?:is|was|are))|appreciate[sd]?|likes?(?=\s*:)|good(?=\s*:)|best(?=\s*:)|a yes (?:for|to)|could(?:n['’]t| not) put down|(?:giggled|laughed|flew|raced) (?:all )?through|hot on))(?!\w)",
+    r"|care for|get into|got into|highlights? (?:was|were|is|are)|worship(?:s|ped)?|blown away by|knocked out by|moved by|thinks?(?= ⟦\d+⟧ (?:is|was|are))|appreciate[sd]?|likes?(?=\s*:)|good(?=\s*:)|(?<!me )(?<!us )best(?=\s*:)|a yes (?:for|to)|could(?:n['’]t| not) put down|(?:giggled|laughed|flew|raced) (?:all )?through|hot on))(?!\w)",
     re.IGNORECASE,
 )
 _SUBJECT = re.compile(
@@ -79,8 +79,8 @@ _UNSEEN = re.compile(
     re.IGNORECASE,
 )
 _SIMILAR = re.compile(
-    r"(?:\b(?:like|similar to|similar (?:movies?|films?|books?|things?|ones?|stuff) to|along the lines of|in the vein of|in the (?:same )?(?:style|spirit|mood|manner|league|ballpark|tradition) (?:of|as)|compar(?:able|es?) (?:to|with)|resembl(?:e|es|ing)|reminiscent of|remind(?:s|ing)? (?:me |us )?of|close to|closest to|akin to"
-    r"|alternatives? (?:to|for)|substitutes? for|replacements? for|equivalents? (?:of|to)|same \w+ as|as [\w\-]+ as|kind of|à la|a la|near(?:est)? to|resembles|matching|such as|the likes of|in line with|related to|equal to|next best thing to|next (?:door )?to|(?:clones?|cousins?|siblings?|relatives?|twins?|lookalikes?|doubles?|neighbou?rs|successors?|versions?|mou?ld|veins?|kinds?|sorts?|likes|cut|feel|flavou?rs?|shades?|echo(?:es)?|answers?) (?:of|to)|the (?:same )?(?:itch|note|chord) as)\s+(?:that |the (?:movie|film|book) |the |a |an |my |what |both )*$)",
+    r"(?:\b(?:like|similar to|similar (?:movies?|films?|books?|things?|ones?|stuff) to|along the lines of|in the vein of|in the (?:same )?(?:style|spirit|mood|manner|league|ballpark|tradition) (?:of|as)|compar(?:able|es?) (?:to|with)|resembl(?:e|es|ing)|reminiscent of|remind(?:s|ing)? (?:me |us |one |you |people )?of|close to|closest to|akin to"
+    r"|alternatives? (?:to|for)|substitutes? for|replacements? for|equivalents? (?:of|to)|same \w+ as|as [\w\-]+ as|kind of|à la|a la|near(?:est)? to|resembles|matching|such as|the likes of|in line with|related to|equal to|next best thing to|com(?:e|es|ing) (?:near|close) to|com(?:e|es|ing) near|(?:a|another|the) (?:second|new|next|modern|further|different)(?= ⟦)|another(?= ⟦)|next (?:door )?to|(?:clones?|cousins?|siblings?|relatives?|twins?|lookalikes?|doubles?|neighbou?rs|successors?|versions?|mou?ld|veins?|kinds?|sorts?|likes|cut|feel|flavou?rs?|shades?|echo(?:es)?|answers?) (?:of|to)|the (?:same )?(?:itch|note|chord) as)\s+(?:that |the (?:movie|film|book) |the |a |an |my |what |both )*$)",
     re.IGNORECASE,
 )
 _SIMILAR_BEHIND = re.compile(

@@ -26,7 +26,10 @@ _TOP = re.compile(
     rf"\b(?:top|best|(?:give|show|list|name|send|find|get) me(?: the)?(?: best| top)?)[ -](?P<number>{_NUMBER})\b(?!\s*(?:stars?|points?|%|/|out of|minutes|euro|dollars|bucks))",
     re.IGNORECASE,
 )
-_LIST_OF = re.compile(rf"\b(?P<number>{_NUMBER})\s+(?:like|similar to|for me|please|pls)\b", re.IGNORECASE)
+_LIST_OF = re.compile(
+    rf"\b(?P<number>{_NUMBER})\s+(?:of (?:them|those|these)|like|similar to|for me|please|pls)\b",
+    re.IGNORECASE,
+)
 _NOT_A_COUNT = re.compile(
     r"\b(?:all|both|those|these|my|first|last|next to|user|users|item|items|of the|seen|watched|read)\s*$",
     re.IGNORECASE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from p5t5.questions.feelings import BARE, SEEN, SIMILAR, UNSEEN
+from p5t5.questions.feelings import BARE, DISLIKED, SEEN, SIMILAR, UNSEEN
 
 _I = re.IGNORECASE
 M, U = r"⟦\d+⟧", r"⟦u\d*⟧"
@@ -20,7 +20,7 @@ LOOKUP = re.compile(
     rf"|number of (?:movies|films|books|items|products|titles|\w+) (?:from|in|by|of|with|do|does|are|user|⟦u)|how (?:much|expensive|long|old|heavy|big|many pages|many minutes|many strings|loud) (?:is|are|does|do|has|was|will|did)"
     rf"|how many (?:pages|minutes|chapters|strings|watts|parts|volumes|oscars|copies|ratings|reviews|people|users|customers)|what (?:does|do) (?:the )?{M} (?:cost|weigh|measure)|what(?:['’]s| is| was) the (?:price|weight|length|runtime|genre|author|director|year|plot|release|average|title|name|brand|category|publisher|isbn|cast|ending)"
     rf"|what (?:genre|kind of (?:movie|film|book)|category|brand|colou?r|size|language|price|format)s? (?:is|are|was|does|has)|(?:is|are|was|do you have|have you got|got|do you (?:sell|stock|carry)) (?:the |a |an )?{_TITLED}[^?]{{0,20}}(?:in (?:your|the) (?:catalogu?e|list|shop|store|collection|library|database|range|stock)|in stock|available|based on|out on|on netflix|in colou?r|a true story|still made|sold out)"
-    rf"|do you (?:have|sell|stock|carry|know) (?:the |a |an )?{_TITLED}\s*\??$|what is {_TITLED} about\b|what happens in|where (?:was|is|can|does|do)|list (?:all|every)|show me (?:everything|all)(?: (?:that )?(?:user|⟦u)|.*\b(?:watched|bought|read|rated|seen))|everything (?:that )?(?:user|⟦u)|(?:watch|purchase|order|rating|reading) history of"
+    rf"|do you (?:have|sell|stock|carry|know) (?:the |a |an )?{_TITLED}\s*\??$|what is {_TITLED} about\b|what happens in|where (?:was|is|can|does|do)(?!\s+(?:one|i|we|you|a \w+) (?:start|begin|go))|list (?:all|every)|show me (?:everything|all)(?: (?:that )?(?:user|⟦u)|.*\b(?:watched|bought|read|rated|seen))|everything (?:that )?(?:user|⟦u)|(?:watch|purchase|order|rating|reading) history of"
     rf"|(?<!is the (?=last thing ))(?:last|latest|first|most recent|previous) (?:movie|film|item|book|thing|product|order|purchase|rating|read) (?:of |by |that |which )?(?:user|⟦u|i )|(?<!count of )how often|(?<!count of )how many times|what(?:['’]s| is) the (?:difference|average)|which (?:movies|films|books|items|products|ones) (?:did|has|have) (?:user|⟦u|i))",
     _I,
 )
@@ -56,7 +56,7 @@ _NEXT_VERIFY = re.compile(
 RATE = re.compile(
     rf"\b(?:how many (?:stars?|points|thumbs)|(?:what|which) (?:star |number of )?(?:rating|score|grade|mark|stars|number of stars|note)|what (?:would|will|might|could|do you think|should) (?:{_WHO}|my \w+)(?:\s+\w+){{0,3}} (?:give|rate|score|award|grade)|how (?:would|will|might|highly|high|do you think|much) (?:would |will )?{_WHO}(?:\s+\w+){{0,3}} (?:rate|score|grade|like)"
     rf"|(?:predict|guess|estimate|forecast|tell me|give me|what['’]s|what is|what about)(?: me)?(?: (?:the|my|your|a|an|his|her|{U}(?:['’]s)?|predicted|expected|likely|probable|estimated|star)){{0,4}} (?:ratings?|scores?|stars?|grade|mark|number of stars|estimate)|(?:your|my|the) (?:estimate|guess|prediction|rating|score) (?:for|of|on)"
-    rf"|(?:star|stars|rating|score) (?:guess|prediction|estimate)|(?:rating|stars|score|grade|mark)s? (?:{U}|user|i|we|he|she|they|of {U}|from {U}|from me|for {M}|of {M}|would|will)|rate (?:the )?{_TITLED}|my (?:rating|score|stars) (?:for|of)|(?:give|put) (?:a |some )?(?:score|number|figure|rating|stars|grade) (?:to|for|on)"
+    rf"|(?:star|stars|rating|score) (?:guess|prediction|estimate)|(?:rating|stars|score|grade|mark)s? (?:{U}|user|i|we|he|she|they|of {U}|from {U}|from me|for {M}|of {M}|would|will)|rate (?:the )?{_TITLED}|my (?:rating|score|stars) (?:for|of)|what number (?:would|will|do|should)|(?:give|put) (?:a |some )?(?:score|number|figure|rating|stars|grade) (?:to|for|on)"
     rf"|(?:where|on a scale)\b[^.?!]*\bscale|put a (?:figure|number)|out of (?:five|ten|\d+)\b[^.?!]*\b(?:would|will|what|where)\b|(?:would|will) {_TITLED} (?:get|score|receive|be rated)|what does {_TITLED} get|(?:for me|me), what is {M}|how good (?:would|will) (?:i|we|{U}) find)",
     _I,
 )
@@ -64,7 +64,7 @@ _RATED_STATEMENT = re.compile(
     rf"\b(?:i|we|she|he|{U}) (?:would )?(?:rated?|gave|scored)\b|\bmy ratings?(?: so far)?\s*:", _I
 )
 CHOOSE = re.compile(
-    r"\b(?:which (?:one|of|film|movie|book|is|would|should|do|to)?|pick (?:one|between|from|the|out)|choose|choice|choosing|decide between|can['’]?t decide|cannot decide|either|rather|prefer|(?<!was )(?<!were )(?<!even )better(?:,| for|:|\?)?|best option|select|rank these|rank|vs\.?|versus|torn between|if (?:i|we|you|they) had to (?:take|pick|choose|buy|watch|read)|which (?:one )?(?:first|to start with)|between|out of|one of (?:these|those|them)|from (?:this|that) (?:list|shortlist)|first:|help me (?:choose|pick|decide))",
+    r"\b(?:which (?:one|of|film|movie|book|is|would|should|do|to)?|pick (?:one|between|from|the|out)|choose|choice|choosing|decide between|can['’]?t decide|cannot decide|either|rather|prefer|(?<!was )(?<!were )(?<!even )better(?:,| for|:|\?)?|best option|select|rank these|rank|vs\.?|versus|single one|just one of|only (?:time|room|money|space) for (?:a single )?one|torn between|if (?:i|we|you|they) had to (?:take|pick|choose|buy|watch|read)|which (?:one )?(?:first|to start with)|between|out of (?!(?:\d|five|ten|a hundred)\b)|one of (?:these|those|them)|from (?:this|that) (?:list|shortlist)|first:|help me (?:choose|pick|decide))",
     _I,
 )
 _OR = re.compile(
@@ -72,7 +72,7 @@ _OR = re.compile(
     _I,
 )
 LIKE = re.compile(
-    rf"\b(?:(?:would|will|might|could|do you (?:think|reckon|believe|suppose)|is it likely|am i|is|are|do|does|should|shall|can|d['’]you|you think|reckon|wonder if|if|whether|'ll|['’]d)\b[^.?!]*\b(?:like|enjoy|love|hate|dislike|be into|be a fan|appreciate|adore|go for|dig|something for|for me|my (?:kind|cup|thing|taste|sort)|suit|worth|be happy|be pleased|be disappointed|fit|hit with|be keen|be good|good (?:fit|pick|choice|buy|idea|recommendation|match)|go down well|be (?:impressed|bored|satisfied|delighted))\b"
+    rf"\b(?:(?:would|will|might|could|do you (?:think|reckon|believe|suppose)|is it likely|am i|is|are|do|does|should|shall|can|d['’]you|you think|reckon|wonder if|if|whether|'ll|['’]d)\b[^.?!]*\b(?:like|enjoy|love|hate|dislike|be into|be a fan|appreciate|adore|go for|dig|something for|for me|my (?:kind|cup|thing|taste|sort)|suit|worth|be happy|be pleased|be disappointed|fit|hit with|be keen|be good|take to|warm to|get on with|get along with|fall for|up my (?:street|alley)|good (?:fit|pick|choice|buy|idea|recommendation|match)|go down well|be (?:impressed|bored|satisfied|delighted))\b"
     rf"|(?:should|shall|must|ought) (?:i|we|{U}|user|he|she|they|one)(?: really| also| even| maybe)? (?:watch|see|buy|get|read|try|bother|go|give|have|pick up|skip|order|check out|put|recommend|play|invest|rent)|worth (?:watching|seeing|reading|buying|my|the|it|a|getting|playing)|(?:would|can|could|do|should|shall) (?:you|we|i) (?:recommend|suggest|advise|offer)\s+(?:the |me to |that i |getting |watching |buying |reading )?(?:⟦|get|buy|watch|see|read)|how (?:would|does|will|do) (?:{_WHO})(?: \w+)? (?:feel|find)|what (?:would|will|does|do|might) (?:{_WHO})(?: \w+)? think (?:of|about)|yes or no|thumbs up or|my (?:kind|sort|type|cup) of|like or dislike|(?:good|right|suitable|safe) (?:for|pick|choice|idea|recommendation|bet|match)"
     rf"|should {M} be|recommend {M} to|(?:hit|miss) with|for (?:me|us)\s*\?|would {M} (?:suit|please|be)|is {M} (?:any good|(?:really )?as (?:good|bad|great) as|good|worth|for|right|something|my|a good)|does {M} (?:belong|suit|fit))",
     _I,
@@ -144,7 +144,8 @@ def intent_of(part: str, roles: list[str]) -> str:
     """The intent of a masked part; ``roles``: the feeling said of each item in it. "" where it asks for nothing."""
     items = len(roles)
     bare = sum(role in (BARE, UNSEEN) for role in roles) + len(re.findall("⟦x", part))
-    if EXPLAIN.search(part) and not re.search(r"\bwhy not\b", part, _I):
+    blamed = bool(roles) and all(role == DISLIKED for role in roles)  # "explain the fuss about …"
+    if EXPLAIN.search(part) and not blamed and not re.search(r"\bwhy not\b", part, _I):
         return "explain"
     if (
         items
@@ -214,7 +215,7 @@ def intent_of(part: str, roles: list[str]) -> str:
 def _is_asked(part: str) -> bool:
     """Whether the part is a question by its mark or its first words."""
     return "?" in part or re.search(
-        rf"(?:^|[,;:]|\b(?:so|and|but|if|wonder|know))\s*(?:would|will|should|shall|could|might|is|are|am|do|does|can|would|d['’]you|recommend|tell me if|wonder if|if i (?:would|will|['’]d)|whether) ?|\b(?:do you think|you think|reckon|yes or no|would (?:i|we|{U}))\b",
+        rf"^\W*how (?:would|will|do|does)\b|(?:^|[,;:]|\b(?:so|and|but|if|wonder|know))\s*(?:would|will|should|shall|could|might|is|are|am|do|does|can|would|d['’]you|recommend|tell me if|wonder if|if i (?:would|will|['’]d)|whether) ?|\b(?:do you think|you think|reckon|yes or no|would (?:i|we|{U}))\b",
         part, _I,
     ) is not None  # fmt: skip
 

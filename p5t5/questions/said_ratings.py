@@ -7,13 +7,14 @@ import re
 from p5t5.questions.title_spellings import number_of
 
 _VALUE = r"(?P<value>\d{1,3}(?:[.,]\d{1,2})?|one|two|three|four|five|six|seven|eight|nine|ten|zero)"
-_SCALE = r"(?:\s*(?:/|out of|of)\s*(?P<top>\d{1,3}|five|ten|a hundred|hundred|four|six)\b(?!\s+(?:films|movies|books))|\s*(?P<percent>%|percent)|[\s\-]*(?P<stars>stars?|points?|★+|⭐+)(?:\s*(?:out\s+)?of\s*(?P<top2>\d{1,3}|five|ten))?)"
+_SCALE = r"(?:\s*(?:/|out of|of|from)\s*(?P<top>\d{1,3}|five|ten|a hundred|hundred|four|six)\b(?!\s+(?:films|movies|books))|\s*(?P<percent>%|percent)|[\s\-]*(?P<stars>stars?|points?|★+|⭐+)(?:\s*(?:out\s+)?of\s*(?P<top2>\d{1,3}|five|ten))?)"
 _RATED_BEHIND = re.compile(
     rf"^[\s\"”',:=(\-–]*(?:(?:a|an|with|was|is|are|got|gets|only|exactly|just|at|were|rating|rated|it|about|solid|my|for|me|really)\b\s*)*{_VALUE}(?:{_SCALE})?(?![\w/])(?!\s*(?:for|to|on)\s+(?:the )?⟦)(?!\s*(?:films?|movies?|items?|books?|more|times|and then|years?|others|bucks|euros?|dollars))",
     re.IGNORECASE,
 )
 _RATED_BEFORE = re.compile(
-    rf"(?<![\w/]){_VALUE}(?:{_SCALE})?\s*(?:to|for|on)\s*(?:the\s+|my\s+)?[\"“']?$", re.IGNORECASE
+    rf"(?<![\w/]){_VALUE}(?:{_SCALE})?\s*(?:(?:is|are|was|were|goes?|went)\b(?:(?!rating|guess|score|predict)[^.?!⟦\d]){{0,30}}?\b)?(?:to|for|on)\s*(?:the\s+|my\s+)?[\"“']?$",
+    re.IGNORECASE,
 )
 _JOINED = re.compile(r"[\s,;]*(?:and |but )?", re.IGNORECASE)
 _RATING_WORDS = re.compile(r"\b(?:rat(?:e[ds]?|ings?)|gave|given|give|scores?d?|marks?)\b", re.IGNORECASE)
