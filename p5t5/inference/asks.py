@@ -1,4 +1,4 @@
-"""Plans: questions to the model as generators, so that many can be answered in one batch.
+"""Answer plans: questions to the model as generators, so that many can be answered in one batch.
 
 A plan yields an `Ask` and is sent its answer, as often as it needs; what it returns is its result. `together` goes
 through many plans in step: whatever they ask at the same time is computed together.

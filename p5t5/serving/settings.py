@@ -43,7 +43,7 @@ class Settings:
     max_body_kb: int = option(256, "kilobytes of a request's body")
     batch: int = option(32, "most requests that are answered together; 1: one at a time")
     batch_tokens: int = option(8192, "most tokens that the model reads at a time")
-    queue: int = option(48, "most requests that wait; more are told to come again (429)")
+    queue: int = option(32, "most requests that wait; more are told to come again (429)")
     deadline: float = option(10.0, "seconds after which a waiting request is given up (504)")
     body_seconds: float = option(10.0, "seconds in which a request's body must have arrived (408)")
     connections: int = option(2000, "most connections at a time")

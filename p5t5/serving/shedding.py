@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable
 
 from p5t5.serving.batching import Refused
-from p5t5.serving.guard import logged
 from p5t5.serving.metrics import Metrics
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,9})(?:\r\n|$)")
@@ -16,7 +15,10 @@ _OTHERWISE = re.compile(rb"\r\n(?:transfer-encoding|expect|upgrade|x-request-id)
 
 
 class Shedder:
-    """``refusal``: why a request to a path would be refused while so many are under way."""
+    """Counts what it refuses, and logs none of it: a line for each would be a load of its own.
+
+    ``refusal``: why a request to a path would be refused while so many are under way.
+    """
 
     def __init__(self, refusal: Callable[[str, int], Refused | None], metrics: Metrics) -> None:
         self.refusal, self.metrics = refusal, metrics
@@ -43,6 +45,5 @@ class Shedder:
             (b"x-request-id", request_id.encode()),
         )
         self.metrics.answered(path[1:], refused.status, 0.0)
-        logged(request_id, "POST", path, refused.status, 0.0)
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)
         return b"HTTP/1.1 %d Refused\r\n%s\r\n%s" % (refused.status, lines, body)
