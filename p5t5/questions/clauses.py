@@ -11,14 +11,14 @@ _LIST = re.compile(
 )
 _SENTENCE = re.compile(r"(?<=[.!?;])[\"”')]*\s+|\.{2,}\s*|\n+|\s[-–—]\s|[!?]+(?=[A-Z⟦])")
 ASKING = re.compile(
-    r"\b(?:what(?! an? )|which(?! (?:i|we|he|she|they|was|is|were)\b)|any|anything(?! for (?:me|us|him|her))|recommend\w*|suggest\w*|more(?! of (?:that|it|the same|those|this))|another|others?|next|now|else|ideas?|show|give me|who|how|should|would|could|can you|tips|something|somebody|find me|i want|i need|looking for|show me|please|pls|is there|why)\b",
+    r"\b(?:yes or no|best (?:bet|pick|choice|option|fit)|what(?! an? )|which(?! (?:i|we|he|she|they|was|is|were)\b)|any|anything(?! for (?:me|us|him|her))|recommend\w*|suggest\w*|more(?! of (?:that|it|the same|those|this))|another|others?|next|now|else|ideas?|show|give me|who|how|should|would|could|can you|tips|something|somebody|find me|i want|i need|looking for|show me|please|pls|is there|why)\b",
     re.IGNORECASE,
 )
 BUT = re.compile(
     r"(?<!anything )(?<!everything )(?<!nothing )\b(?:but|although|though|whereas|while|however|yet)\b|[;:]",
     re.IGNORECASE,
 )
-CLAUSES = re.compile(rf"{BUT.pattern}|,", re.IGNORECASE)
+CLAUSES = re.compile(rf"{BUT.pattern}|,|\bif\b", re.IGNORECASE)
 ASKED_BEFORE = re.compile(
     r"^\W*(?:is|are|am|was|did|do|can|could|thumbs up or)\b(?!['’]t|n['’]t| not)|\b(?:would|will|should|shall|does|do you (?:think|reckon)|what|which|suggest\w*|show me|find me|give me|looking for)\b(?!n['’]t| not)|['’](?:d|ll)\b(?! rather| sooner| give)",
     re.IGNORECASE,

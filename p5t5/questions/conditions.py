@@ -50,7 +50,7 @@ _BETWEEN = re.compile(
 _MOST_BEFORE = re.compile(
     rf"\b(?P<how>under|below|less than|cheaper than|max(?:imum|\.)?(?: of)?|at most|up to|no more than|not more than|within|(?:my |our )?budget(?: is| of|:| tops out at| ends at| stops at)?|tops out at|i have(?= \$?€?£?\d+\S* to spend)|got(?= \$?€?£?\d+\S* to spend)"
     rf"|before|pre|until|till|prior to|earlier than|older than|no newer than|not newer than|no later than|not later than|not after|by the end of)\s*"
-    rf"(?:the year |about |around |year )?(?P<a>{_AMOUNT}){_END}",
+    rf"(?:the year |about |around |year |(?:i|we|he|she) (?:was|were) born,? (?:in )?)?(?P<a>{_AMOUNT}){_END}",
     re.IGNORECASE,
 )
 _LEAST_BEFORE = re.compile(
@@ -65,6 +65,9 @@ _MOST_BEHIND = re.compile(
 _LEAST_BEHIND = re.compile(
     rf"(?P<a>{_AMOUNT})\s*(?:and up|or more|upwards?|up\b|plus\b|\+|and above|or above|and over|or over|or later|or newer|and later|and newer|onwards?|or after|and after|or more recent)",
     re.IGNORECASE,
+)
+_TWO_YEARS = re.compile(
+    rf"(?<![\d(\-–])\b(?P<a>{_YEAR})\s*(?:or|and|,|/|&)\s*(?P<b>{_YEAR})\b(?![\d)\-–])", re.IGNORECASE
 )
 _ONE_YEAR = re.compile(rf"(?<![\d(\-–])\b{_YEAR}\b(?![\d)\-–])")
 _REFUSED_BEHIND = re.compile(
@@ -220,6 +223,10 @@ def _ranges(text: str, attributes: ItemAttributes, found: Conditions) -> None:
     ):  # fmt: skip
         for match in pattern.finditer(masked):
             _bounded(text, match, side, attributes, found)
+    for match in _TWO_YEARS.finditer(text):
+        if years and found.free(*match.span()):
+            low, high = sorted((int(match.group("a")), int(match.group("b"))))
+            _number(found, years, match, low, high, negated(text, match.start()))
     for match in _SHORT_YEAR.finditer(text):
         if years and found.free(*match.span()):
             year = 1900 + int(match.group(1)) if int(match.group(1)) > 25 else 2000 + int(match.group(1))

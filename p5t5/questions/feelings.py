@@ -32,7 +32,7 @@ _HATE = re.compile(
     rf"\b(?:{AVERSE}|"
     r"hat(?:e|es|ed|ing)|dislik(?:e|es|ed|ing)|detest(?:s|ed)?|despis(?:e|es|ed)|loath(?:e|es|ed)|can(?:['’]?t|not) (?:stand|bear|abide)|could(?:n['’]t| not) (?:stand|bear|finish)|(?:gave|give|giving) up on"
     r"|regret(?:s|ted)?(?: \w+ing)?|scared of|afraid of|bored (?:\w+ )?(?:by|with|of)|sick of|tired of|fed up with|disappointed (?:by|with|in)|annoyed by|sent back|returned|sold(?: my)?|walked out of|fell asleep (?:during|in|at|over|watching)"
-    r"|thumbs down (?:for|to)|worst (?:\w+ )?(?:is|was|are)|none of that|avoid(?:ed)?|👎|🤮|refuses? to (?:watch|read|see)|allergic to|struggled (?:with|through))(?!\w)",
+    r"|thumbs down(?: (?:for|to|on))?|worst (?:\w+ )?(?:is|was|are)|none of that|avoid(?:ed)?|👎|🤮|refuses? to (?:watch|read|see)|allergic to|struggled (?:with|through))(?!\w)",
     re.IGNORECASE,
 )
 # Words behind what is felt about.
@@ -80,11 +80,11 @@ _UNSEEN = re.compile(
 )
 _SIMILAR = re.compile(
     r"(?:\b(?:like|similar to|similar (?:movies?|films?|books?|things?|ones?|stuff) to|along the lines of|in the vein of|in the (?:same )?(?:style|spirit|mood|manner|league|ballpark|tradition) (?:of|as)|compar(?:able|es?) (?:to|with)|resembl(?:e|es|ing)|reminiscent of|remind(?:s|ing)? (?:me |us |one |you |people )?of|close to|closest to|akin to"
-    r"|alternatives? (?:to|for)|substitutes? for|replacements? for|equivalents? (?:of|to)|same \w+ as|as [\w\-]+ as|kind of|à la|a la|near(?:est)? to|resembles|matching|such as|the likes of|in line with|related to|equal to|next best thing to|com(?:e|es|ing) (?:near|close) to|com(?:e|es|ing) near|(?:a|another|the) (?:second|new|next|modern|further|different)(?= ⟦)|another(?= ⟦)|next (?:door )?to|(?:clones?|cousins?|siblings?|relatives?|twins?|lookalikes?|doubles?|neighbou?rs|successors?|versions?|mou?ld|veins?|kinds?|sorts?|likes|cut|feel|flavou?rs?|shades?|echo(?:es)?|answers?) (?:of|to)|the (?:same )?(?:itch|note|chord) as)\s+(?:that |the (?:movie|film|book) |the |a |an |my |what |both )*$)",
+    r"|alternatives? (?:to|for)|substitutes? for|replacements? for|equivalents? (?:of|to)|same \w+ as|as [\w\-]+ as|kind of|à la|a la|near(?:est)? to|resembles|matching|such as|the likes of|in line with|related to|equal to|next best thing to|com(?:e|es|ing) (?:near|close) to|com(?:e|es|ing) near|(?:a|another|the) (?:second|new|next|modern|further|different)(?=\s*$)|another(?=\s*$)|(?:go|goes|going) (?:well |nicely )?(?:together )?with|pairs? (?:well |something |nicely )?with|next (?:door )?to|(?:clones?|cousins?|siblings?|relatives?|twins?|lookalikes?|doubles?|neighbou?rs|successors?|versions?|mou?ld|veins?|kinds?|sorts?|likes|cut|feel|flavou?rs?|shades?|echo(?:es)?|answers?) (?:of|to)|the (?:same )?(?:itch|note|chord) as)\s+(?:that |the (?:movie|film|book) |the |a |an |my |what |both )*$)",
     re.IGNORECASE,
 )
 _SIMILAR_BEHIND = re.compile(
-    r"^\s*[-‑]?\s*(?:(?:type|style|like|similar|esque|kind(?: of)?|ish|lookalikes?|look-alikes?|clones?|fix|vibes?|knock-?offs?|copycats?|twins?|cousins?|had a (?:sibling|twin|cousin|brother|sister))\b)(?:\s+(?:of )?(?:movies?|films?|books?|stuff|things?|ones?|thing|please|to|\w+s)\b)?",
+    r"^\s*[-‑]?\s*(?:(?:type|style|like|similar|esque|kind(?: of)?|ish|lookalikes?|look-alikes?|substitutes?|replacements?|alternatives?|clones?|fix|vibes?|knock-?offs?|copycats?|twins?|cousins?|had a (?:sibling|twin|cousin|brother|sister))\b)(?:\s+(?:of )?(?:movies?|films?|books?|stuff|things?|ones?|thing|please|to|\w+s)\b)?",
     re.IGNORECASE,
 )
 _TURN = re.compile(
@@ -98,6 +98,10 @@ _REFUSED = re.compile(
 )
 _LIKE_IT = re.compile(
     r"\b(?:anything|something|(?:movies|films|books|things|others|ones)|more)\s+(?:like|similar to|close to|comparable to|along the lines of|resembling)\s+(?:it|that|this|those|them|these|that one|this one)\b",
+    re.IGNORECASE,
+)
+_YES_OR_NO = re.compile(
+    r"(?:\W|\b(?:god|hell|oh|heavens?|well|um+|er+|please|so)\b)*(?:(?P<no>no|nope|nah|never|ugh)|yes|yep|yeah|sure|absolutely|definitely)(?:\W|\b(?:please|thanks|way)\b)*",
     re.IGNORECASE,
 )
 _POLAR = re.compile(r"^\W*(?:will|would|should|could|can|does|do|is|are|am)\b", re.IGNORECASE)
@@ -355,6 +359,9 @@ def _alone(sentence: str) -> str | None:
     part = sentence[: asking.start()] if asking else sentence
     if not part.strip() or len(part.split()) > 14:
         return None
+    short = _YES_OR_NO.fullmatch(part.strip())
+    if short:
+        return DISLIKED if short.group("no") else LIKED
     said = opinion_of("", part)
     if said is not None and said.words > 1:
         return said.feeling

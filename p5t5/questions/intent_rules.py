@@ -21,7 +21,7 @@ LOOKUP = re.compile(
     rf"|how many (?:pages|minutes|chapters|strings|watts|parts|volumes|oscars|copies|ratings|reviews|people|users|customers)|what (?:does|do) (?:the )?{M} (?:cost|weigh|measure)|what(?:['’]s| is| was) the (?:price|weight|length|runtime|genre|author|director|year|plot|release|average|title|name|brand|category|publisher|isbn|cast|ending)"
     rf"|what (?:genre|kind of (?:movie|film|book)|category|brand|colou?r|size|language|price|format)s? (?:is|are|was|does|has)|(?:is|are|was|do you have|have you got|got|do you (?:sell|stock|carry)) (?:the |a |an )?{_TITLED}[^?]{{0,20}}(?:in (?:your|the) (?:catalogu?e|list|shop|store|collection|library|database|range|stock)|in stock|available|based on|out on|on netflix|in colou?r|a true story|still made|sold out)"
     rf"|do you (?:have|sell|stock|carry|know) (?:the |a |an )?{_TITLED}\s*\??$|what is {_TITLED} about\b|what happens in|where (?:was|is|can|does|do)(?!\s+(?:one|i|we|you|a \w+) (?:start|begin|go))|list (?:all|every)|show me (?:everything|all)(?: (?:that )?(?:user|⟦u)|.*\b(?:watched|bought|read|rated|seen))|everything (?:that )?(?:user|⟦u)|(?:watch|purchase|order|rating|reading) history of"
-    rf"|(?<!is the (?=last thing ))(?:last|latest|first|most recent|previous) (?:movie|film|item|book|thing|product|order|purchase|rating|read) (?:of |by |that |which )?(?:user|⟦u|i )|(?<!count of )how often|(?<!count of )how many times|what(?:['’]s| is) the (?:difference|average)|which (?:movies|films|books|items|products|ones) (?:did|has|have) (?:user|⟦u|i))",
+    rf"|(?<!is the (?=last thing ))(?:last|latest|first|most recent|previous) (?:movie|film|item|book|thing|product|order|purchase|rating|read) (?:of |by |that |which )?(?:user|⟦u|i )|(?<!count of )how often|(?<!count of )how many times|what(?:['’]s| is) the (?:difference|average)|average (?:rating|score|stars) (?:of|for)|(?:^|\bthe )(?:genres?|year|director|author|price|brand|category|release (?:year|date)) of (?:the )?⟦|which (?:movies|films|books|items|products|ones) (?:did|has|have) (?:user|⟦u|i))",
     _I,
 )
 _PAST = re.compile(
@@ -64,7 +64,7 @@ _RATED_STATEMENT = re.compile(
     rf"\b(?:i|we|she|he|{U}) (?:would )?(?:rated?|gave|scored)\b|\bmy ratings?(?: so far)?\s*:", _I
 )
 CHOOSE = re.compile(
-    r"\b(?:which (?:one|of|film|movie|book|is|would|should|do|to)?|pick (?:one|between|from|the|out)|choose|choice|choosing|decide between|can['’]?t decide|cannot decide|either|rather|prefer|(?<!was )(?<!were )(?<!even )better(?:,| for|:|\?)?|best option|select|rank these|rank|vs\.?|versus|single one|just one of|only (?:time|room|money|space) for (?:a single )?one|torn between|if (?:i|we|you|they) had to (?:take|pick|choose|buy|watch|read)|which (?:one )?(?:first|to start with)|between|out of (?!(?:\d|five|ten|a hundred)\b)|one of (?:these|those|them)|from (?:this|that) (?:list|shortlist)|first:|help me (?:choose|pick|decide))",
+    r"\b(?:which (?:one|of|film|movie|book|is|would|should|do|to)?|pick (?:one|between|from|the|out)|choose|choice|choosing|decide between|can['’]?t decide|cannot decide|either|rather|prefer|(?<!was )(?<!were )(?<!even )better(?:,| for|:|\?)?|best option|select|rank these|rank|vs\.?|versus|single one|just one of|best bet|only (?:time|room|money|space) for (?:a single )?one|torn between|if (?:i|we|you|they) had to (?:take|pick|choose|buy|watch|read)|which (?:one )?(?:first|to start with)|between|out of (?!(?:\d|five|ten|a hundred)\b)|one of (?:these|those|them)|from (?:this|that) (?:list|shortlist)|first:|help me (?:choose|pick|decide))",
     _I,
 )
 _OR = re.compile(
@@ -72,9 +72,9 @@ _OR = re.compile(
     _I,
 )
 LIKE = re.compile(
-    rf"\b(?:(?:would|will|might|could|do you (?:think|reckon|believe|suppose)|is it likely|am i|is|are|do|does|should|shall|can|d['’]you|you think|reckon|wonder if|if|whether|'ll|['’]d)\b[^.?!]*\b(?:like|enjoy|love|hate|dislike|be into|be a fan|appreciate|adore|go for|dig|something for|for me|my (?:kind|cup|thing|taste|sort)|suit|worth|be happy|be pleased|be disappointed|fit|hit with|be keen|be good|take to|warm to|get on with|get along with|fall for|up my (?:street|alley)|good (?:fit|pick|choice|buy|idea|recommendation|match)|go down well|be (?:impressed|bored|satisfied|delighted))\b"
+    rf"\b(?:(?:would|will|might|could|do you (?:think|reckon|believe|suppose)|is it likely|am i|is|are|do|does|should|shall|can|d['’]you|you think|reckon|wonder if|if|whether|'ll|['’]d)\b[^.?!]*\b(?:like|enjoy|love|hate|dislike|be into|be a fan|appreciate|adore|go for|dig|something for|for me|my (?:kind|cup|thing|taste|sort)|suit|worth|be happy|be pleased|be disappointed|fit|hit with|be keen|stomach|be good|take to|warm to|get on with|get along with|fall for|up my (?:street|alley)|good (?:fit|pick|choice|buy|idea|recommendation|match)|go down well|be (?:impressed|bored|satisfied|delighted))\b"
     rf"|(?:should|shall|must|ought) (?:i|we|{U}|user|he|she|they|one)(?: really| also| even| maybe)? (?:watch|see|buy|get|read|try|bother|go|give|have|pick up|skip|order|check out|put|recommend|play|invest|rent)|worth (?:watching|seeing|reading|buying|my|the|it|a|getting|playing)|(?:would|can|could|do|should|shall) (?:you|we|i) (?:recommend|suggest|advise|offer)\s+(?:the |me to |that i |getting |watching |buying |reading )?(?:⟦|get|buy|watch|see|read)|how (?:would|does|will|do) (?:{_WHO})(?: \w+)? (?:feel|find)|what (?:would|will|does|do|might) (?:{_WHO})(?: \w+)? think (?:of|about)|yes or no|thumbs up or|my (?:kind|sort|type|cup) of|like or dislike|(?:good|right|suitable|safe) (?:for|pick|choice|idea|recommendation|bet|match)"
-    rf"|should {M} be|recommend {M} to|(?:hit|miss) with|for (?:me|us)\s*\?|would {M} (?:suit|please|be)|is {M} (?:any good|(?:really )?as (?:good|bad|great) as|good|worth|for|right|something|my|a good)|does {M} (?:belong|suit|fit))",
+    rf"|should {M} be|recommend {M} to|(?:hit|miss) with|for (?:me|us|him|her|them|my \w+)\s*\?|would {M} (?:suit|please|be)|is {M} (?:any good|(?:really )?as (?:good|bad|great) as|good|worth|for|right|something|my|a good)|does {M} (?:belong|suit|fit))",
     _I,
 )
 RECOMMEND = re.compile(
@@ -170,7 +170,10 @@ def intent_of(part: str, roles: list[str]) -> str:
             return "review_score"
     rate = RATE.search(part)
     found = LOOKUP.search(part)
-    if found and not (rate and rate.start() <= found.start() and not re.search(r"\bdid\b", part, _I)):
+    average = re.search(r"\baverage\b", part, _I)
+    if found and not (
+        rate and not average and rate.start() <= found.start() and not re.search(r"\bdid\b", part, _I)
+    ):
         return "lookup"
     if (
         items

@@ -60,6 +60,7 @@ _ITEM_WORDS = re.compile(
 _TRUE_OF_THAT = re.compile(
     r"^\W*(?:is|am|was) (?:that|this|it|i) (?:correct|right|true|so|fair|accurate)\b", re.IGNORECASE
 )
+_AND_THIS = re.compile(r"\b(?:and|what about|how about)\s+(?:the\s+)?⟦(\d+)⟧\W*\?\W*$", re.IGNORECASE)
 _WANTED = ("recommend", "similar")
 _WITH_CONDITIONS = ("recommend", "similar", "choose", "lookup", "like", "rate", "explain", "verify")
 
@@ -242,6 +243,9 @@ class _Reading:
     def _intent(self, parts: list[rules.Part]) -> tuple[str, rules.Part | None]:
         roles = [self._role(number) for number in range(len(self.mentions))]
         bare = sum(role in (BARE, UNSEEN) for role in roles) + self.masked.count("⟦x")
+        last = _AND_THIS.search(self.masked)
+        if last and self.feelings.ratings and roles[int(last.group(1))] == BARE:
+            return "rate", None
         if parts:
             first = parts[0]
             if (
@@ -280,7 +284,7 @@ class _Reading:
     def _choice_is_asked(self) -> bool:
         return (
             re.search(
-                r"\bwhich (?:one|of)\b|\bpick\b|\bchoose\b|\bdecide\b|\beither\b|⟧\W*\b(?:or|vs)\b\W*⟦|\bbest choice\b|\blist\s*:|\bselect\b|\brank\b",
+                r"\bwhich (?:one|of)\b|\bwhich\s*\?|\bbest bet\b|\bpick\b|\bchoose\b|\bdecide\b|\beither\b|⟧\W*\b(?:or|vs)\b\W*⟦|\bbest choice\b|\blist\s*:|\bselect\b|\brank\b",
                 self.masked,
                 re.IGNORECASE,
             )

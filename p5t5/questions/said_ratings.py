@@ -9,7 +9,7 @@ from p5t5.questions.title_spellings import number_of
 _VALUE = r"(?P<value>\d{1,3}(?:[.,]\d{1,2})?|one|two|three|four|five|six|seven|eight|nine|ten|zero)"
 _SCALE = r"(?:\s*(?:/|out of|of|from)\s*(?P<top>\d{1,3}|five|ten|a hundred|hundred|four|six)\b(?!\s+(?:films|movies|books))|\s*(?P<percent>%|percent)|[\s\-]*(?P<stars>stars?|points?|★+|⭐+)(?:\s*(?:out\s+)?of\s*(?P<top2>\d{1,3}|five|ten))?)"
 _RATED_BEHIND = re.compile(
-    rf"^[\s\"”',:=(\-–]*(?:(?:a|an|with|was|is|are|got|gets|only|exactly|just|at|were|rating|rated|it|about|solid|my|for|me|really)\b\s*)*{_VALUE}(?:{_SCALE})?(?![\w/])(?!\s*(?:for|to|on)\s+(?:the )?⟦)(?!\s*(?:films?|movies?|items?|books?|more|times|and then|years?|others|bucks|euros?|dollars))",
+    rf"^[\s\"”',:=(\-–]*(?:(?:a|an|with|was|is|are|got|gets|only|exactly|just|at|were|rating|rated|it|about|solid|weak|strong|good|poor|mere|generous|full|measly|lousy|meagre|my|for|me|really)\b\s*)*{_VALUE}(?:{_SCALE})?(?![\w/])(?!\s*(?:for|to|on)\s+(?:the )?⟦)(?!\s*(?:films?|movies?|items?|books?|more|times|and then|years?|others|bucks|euros?|dollars))",
     re.IGNORECASE,
 )
 _RATED_BEFORE = re.compile(

@@ -89,3 +89,45 @@ def test_blame_is_not_turned_into_praise_by_a_second_not():
     assert opinion_of("", " was not boring").feeling == LIKED
     assert opinion_of("", " was never a masterpiece").feeling == DISLIKED
     assert opinion_of("I saw ", " on a train") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "where", "without"),
+    [
+        ("anything but horror", {}, {"genre": ("Horror",)}),
+        ("any genre but horror, please", {}, {"genre": ("Horror",)}),
+        ("I'm bored of horror, suggest something", {}, {"genre": ("Horror",)}),
+        ("horror is too gloomy for me, what else do you suggest?", {}, {"genre": ("Horror",)}),
+        ("not in the mood for horror. Suggest a film", {}, {"genre": ("Horror",)}),
+        ("never again horror. What else?", {}, {"genre": ("Horror",)}),
+        ("films from 1979 or 1996", {"year": (1979, 1996)}, {}),
+        ("something from before I was born in 1980", {"year": (None, 1979)}, {}),
+        ("post 1990 crime", {"genre": ("Crime",), "year": (1991, None)}, {}),
+    ],
+)
+def test_what_is_not_wanted_is_a_condition(words, where, without):
+    request = read(words)
+    assert request.intent == "recommend"
+    assert dict(request.where) == where and dict(request.without) == without, request
+
+
+@pytest.mark.parametrize(
+    ("words", "intent"),
+    [
+        ("five stars for Fargo, one star for Alien - what should I see?", "recommend"),
+        ("Alien gets a weak 2 of 5. And Fargo?", "rate"),
+        ("Is Fargo as bad as they say?", "like"),
+        ("Sell me Fargo", "explain"),
+        ("Got anything in the mould of Fargo?", "similar"),
+        ("another Fargo please", "similar"),
+        ("If you had to take one, Fargo or Alien?", "choose"),
+        ("genre of Fargo", "lookup"),
+    ],
+)
+def test_intents_in_other_words(words, intent):
+    assert read(words).intent == intent
+
+
+def test_stars_said_before_an_item_are_its_own():
+    request = read("five stars for Fargo, one star for Alien - what should I see?")
+    assert dict(request.ratings) == {0: (5.0, None), 1: (1.0, None)}
