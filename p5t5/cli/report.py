@@ -21,6 +21,9 @@ EXAMPLE = (
 )
 
 
+REPORT_MARK = b"<title>p5t5 on "  # in the head of every report
+
+
 @dataclass
 class ReportOptions:
     """What the report is made from."""
@@ -32,6 +35,7 @@ class ReportOptions:
     model: str = option("", "model folder: its learning curve is shown, its model card filled")
     pretrained: str = option("", "folder of the pretraining: its learning curve is shown")
     data: str = option("", "data folder: its counts are shown")
+    overwrite: bool = option(False, "replace --out though it is no report of p5t5")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,6 +56,13 @@ def _main(argv: Sequence[str] | None) -> None:
     from p5t5.reporting.model_card import card_template, fill_model_card
     from p5t5.reporting.results_page import read_curve, write_report
 
+    out = Path(options.out)
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder: name a file, such as {out / 'report.html'}.")
+    if out.is_file() and not options.overwrite and REPORT_MARK not in out.read_bytes()[:4096]:
+        raise UserError(
+            f"--out {out} exists and is no report of p5t5: name another file, or replace it with --overwrite."
+        )
     results = Path(options.results)
     rows = read_rows(results)
     model = Path(options.model)

@@ -20,7 +20,9 @@ class TrainOptions:
     epochs: float = option(0.0, "passes over the data; 0: no such limit (10 if no limit is set at all)")
     max_steps: int | None = option(None, "optimizer steps")
     max_minutes: float | None = option(
-        None, "minutes, validation included; the schedule then follows the clock"
+        None,
+        "minutes of training, validation included; the schedule then follows the clock. Preparing (data, vocabulary, starting "
+        "vectors, soft targets) and saving come on top",
     )
     learning_rate: float = option(7e-4, "the peak learning rate")
     embedding_rate: float = option(1.0, "factor on the learning rate for token embeddings")

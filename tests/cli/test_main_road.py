@@ -197,6 +197,8 @@ def test_help_teaches_with_an_example(command, capsys):
         ),
         ("prepare simulated --out {tmp}/x --usrs 9", "--usrs 9; see `p5t5 prepare simulated --help`"),
         ("report --results {road}/report.html --out {tmp}/r.html", "report.html"),
+        ("report --results {road}/results.json --out {road}/data/prepare.json", "is no report of p5t5"),
+        ("report --results {road}/results.json --out {road}", "is a folder"),
     ],
 )
 def test_mistakes_get_one_line_and_code_2(line, says, road, tmp_path, capsys):
@@ -207,6 +209,14 @@ def test_mistakes_get_one_line_and_code_2(line, says, road, tmp_path, capsys):
     assert says.format(road=road, tmp=tmp_path) in error and "Traceback" not in error
     written = [path for path in tmp_path.rglob("*") if path.is_file() and path.parent.name != "prompts"]
     assert not written, f"half-written output: {written}"
+
+
+def test_a_report_is_made_again(road, tmp_path):
+    words = ["report", "--results", str(road / "results.json"), "--out"]
+    assert main([*words, str(tmp_path / "r.html")]) == main([*words, str(tmp_path / "r.html")]) == 0
+    (tmp_path / "mine.html").write_text("<p>mine</p>")
+    assert main([*words, str(tmp_path / "mine.html")]) == 2
+    assert main([*words, str(tmp_path / "mine.html"), "--overwrite"]) == 0
 
 
 def other_prompts(folder: Path) -> None:
