@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import h11
 import uvicorn
@@ -36,6 +36,9 @@ class ImpatientProtocol(H11Protocol):
 
     seconds = 10.0
     shed: Callable[[bytes, int], bytes | None] = staticmethod(lambda data, under_way: None)
+    whole: ClassVar[set[ImpatientProtocol]] = (
+        set()
+    )  # connections whose request has arrived, unanswered when last looked at
     _awaited = ""
     _late: asyncio.TimerHandle | None = None
 
@@ -46,7 +49,7 @@ class ImpatientProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         between = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
         if between and (self.cycle is None or self.cycle.response_complete):
-            answer = type(self).shed(data, len(self.tasks))
+            answer = type(self).shed(data, self._under_way())
             if answer is not None:
                 self.transport.write(answer)
                 self._unset_keepalive_if_required()
@@ -54,13 +57,22 @@ class ImpatientProtocol(H11Protocol):
                 self._await("head")
                 return
         super().data_received(data)
+        if self.conn.their_state in (h11.DONE, h11.MUST_CLOSE):
+            self.whole.add(self)
         if self.conn.their_state is h11.SEND_BODY:
             self._await("body")
         else:
             self._await("head" if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] else "")
 
+    def _under_way(self) -> int:
+        """Whole requests without an answer yet: those that still arrive, or whose answers are read slowly, hold up nobody."""
+        for one in [one for one in self.whole if one.cycle is None or one.cycle.response_started]:
+            self.whole.discard(one)
+        return len(self.whole)
+
     def connection_lost(self, error: Exception | None) -> None:
         self._await("")
+        self.whole.discard(self)
         super().connection_lost(error)
 
     def _await(self, part: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("fastapi")
 from p5t5.serving.batching import Draining, MicroBatcher, Overloaded
 from p5t5.serving.metrics import Metrics
+from p5t5.serving.run import ImpatientProtocol
 from p5t5.serving.shedding import Shedder
 
 
@@ -61,3 +63,18 @@ def test_requests_under_way_count_before_they_wait():
     assert batcher.refusal(5) is None and isinstance(batcher.refusal(6), Overloaded)
     batcher.close()
     assert isinstance(batcher.refusal(), Draining)
+
+
+def test_only_whole_requests_without_an_answer_are_under_way(monkeypatch):
+    """A thousand clients that send slowly, or read slowly, must not make the service look busy."""
+    monkeypatch.setattr(ImpatientProtocol, "whole", set())
+
+    def connection(response_started: bool) -> ImpatientProtocol:
+        made = ImpatientProtocol.__new__(ImpatientProtocol)
+        made.cycle = SimpleNamespace(response_started=response_started)
+        return made
+
+    arriving, waiting, answered = connection(False), connection(False), connection(True)
+    ImpatientProtocol.whole.update([waiting, answered])
+    assert arriving._under_way() == 1
+    assert ImpatientProtocol.whole == {waiting}
