@@ -35,7 +35,7 @@ class ReportOptions:
     model: str = option("", "model folder: its learning curve is shown, its model card filled")
     pretrained: str = option("", "folder of the pretraining: its learning curve is shown")
     data: str = option("", "data folder: its counts are shown")
-    overwrite: bool = option(False, "replace --out though it is no report of p5t5")
+    overwrite: bool = option(False, "replace --out even if it is not a p5t5 report")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +61,7 @@ def _main(argv: Sequence[str] | None) -> None:
         raise UserError(f"--out {out} is a folder: name a file, such as {out / 'report.html'}.")
     if out.is_file() and not options.overwrite and REPORT_MARK not in out.read_bytes()[:4096]:
         raise UserError(
-            f"--out {out} exists and is no report of p5t5: name another file, or replace it with --overwrite."
+            f"--out {out} exists and is not a p5t5 report: name another file, or replace it with --overwrite."
         )
     results = Path(options.results)
     rows = read_rows(results)

@@ -197,7 +197,7 @@ def test_help_teaches_with_an_example(command, capsys):
         ),
         ("prepare simulated --out {tmp}/x --usrs 9", "--usrs 9; see `p5t5 prepare simulated --help`"),
         ("report --results {road}/report.html --out {tmp}/r.html", "report.html"),
-        ("report --results {road}/results.json --out {road}/data/prepare.json", "is no report of p5t5"),
+        ("report --results {road}/results.json --out {road}/data/prepare.json", "is not a p5t5 report"),
         ("report --results {road}/results.json --out {road}", "is a folder"),
     ],
 )
